@@ -1,0 +1,3 @@
+//! The `primer` command.
+
+fn main() {}
