@@ -1,1 +1,9 @@
-//! See the crate's manifest.
+//! Evolutionary search over primitive tensor programs, as in "Primer: Searching for Efficient
+//! Transformers for Language Modeling" (arXiv 2109.08668).
+
+pub mod dna;
+pub mod error;
+pub mod rejection;
+
+pub use error::{Error, Result};
+pub use rejection::Rejection;

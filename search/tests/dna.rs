@@ -1,0 +1,1 @@
+//! Programs: types, text form, seeds.
