@@ -1,0 +1,186 @@
+//! The choice of a device, and what it compiles.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::cpu::{CpuDevice, CpuExecutable};
+use crate::gpu::{GpuDevice, GpuExecutable};
+use crate::graph::InputKind;
+use crate::plan::PlanReport;
+use crate::reference::{Precision, ReferenceExecutable};
+use crate::state::Buffer;
+use crate::{DType, Data, Error, Program, Result, State};
+
+/// Where programs run. Cloning shares the device.
+#[derive(Clone)]
+pub enum Device {
+    /// The f64 interpreter: the oracle.
+    Reference(Precision),
+    /// Threads of this machine.
+    Cpu(CpuDevice),
+    /// An adapter reached through wgpu.
+    Gpu(GpuDevice),
+}
+
+impl Device {
+    /// A real GPU if there is one, else the CPU. Never fails; a software adapter is never taken.
+    pub fn auto() -> Self {
+        match GpuDevice::first_real() {
+            Ok(gpu) => Device::Gpu(gpu),
+            Err(_) => Self::cpu(),
+        }
+    }
+
+    /// The CPU with a thread for each core that the process may use.
+    pub fn cpu() -> Self {
+        Device::Cpu(CpuDevice::new(None))
+    }
+
+    /// The CPU with that many threads. Results do not depend on it.
+    pub fn cpu_with_threads(threads: usize) -> Self {
+        Device::Cpu(CpuDevice::new(Some(threads)))
+    }
+
+    /// The f64 interpreter.
+    pub fn reference() -> Self {
+        Device::Reference(Precision::F64)
+    }
+
+    /// The device of that name: `auto`, `cpu`, `gpu`, `gpu:N`, `software` or `reference`.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] for an unknown name or an adapter that isn't there.
+    pub fn parse(name: &str, threads: Option<usize>) -> Result<Self> {
+        match name {
+            "auto" => match GpuDevice::first_real() {
+                Ok(gpu) => Ok(Device::Gpu(gpu)),
+                Err(_) => Ok(Device::Cpu(CpuDevice::new(threads))),
+            },
+            "cpu" => Ok(Device::Cpu(CpuDevice::new(threads))),
+            "gpu" => GpuDevice::first_real().map(Device::Gpu),
+            "software" => GpuDevice::software().map(Device::Gpu),
+            "reference" => Ok(Self::reference()),
+            _ => match name.strip_prefix("gpu:").map(str::parse) {
+                Some(Ok(index)) => GpuDevice::nth(index).map(Device::Gpu),
+                _ => Err(Error::NoDevice {
+                    wanted: name.into(),
+                    reason: "the devices are auto, cpu, gpu, gpu:N, software and reference".into(),
+                }),
+            },
+        }
+    }
+
+    /// Plans a program for this device.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] where it exceeds what the device grants, [`Error::Device`] where the driver refuses it.
+    pub fn compile(&self, program: &Program) -> Result<Executable> {
+        Ok(Executable(match self {
+            Device::Reference(precision) => Kind::Reference(ReferenceExecutable::new(program, *precision)),
+            Device::Cpu(cpu) => Kind::Cpu(Box::new(cpu.compile(program)?)),
+            Device::Gpu(gpu) => Kind::Gpu(Box::new(gpu.compile(program)?)),
+        }))
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Reference(_) => f.write_str("reference (f64)"),
+            Device::Cpu(cpu) => cpu.fmt(f),
+            Device::Gpu(gpu) => gpu.fmt(f),
+        }
+    }
+}
+
+/// A program planned for a device: compiled once, run thousands of times.
+pub struct Executable(Kind);
+
+enum Kind {
+    Reference(ReferenceExecutable),
+    Cpu(Box<CpuExecutable>),
+    Gpu(Box<GpuExecutable>),
+}
+
+impl Executable {
+    /// Runs the program once: reads `inputs` by name, replaces the state entries that it updates. On a GPU this returns when the
+    /// work is queued.
+    ///
+    /// # Errors
+    /// [`Error::MissingInput`], [`Error::DataLength`], [`Error::DataType`], [`Error::MissingState`], [`Error::StateShape`],
+    /// [`Error::DeviceMismatch`] before anything is touched; [`Error::Device`] where the driver fails.
+    pub fn run(&mut self, state: &mut State, inputs: &[(&str, Data<'_>)]) -> Result<()> {
+        check_inputs(self.program(), inputs)?;
+        state.check(self.program().state())?;
+        match &mut self.0 {
+            Kind::Reference(executable) => {
+                let mut held = HashMap::new();
+                let names: Vec<_> = executable.program().state().map(|(n, s)| (n.to_owned(), s.clone())).collect();
+                for (name, shape) in &names {
+                    match state.buffer(name, shape)? {
+                        Buffer::Reference(values) => held.insert(name.clone(), values.clone()),
+                        _ => return Err(Error::DeviceMismatch { what: "a state" }),
+                    };
+                }
+                executable.run(&mut held, inputs)?;
+                for (name, shape) in &names {
+                    if let Some(values) = held.remove(name) {
+                        *state.buffer(name, shape)? = Buffer::Reference(values);
+                    }
+                }
+                Ok(())
+            }
+            Kind::Cpu(executable) => executable.run(state, inputs),
+            Kind::Gpu(executable) => executable.run(state, inputs),
+        }
+    }
+
+    /// Reads back output `index` of the last run, row-major.
+    ///
+    /// # Errors
+    /// [`Error::MissingInput`] before a first run; [`Error::Device`] where the driver fails.
+    pub fn output(&mut self, index: usize) -> Result<Vec<f32>> {
+        match &mut self.0 {
+            Kind::Reference(executable) => executable.output(index),
+            Kind::Cpu(executable) => executable.output(index),
+            Kind::Gpu(executable) => executable.output(index),
+        }
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        match &self.0 {
+            Kind::Reference(executable) => executable.program(),
+            Kind::Cpu(executable) => executable.program(),
+            Kind::Gpu(executable) => executable.program(),
+        }
+    }
+
+    /// What a run costs: launches, FLOPs, bytes, memory. None for the reference, which plans nothing.
+    pub fn report(&self) -> Option<&PlanReport> {
+        match &self.0 {
+            Kind::Reference(_) => None,
+            Kind::Cpu(executable) => Some(executable.report()),
+            Kind::Gpu(executable) => Some(executable.report()),
+        }
+    }
+}
+
+/// Every data input of the program has data of its length and type.
+fn check_inputs(program: &Program, inputs: &[(&str, Data<'_>)]) -> Result<()> {
+    for info in program.inputs(InputKind::Data) {
+        let Some((_, data)) = inputs.iter().find(|(name, _)| *name == info.name) else {
+            return Err(Error::MissingInput { name: info.name.clone() });
+        };
+        let node = program.graph.node(info.node);
+        if data.len() != node.shape.numel() {
+            let shape = node.shape.clone();
+            return Err(Error::DataLength { name: info.name.clone(), found: data.len(), shape });
+        }
+        let expected = if node.dtype == DType::U32 { DType::U32 } else { DType::F32 };
+        if data.dtype() != expected {
+            return Err(Error::DataType { name: info.name.clone(), found: data.dtype(), expected });
+        }
+    }
+    Ok(())
+}

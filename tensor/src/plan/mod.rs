@@ -1,0 +1,199 @@
+//! What devices execute: kernels over views of buffers, in order.
+//!
+//! A plan is made once per program by [`passes`](crate::passes) and is the same for every device. Invariants:
+//! a kernel reads only inputs, state and what earlier kernels wrote; a kernel writes no buffer that it reads, except that a row
+//! program may replace a state entry element by element (equal views); all loads of a row precede its stores.
+
+mod report;
+mod row;
+mod view;
+
+pub use report::PlanReport;
+pub use row::{Extent, Instruction, RowOp, RowProgram, Store, StoreKind};
+pub use view::View;
+
+use crate::{DType, Shape};
+
+/// A buffer of one [`Plan`], by its position.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct BufferId(pub u32);
+
+impl BufferId {
+    /// The buffer's position.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where a buffer lives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// Filled from the data input of that name before each run.
+    Data(String),
+    /// The state entry of that name.
+    State(String),
+    /// Scratch: a part of slot `slot`, shared with other buffers whose lifetimes do not overlap.
+    Slot(usize),
+}
+
+/// A row-major array of elements.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BufferSpec {
+    /// The tensor's shape.
+    pub shape: Shape,
+    /// `F32` or `U32`.
+    pub dtype: DType,
+    /// Where it lives.
+    pub place: Place,
+}
+
+/// Kernels in execution order over a set of buffers.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// All buffers.
+    pub buffers: Vec<BufferSpec>,
+    /// Length in elements of each scratch slot. The slots of outputs are theirs alone.
+    pub slots: Vec<usize>,
+    /// What is executed, in order.
+    pub kernels: Vec<Kernel>,
+    /// For each output of the program, the contiguous buffer that holds it after a run.
+    pub outputs: Vec<BufferId>,
+    /// What a run costs.
+    pub report: PlanReport,
+}
+
+/// One launch.
+#[derive(Clone, Debug)]
+pub enum Kernel {
+    /// out = a·b over the last two dimensions, one product per index of the leading ones.
+    MatMul(MatMul),
+    /// Elementwise bodies and reductions over rows.
+    Row(RowProgram),
+    /// Causal depthwise convolution or its adjoint in x.
+    DepthwiseConv(DepthwiseConv),
+    /// Its adjoint in the taps.
+    DepthwiseConvFilterGrad(DepthwiseConvFilterGrad),
+    /// out[i] = table[min(index[i], v − 1)], rows of d.
+    Gather {
+        /// `[v, d]`, contiguous.
+        table: View,
+        /// `[n]` u32, contiguous.
+        indices: View,
+        /// `[n, d]`, contiguous.
+        out: View,
+    },
+    /// out = 0; out[min(index[i], rows − 1)] += updates[i], in the order of i.
+    ScatterAdd {
+        /// `[n]` u32, contiguous.
+        indices: View,
+        /// `[n, d]`, contiguous.
+        updates: View,
+        /// `[rows, d]`, contiguous.
+        out: View,
+    },
+    /// The linear recurrence sᵢ = aᵢ·sᵢ₋₁ + bᵢ along the middle dimension.
+    LinRec {
+        /// `[outer, len, inner]`.
+        a: View,
+        /// `[outer, len, inner]`.
+        b: View,
+        /// `[outer, len, inner]`.
+        out: View,
+        /// From the last index to the first.
+        reverse: bool,
+        /// The state before the first element.
+        start: f32,
+    },
+}
+
+/// A batched matrix product. Transposes are in the strides.
+#[derive(Clone, Debug)]
+pub struct MatMul {
+    /// `[batch.., m, k]`
+    pub a: View,
+    /// `[batch.., k, n]`
+    pub b: View,
+    /// `[batch.., m, n]`
+    pub out: View,
+}
+
+/// out[b, t, c] = Σⱼ w[j, c]·x[b, t∓j, c].
+#[derive(Clone, Debug)]
+pub struct DepthwiseConv {
+    /// `[batch, n, c]`
+    pub x: View,
+    /// `[k, c]`
+    pub w: View,
+    /// `[batch, n, c]`
+    pub out: View,
+    /// False: x[t − j], zeros before the start. True: the adjoint, x[t + j], zeros past the end.
+    pub adjoint: bool,
+}
+
+/// out[j, c] = Σ_{b,t} dy[b, t, c]·x[b, t−j, c].
+#[derive(Clone, Debug)]
+pub struct DepthwiseConvFilterGrad {
+    /// `[batch, n, c]`
+    pub x: View,
+    /// `[batch, n, c]`
+    pub dy: View,
+    /// `[width, c]`
+    pub out: View,
+}
+
+impl MatMul {
+    /// Number of products, rows, columns and inner length.
+    pub fn dims(&self) -> (usize, usize, usize, usize) {
+        let r = self.out.dims.len();
+        let batch = self.out.dims[..r - 2].iter().product();
+        (batch, self.out.dims[r - 2], self.out.dims[r - 1], self.a.dims[r - 1])
+    }
+}
+
+impl Kernel {
+    /// The views read, in a fixed order.
+    pub fn reads(&self) -> Vec<&View> {
+        match self {
+            Kernel::MatMul(k) => vec![&k.a, &k.b],
+            Kernel::Row(k) => k.loads.iter().collect(),
+            Kernel::DepthwiseConv(k) => vec![&k.x, &k.w],
+            Kernel::DepthwiseConvFilterGrad(k) => vec![&k.x, &k.dy],
+            Kernel::Gather { table, indices, .. } => vec![table, indices],
+            Kernel::ScatterAdd { indices, updates, .. } => vec![indices, updates],
+            Kernel::LinRec { a, b, .. } => vec![a, b],
+        }
+    }
+
+    /// The views written, in a fixed order.
+    pub fn writes(&self) -> Vec<&View> {
+        match self {
+            Kernel::MatMul(k) => vec![&k.out],
+            Kernel::Row(k) => k.stores.iter().map(|store| &store.to).collect(),
+            Kernel::DepthwiseConv(k) => vec![&k.out],
+            Kernel::DepthwiseConvFilterGrad(k) => vec![&k.out],
+            Kernel::Gather { out, .. } | Kernel::ScatterAdd { out, .. } | Kernel::LinRec { out, .. } => vec![out],
+        }
+    }
+
+    /// Floating-point operations of one launch: 2 for each multiply-add of a contraction, 1 for each elementwise function.
+    pub fn flops(&self) -> u64 {
+        let n = |view: &View| view.numel() as u64;
+        match self {
+            Kernel::MatMul(k) => {
+                let (batch, m, n, inner) = k.dims();
+                2 * (batch * m * n) as u64 * inner as u64
+            }
+            Kernel::Row(k) => k.flops(),
+            Kernel::DepthwiseConv(k) => 2 * n(&k.out) * k.w.dims[0] as u64,
+            Kernel::DepthwiseConvFilterGrad(k) => 2 * n(&k.dy) * k.out.dims[0] as u64,
+            Kernel::Gather { .. } => 0,
+            Kernel::ScatterAdd { updates, .. } => n(updates),
+            Kernel::LinRec { out, .. } => 2 * n(out),
+        }
+    }
+
+    /// Bytes that one launch must move: each distinct element of each view once.
+    pub fn bytes(&self) -> u64 {
+        self.reads().into_iter().chain(self.writes()).map(|view| 4 * view.distinct() as u64).sum()
+    }
+}
