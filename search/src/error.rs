@@ -167,10 +167,7 @@ pub enum ProgramProblem {
     #[error("constant c{0} is not finite")]
     NotFinite(usize),
     /// A relative dimension is not in the vocabulary.
-    #[error(
-        "dimension d{slot} = {value} is not one of {:?}",
-        crate::dna::DIM_VOCABULARY
-    )]
+    #[error("dimension d{slot} = {value} is not one of {:?}", crate::dna::DIM_VOCABULARY)]
     Dim {
         /// Index in the bank.
         slot: usize,

@@ -1,9 +1,12 @@
 //! Evolutionary search over primitive tensor programs, as in "Primer: Searching for Efficient
 //! Transformers for Language Modeling" (arXiv 2109.08668).
 
+pub mod canonical;
 pub mod dna;
 pub mod error;
+pub mod mutate;
 pub mod rejection;
+pub mod rng;
 
 pub use error::{Error, Result};
 pub use rejection::Rejection;

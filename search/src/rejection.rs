@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::dna::Source;
+
 /// Inlined live instructions that a program may have.
 pub const MAX_INSTRUCTIONS: u64 = 1_024;
 
@@ -32,8 +34,8 @@ pub enum Rejection {
     /// A branched instruction yields an attention matrix, which has no last axis to merge on.
     #[error("instruction {instruction} ({op}) branches an attention matrix")]
     BranchedAttention {
-        /// Number of the instruction in the resolved view.
-        instruction: usize,
+        /// Its place in the genome.
+        instruction: Source,
         /// Its primitive.
         op: String,
     },
@@ -69,8 +71,8 @@ pub enum Rejection {
     /// The graph builder refused a shape.
     #[error("instruction {instruction} ({op}): {message}")]
     Shape {
-        /// Number of the instruction in the resolved view.
-        instruction: usize,
+        /// Its place in the genome.
+        instruction: Source,
         /// Its primitive.
         op: String,
         /// The builder's own sentence.

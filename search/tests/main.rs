@@ -1,3 +1,6 @@
 //! The integration tests of the crate, in one binary.
 
+mod canonical;
 mod dna;
+mod mutate;
+mod rng;

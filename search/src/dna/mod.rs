@@ -1,7 +1,11 @@
-//! Programs of the search space: types and validation.
+//! Programs of the search space: types, validation, text form, inlining and the built-in ones.
 
+mod inline;
 mod primitive;
+pub mod seeds;
+mod text;
 mod types;
 
+pub use inline::{Inlined, Node, NodeKind, Size, Source};
 pub use primitive::{ParameterKind, Primitive};
 pub use types::{BRANCHINGS, DIM_VOCABULARY, Dna, Instruction, Op, Subprogram};

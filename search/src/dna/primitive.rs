@@ -113,10 +113,9 @@ use Primitive::*;
 impl Primitive {
     /// All primitives, in the paper's order.
     pub const ALL: [Primitive; 39] = [
-        Add, Difference, Divide, Multiply, AbsRoot, Square, Exp, Log, CMul, Abs, Sign, Cos, Sin,
-        Tanh, Sigmoid, Recip, Max, Min, Scale, Shift, Mask, CumProd, CumSum, RedMean, RedSum,
-        RedMin, RedMax, RedProd, MatMul, TMatMul, Conv1x1, Conv3x1, Conv7x1, Conv15x1, Conv31x1,
-        DConv3x1, DConv7x1, DConv15x1, DConv31x1,
+        Add, Difference, Divide, Multiply, AbsRoot, Square, Exp, Log, CMul, Abs, Sign, Cos, Sin, Tanh, Sigmoid, Recip,
+        Max, Min, Scale, Shift, Mask, CumProd, CumSum, RedMean, RedSum, RedMin, RedMax, RedProd, MatMul, TMatMul,
+        Conv1x1, Conv3x1, Conv7x1, Conv15x1, Conv31x1, DConv3x1, DConv7x1, DConv15x1, DConv31x1,
     ];
 
     /// The name in the text form.
@@ -177,10 +176,7 @@ impl Primitive {
 
     /// Whether the second input is read.
     pub fn uses_input_2(self) -> bool {
-        matches!(
-            self,
-            Add | Difference | Divide | Multiply | MatMul | TMatMul
-        )
+        matches!(self, Add | Difference | Divide | Multiply | MatMul | TMatMul)
     }
 
     /// Whether the constant is read.

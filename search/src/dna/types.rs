@@ -11,8 +11,10 @@ pub const DIM_VOCABULARY: [u32; 10] = [1, 2, 4, 8, 12, 16, 24, 32, 48, 64];
 /// The values that an instruction's branching may take (paper A.2).
 pub const BRANCHINGS: [u32; 5] = [1, 2, 4, 8, 16];
 
-/// A program of the search space: one stackable decoder block and its two banks.
+/// A program of the search space: one stackable decoder block and its two banks. Its serde form is
+/// its text form, which keeps every bit of the constants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Dna {
     /// S0 is MAIN; the others are the subprogram bank. A subprogram calls only later ones.
     pub subprograms: Vec<Subprogram>,
@@ -22,8 +24,22 @@ pub struct Dna {
     pub dims: [u32; 6],
 }
 
+impl From<Dna> for String {
+    fn from(dna: Dna) -> String {
+        dna.to_string()
+    }
+}
+
+impl TryFrom<String> for Dna {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Dna> {
+        text.parse()
+    }
+}
+
 /// An ordered list of instructions; its output is that of the last one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subprogram {
     /// A label for readers; it means nothing to the program.
     pub label: String,
@@ -81,29 +97,17 @@ impl Op {
 
 impl Instruction {
     /// Checks the instruction at `position` of subprogram `subprogram` out of `subprograms`.
-    fn validate(
-        &self,
-        subprogram: usize,
-        position: usize,
-        subprograms: usize,
-    ) -> Result<(), InstructionProblem> {
+    fn validate(&self, subprogram: usize, position: usize, subprograms: usize) -> Result<(), InstructionProblem> {
         let available = position + 2;
         for (input, state) in [(1, self.input_1), (2, self.input_2)] {
             if state >= available {
-                return Err(InstructionProblem::Input {
-                    input,
-                    state,
-                    available,
-                });
+                return Err(InstructionProblem::Input { input, state, available });
             }
         }
         if let Op::Call(callee) = self.op
             && (callee <= subprogram || callee >= subprograms)
         {
-            return Err(InstructionProblem::Callee {
-                callee,
-                last: subprograms - 1,
-            });
+            return Err(InstructionProblem::Callee { callee, last: subprograms - 1 });
         }
         if self.constant >= 2 {
             return Err(InstructionProblem::Constant(self.constant));
@@ -132,29 +136,21 @@ impl Dna {
             return Err(Error::Program(ProgramProblem::NotFinite(slot)));
         }
         if let Some(slot) = self.dims.iter().position(|d| !DIM_VOCABULARY.contains(d)) {
-            return Err(Error::Program(ProgramProblem::Dim {
-                slot,
-                value: self.dims[slot],
-            }));
+            return Err(Error::Program(ProgramProblem::Dim { slot, value: self.dims[slot] }));
         }
         for (s, subprogram) in self.subprograms.iter().enumerate() {
             if subprogram.instructions.is_empty() {
                 return Err(Error::Program(ProgramProblem::Empty(s)));
             }
             if !is_label(&subprogram.label) {
-                return Err(Error::Program(ProgramProblem::Label {
-                    subprogram: s,
-                    label: subprogram.label.clone(),
-                }));
+                return Err(Error::Program(ProgramProblem::Label { subprogram: s, label: subprogram.label.clone() }));
             }
             for (i, instruction) in subprogram.instructions.iter().enumerate() {
-                instruction
-                    .validate(s, i, self.subprograms.len())
-                    .map_err(|problem| Error::Instruction {
-                        subprogram: s,
-                        instruction: i,
-                        problem,
-                    })?;
+                instruction.validate(s, i, self.subprograms.len()).map_err(|problem| Error::Instruction {
+                    subprogram: s,
+                    instruction: i,
+                    problem,
+                })?;
             }
         }
         Ok(())
@@ -163,7 +159,5 @@ impl Dna {
 
 /// Whether a label can be written and read back.
 pub(crate) fn is_label(label: &str) -> bool {
-    label
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+    label.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }

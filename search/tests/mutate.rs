@@ -1,0 +1,121 @@
+//! Mutations keep programs valid, are recorded and can be applied again.
+
+use std::collections::BTreeMap;
+
+use primer_search::canonical::canonical_hash;
+use primer_search::dna::{Dna, seeds};
+use primer_search::mutate::{Chain, Delete, Mutation, apply, draw, mutate};
+use primer_search::rng::{Purpose, Rng};
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn long_chains_stay_valid_and_survive_text_and_json(seed in any::<u64>(), which in 0usize..3) {
+        let mut dna: Dna = [seeds::TRANSFORMER, seeds::PRIMER_EZ, seeds::PRIMER][which].parse().unwrap();
+        let mut rng = Rng::new(seed, 0, Purpose::Mutation);
+        for _ in 0..100 {
+            let mutation = draw(&dna, &mut rng);
+            let child = apply(&dna, &mutation).unwrap();
+            child.validate().unwrap();
+            prop_assert_eq!(&child.to_string().parse::<Dna>().unwrap(), &child);
+            let json = serde_json::to_string(&mutation).unwrap();
+            let read: Mutation = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!(&apply(&dna, &read).unwrap(), &child, "{}", json);
+            dna = child;
+        }
+    }
+
+    #[test]
+    fn a_child_differs_from_its_parent_by_the_last_mutation_only(seed in any::<u64>()) {
+        let mut parent = seeds::transformer().unwrap();
+        for child_number in 0..10 {
+            let (child, chain) = mutate(&parent, &mut Rng::new(seed, child_number, Purpose::Mutation)).unwrap();
+            let record: Chain = serde_json::from_str(&serde_json::to_string(&chain).unwrap()).unwrap();
+            prop_assert_eq!(&record.replay(&parent).unwrap(), &child);
+            let inert = Chain { mutations: chain.mutations[..chain.mutations.len() - 1].to_vec(), dropped: vec![] };
+            let before = canonical_hash(&inert.replay(&parent).unwrap());
+            prop_assert_eq!(&before, &canonical_hash(&parent));
+            prop_assert_ne!(canonical_hash(&child), before);
+            if canonical_hash(&child).is_ok() {
+                parent = child;
+            }
+        }
+    }
+}
+
+#[test]
+fn mutation_types_are_uniform() {
+    let dna = seeds::transformer().unwrap();
+    let mut rng = Rng::new(5, 0, Purpose::Mutation);
+    let mut counts: BTreeMap<&str, f64> = BTreeMap::new();
+    let n = 12_000;
+    for _ in 0..n {
+        let name = match draw(&dna, &mut rng) {
+            Mutation::Delete(_) => "delete",
+            Mutation::Insert(_) => "insert",
+            Mutation::DeleteInsert { .. } => "delete-insert",
+            Mutation::Field { .. } => "field",
+            Mutation::Swap { .. } => "swap",
+            Mutation::Constant { .. } => "constant",
+            Mutation::Dim { .. } => "dim",
+        };
+        *counts.entry(name).or_default() += 1.0;
+    }
+    let share = |name| counts[name] / f64::from(n);
+    for name in ["delete", "insert", "delete-insert", "field", "swap"] {
+        assert!((share(name) - 1.0 / 6.0).abs() < 0.015, "{counts:?}");
+    }
+    assert!((share("constant") - 2.0 / 48.0).abs() < 0.008, "{counts:?}");
+    assert!((share("dim") - 6.0 / 48.0).abs() < 0.012, "{counts:?}");
+}
+
+#[test]
+fn other_references_keep_their_producer() {
+    let dna: Dna =
+        "constants 0 0\ndims 1 1 1 1 1 1\nS0:\n h2 = EXP(h0)\n h3 = ABS(h2)\n h4 = ADD(h2, h3)\n".parse().unwrap();
+    let delete = Delete { subprogram: 0, position: 0, redirects: vec![1, 0] };
+    // h3 and h4 read h2; every silent gene is h0.
+    let child = apply(&dna, &Mutation::Delete(delete)).unwrap();
+    assert!(child.to_string().ends_with("h2 = ABS(h1)\n  h3 = ADD(h0, h2)\n"), "{child}");
+    let insert = |position, text: &str| {
+        let line = format!("constants 0 0\ndims 1 1 1 1 1 1\nS0:\n h2 = {text}");
+        let instruction = line.parse::<Dna>().unwrap().subprograms[0].instructions[0];
+        apply(
+            &dna,
+            &serde_json::from_value(serde_json::json!({
+                "type": "insert", "subprogram": 0, "position": position, "instruction": instruction,
+            }))
+            .unwrap(),
+        )
+    };
+    let child = insert(1, "SIN(h1)").unwrap();
+    assert!(
+        child.to_string().ends_with("h2 = EXP(h0)\n  h3 = SIN(h1)\n  h4 = ABS(h2)\n  h5 = ADD(h2, h4)\n"),
+        "{child}"
+    );
+    assert_eq!(canonical_hash(&child), canonical_hash(&dna), "dead until referenced");
+    let child = insert(3, "SIN(h1)").unwrap();
+    assert_ne!(canonical_hash(&child), canonical_hash(&dna), "the last one is the output");
+    assert!(insert(4, "SIN(h1)").is_err());
+    let swapped = apply(&dna, &Mutation::Swap { subprogram: 0, first: 0, second: 1 }).unwrap();
+    assert!(swapped.to_string().contains("h2 = ABS(h0)\n  h3 = EXP(h2)"), "{swapped}");
+}
+
+#[test]
+fn records_that_do_not_fit_are_errors() {
+    let dna = seeds::transformer().unwrap();
+    for mutation in [
+        Mutation::Delete(Delete { subprogram: 3, position: 0, redirects: vec![] }),
+        Mutation::Delete(Delete { subprogram: 4, position: 1, redirects: vec![0] }),
+        Mutation::Delete(Delete { subprogram: 4, position: 1, redirects: vec![3, 0] }),
+        Mutation::Swap { subprogram: 10, first: 0, second: 0 },
+        Mutation::Swap { subprogram: 4, first: 0, second: 4 },
+        Mutation::Constant { slot: 2, value: 0.0 },
+        Mutation::Constant { slot: 0, value: f64::NAN },
+        Mutation::Dim { slot: 0, value: 3 },
+    ] {
+        assert!(apply(&dna, &mutation).is_err(), "{mutation:?}");
+    }
+}
