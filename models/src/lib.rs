@@ -1,1 +1,14 @@
-//! See the crate's manifest.
+//! The language models of "Primer" (arXiv 2109.08668): architectures, text, training, checkpoints, sampling.
+
+pub mod checkpoint;
+pub mod config;
+pub mod error;
+pub mod metrics;
+pub mod optim;
+pub mod rng;
+pub mod settings;
+pub mod text;
+
+pub use config::{Arch, ModelConfig, Size};
+pub use error::{Error, Result};
+pub use settings::{RunConfig, TrainConfig};

@@ -1,0 +1,356 @@
+//! Checkpoints: one safetensors file a checkpoint, which every other implementation can read.
+//!
+//! Tensors: the parameters under their own names (`embedding`, `blocks.0.attn.wq`, …; see [`crate::arch`]), all f32; AdamW's
+//! moments as `adamw.m.NAME` and `adamw.v.NAME` with the parameter's shape. The file's metadata holds `format`, `architecture`,
+//! `step`, `corpus_sha256`, and the model's configuration as JSON in `model`.
+//!
+//! A file is written beside its final place, flushed to the disk and renamed, so it is either whole or not there. `latest` names
+//! the newest file.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+
+const FORMAT: &str = "primer-checkpoint-1";
+const LATEST: &str = "latest";
+const M: &str = "adamw.m.";
+const V: &str = "adamw.v.";
+
+/// A named array of f32 in row-major order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTensor {
+    /// The parameter's name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its values, as many as the shape holds.
+    pub data: Vec<f32>,
+}
+
+/// Everything a run needs to go on as if it had never stopped.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// The model, as it was built.
+    pub model: ModelConfig,
+    /// Steps done; also the data cursor, since batch `i` is a pure function of (seed, `i`).
+    pub step: u64,
+    /// sha256 of the corpus trained on.
+    pub corpus_sha256: String,
+    /// The parameters.
+    pub weights: Vec<NamedTensor>,
+    /// First and second moments in the order of `weights`; empty where the optimizer's state isn't kept.
+    pub moments: Option<(Vec<NamedTensor>, Vec<NamedTensor>)>,
+}
+
+impl Checkpoint {
+    /// Writes the checkpoint to `path`, atomically.
+    ///
+    /// # Errors
+    /// [`Error::Write`]; what was at `path` before is then still there.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let failed = |source: std::io::Error| Error::Write {
+            path: path.to_owned(),
+            source,
+        };
+        let encoded = |e: &dyn std::fmt::Display| failed(std::io::Error::other(e.to_string()));
+        let model = serde_json::to_string(&self.model).map_err(|e| encoded(&e))?;
+        let metadata = HashMap::from([
+            ("format".to_owned(), FORMAT.to_owned()),
+            ("architecture".to_owned(), self.model.arch.name().to_owned()),
+            ("step".to_owned(), self.step.to_string()),
+            ("corpus_sha256".to_owned(), self.corpus_sha256.clone()),
+            ("model".to_owned(), model),
+        ]);
+        let mut tensors: Vec<(String, &NamedTensor)> =
+            self.weights.iter().map(|t| (t.name.clone(), t)).collect();
+        if let Some((m, v)) = &self.moments {
+            tensors.extend(m.iter().map(|t| (format!("{M}{}", t.name), t)));
+            tensors.extend(v.iter().map(|t| (format!("{V}{}", t.name), t)));
+        }
+        let bytes: Vec<Vec<u8>> = tensors
+            .iter()
+            .map(|(_, t)| t.data.iter().flat_map(|x| x.to_le_bytes()).collect())
+            .collect();
+        let mut views = Vec::with_capacity(tensors.len());
+        for ((name, tensor), data) in tensors.iter().zip(&bytes) {
+            let view =
+                TensorView::new(Dtype::F32, tensor.shape.clone(), data).map_err(|e| encoded(&e))?;
+            views.push((name.as_str(), view));
+        }
+        let file = safetensors::serialize(views, Some(metadata)).map_err(|e| encoded(&e))?;
+        write_atomically(path, &file)
+    }
+
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Read`], or [`Error::DamagedCheckpoint`] for a file that is truncated, malformed, or of another kind.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let damaged = |reason: String| Error::DamagedCheckpoint {
+            path: path.to_owned(),
+            reason,
+        };
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let metadata = header
+            .metadata()
+            .as_ref()
+            .ok_or_else(|| damaged("it has no metadata".into()))?;
+        let field = |key: &str| {
+            metadata
+                .get(key)
+                .ok_or_else(|| damaged(format!("its metadata lacks {key}")))
+        };
+        if field("format")? != FORMAT {
+            return Err(damaged(format!(
+                "its format is {:?}, not {FORMAT:?}",
+                field("format")?
+            )));
+        }
+        let step = field("step")?
+            .parse()
+            .map_err(|_| damaged("its step is no number".into()))?;
+        let model: ModelConfig = serde_json::from_str(field("model")?)
+            .map_err(|e| damaged(format!("its model is unreadable: {e}")))?;
+        model
+            .validate()
+            .map_err(|e| damaged(format!("its model is not valid: {e}")))?;
+
+        let (mut weights, mut m, mut v) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, view) in file.iter() {
+            if view.dtype() != Dtype::F32 {
+                return Err(damaged(format!("{name} is not f32")));
+            }
+            let data = view
+                .data()
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect();
+            let (list, name) = match (name.strip_prefix(M), name.strip_prefix(V)) {
+                (Some(name), _) => (&mut m, name),
+                (_, Some(name)) => (&mut v, name),
+                _ => (&mut weights, name),
+            };
+            list.push(NamedTensor {
+                name: name.to_owned(),
+                shape: view.shape().to_vec(),
+                data,
+            });
+        }
+        let moments = if m.is_empty() && v.is_empty() {
+            None
+        } else {
+            Some((m, v))
+        };
+        Ok(Self {
+            model,
+            step,
+            corpus_sha256: field("corpus_sha256")?.clone(),
+            weights,
+            moments,
+        })
+    }
+
+    /// Puts weights and moments in the order of `expected` (name and shape), so that they can be bound by position.
+    ///
+    /// # Errors
+    /// [`Error::OtherArchitecture`], [`Error::MissingTensor`], [`Error::OtherShape`]; tensors that the model doesn't know are
+    /// [`Error::DamagedCheckpoint`].
+    pub fn fit(
+        mut self,
+        path: &Path,
+        model: &ModelConfig,
+        expected: &[(String, Vec<usize>)],
+    ) -> Result<Self> {
+        if self.model.arch != model.arch {
+            return Err(Error::OtherArchitecture {
+                path: path.to_owned(),
+                expected: model.arch.name().into(),
+                found: self.model.arch.name().into(),
+            });
+        }
+        self.weights = in_order(path, self.weights, expected)?;
+        self.moments = match self.moments {
+            Some((m, v)) => Some((in_order(path, m, expected)?, in_order(path, v, expected)?)),
+            None => None,
+        };
+        Ok(self)
+    }
+}
+
+fn in_order(
+    path: &Path,
+    tensors: Vec<NamedTensor>,
+    expected: &[(String, Vec<usize>)],
+) -> Result<Vec<NamedTensor>> {
+    let mut by_name: HashMap<String, NamedTensor> =
+        tensors.into_iter().map(|t| (t.name.clone(), t)).collect();
+    let mut ordered = Vec::with_capacity(expected.len());
+    for (name, shape) in expected {
+        let tensor = by_name.remove(name).ok_or_else(|| Error::MissingTensor {
+            path: path.to_owned(),
+            tensor: name.clone(),
+        })?;
+        if tensor.shape != *shape {
+            return Err(Error::OtherShape {
+                path: path.to_owned(),
+                tensor: name.clone(),
+                expected: shape.clone(),
+                found: tensor.shape,
+            });
+        }
+        ordered.push(tensor);
+    }
+    match by_name.into_keys().min() {
+        Some(name) => Err(Error::DamagedCheckpoint {
+            path: path.to_owned(),
+            reason: format!("it holds the tensor {name}, which the model doesn't have"),
+        }),
+        None => Ok(ordered),
+    }
+}
+
+/// A folder of checkpoints of one run.
+#[derive(Debug, Clone)]
+pub struct CheckpointDir {
+    folder: PathBuf,
+    keep: usize,
+}
+
+impl CheckpointDir {
+    /// The checkpoints in `folder`, of which the newest `keep` (at least one) stay.
+    pub fn new(folder: impl Into<PathBuf>, keep: usize) -> Self {
+        Self {
+            folder: folder.into(),
+            keep: keep.max(1),
+        }
+    }
+
+    /// Writes a checkpoint, points `latest` at it, and removes those beyond the last `keep`. Gives the file's path.
+    ///
+    /// # Errors
+    /// [`Error::Write`]; older checkpoints are then untouched.
+    pub fn save(&self, checkpoint: &Checkpoint) -> Result<PathBuf> {
+        fs::create_dir_all(&self.folder).map_err(|source| Error::Write {
+            path: self.folder.clone(),
+            source,
+        })?;
+        let name = format!("step-{:010}.safetensors", checkpoint.step);
+        let path = self.folder.join(&name);
+        checkpoint.write(&path)?;
+        write_atomically(&self.folder.join(LATEST), name.as_bytes())?;
+        for old in self
+            .files()?
+            .into_iter()
+            .rev()
+            .skip(self.keep)
+            .filter(|old| *old != path)
+        {
+            if let Err(error) = fs::remove_file(&old) {
+                tracing::warn!(path = %old.display(), %error, "an old checkpoint stays");
+            }
+        }
+        Ok(path)
+    }
+
+    /// The newest checkpoint's file: the one `latest` names, else the one with the highest step.
+    ///
+    /// # Errors
+    /// [`Error::NoCheckpoint`], [`Error::Read`].
+    pub fn latest(&self) -> Result<PathBuf> {
+        if let Ok(name) = fs::read_to_string(self.folder.join(LATEST)) {
+            let path = self.folder.join(name.trim());
+            if path.is_file() {
+                return Ok(path);
+            }
+        }
+        self.files()?.pop().ok_or_else(|| Error::NoCheckpoint {
+            path: self.folder.clone(),
+        })
+    }
+
+    /// Checkpoint files, oldest first.
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        let read = |source| Error::Read {
+            path: self.folder.clone(),
+            source,
+        };
+        if !self.folder.exists() {
+            return Err(Error::NoCheckpoint {
+                path: self.folder.clone(),
+            });
+        }
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(read)? {
+            let path = entry.map_err(read)?.path();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if name.starts_with("step-") && name.ends_with(".safetensors") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// The checkpoint file that a user means by `path`: the file itself, a folder of checkpoints, or a run's folder.
+///
+/// # Errors
+/// [`Error::NoCheckpoint`], [`Error::Read`].
+pub fn locate(path: &Path) -> Result<PathBuf> {
+    let kind = fs::metadata(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    if kind.is_file() {
+        return Ok(path.to_owned());
+    }
+    let inner = path.join("checkpoints");
+    let folder = if inner.is_dir() {
+        inner
+    } else {
+        path.to_owned()
+    };
+    CheckpointDir::new(folder, 1).latest()
+}
+
+/// Writes beside the target, flushes to the disk, renames.
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    let written = (|| {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        // The rename itself must reach the disk too; only Unix lets a folder be opened for that.
+        #[cfg(unix)]
+        if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    })();
+    written.map_err(|source| {
+        // Best effort: the write's own error is the one to report.
+        let _ = fs::remove_file(&temporary);
+        Error::Write {
+            path: path.to_owned(),
+            source,
+        }
+    })
+}

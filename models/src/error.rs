@@ -1,0 +1,192 @@
+//! The one error type of the crate.
+
+use std::path::PathBuf;
+
+/// What can go wrong between a text and a trained model; each message is one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// What was opened.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A file or folder could not be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// What was being written.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A corpus without a single byte of text.
+    #[error("the corpus {name} holds no text")]
+    EmptyCorpus {
+        /// The corpus as it was named.
+        name: String,
+    },
+    /// A corpus, or one of its parts, that can't fill a single sequence.
+    #[error(
+        "the {part} part of corpus {name} holds {have} tokens, but one sequence needs {need}: give more text or a shorter sequence"
+    )]
+    ShortCorpus {
+        /// The corpus as it was named.
+        name: String,
+        /// `training`, `validation` or `whole`.
+        part: &'static str,
+        /// Tokens there are.
+        have: usize,
+        /// Tokens one sequence and its targets take.
+        need: usize,
+    },
+    /// A name outside a closed list.
+    #[error("there is no {kind} {name:?}; did you mean {nearest}?")]
+    UnknownName {
+        /// What was being named: `architecture`, `size`.
+        kind: &'static str,
+        /// The name given.
+        name: String,
+        /// The nearest valid ones, in words.
+        nearest: String,
+    },
+    /// A configuration key that doesn't exist.
+    #[error("there is no configuration key {key:?}; the nearest is {nearest:?}")]
+    UnknownKey {
+        /// The key given.
+        key: String,
+        /// The nearest valid one.
+        nearest: String,
+    },
+    /// A configuration value that can't be read or used.
+    #[error("{key} = {value} is not possible: {reason}")]
+    BadValue {
+        /// The key.
+        key: String,
+        /// The value given.
+        value: String,
+        /// What is allowed.
+        reason: String,
+    },
+    /// A configuration file that isn't TOML.
+    #[error("{path} is not a readable configuration: {reason}")]
+    BadConfig {
+        /// The file.
+        path: PathBuf,
+        /// The parser's first complaint.
+        reason: String,
+    },
+    /// A folder without a checkpoint.
+    #[error("there is no checkpoint in {path}")]
+    NoCheckpoint {
+        /// The folder searched.
+        path: PathBuf,
+    },
+    /// A checkpoint that is truncated, or that was never one.
+    #[error("{path} is not a usable checkpoint: {reason}")]
+    DamagedCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A checkpoint of another architecture.
+    #[error("{path} holds a model of architecture {found}, not {expected}")]
+    OtherArchitecture {
+        /// The file.
+        path: PathBuf,
+        /// The architecture wanted.
+        expected: String,
+        /// The architecture stored.
+        found: String,
+    },
+    /// A checkpoint whose tensors don't fit the model.
+    #[error(
+        "in {path} the tensor {tensor} has the shape {found:?}, but the model needs {expected:?}"
+    )]
+    OtherShape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// The model's shape.
+        expected: Vec<usize>,
+        /// The stored shape; empty when it isn't there.
+        found: Vec<usize>,
+    },
+    /// A checkpoint without one of the model's tensors.
+    #[error("{path} lacks the tensor {tensor}")]
+    MissingTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+    },
+    /// A run that would go on with another text than it began with.
+    #[error(
+        "the checkpoint was trained on the corpus {expected}, but this one is {found}: resume with the same text"
+    )]
+    OtherCorpus {
+        /// sha256 stored.
+        expected: String,
+        /// sha256 of the corpus given.
+        found: String,
+    },
+    /// A text that the model can't take.
+    #[error("{what}")]
+    BadText {
+        /// One sentence.
+        what: String,
+    },
+}
+
+/// The crate's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The candidate nearest to `name` by edit distance (ties to the earlier one).
+pub(crate) fn nearest<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .min_by_key(|candidate| edit_distance(name, candidate))
+}
+
+/// Levenshtein's distance over bytes.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b = b.as_bytes();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, &x) in a.as_bytes().iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_single_edits() {
+        assert_eq!(edit_distance("vanila", "vanilla"), 1);
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn nearest_prefers_the_smallest_edit() {
+        assert_eq!(
+            nearest("primer-ez", ["vanilla", "primer", "primer_ez"]),
+            Some("primer_ez")
+        );
+    }
+}

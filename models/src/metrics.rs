@@ -1,0 +1,121 @@
+//! `metrics.jsonl`: one JSON object a line, flushed as it is written, so that it can be followed while the run goes on.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// One line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Metric {
+    /// Steps done.
+    pub step: u64,
+    /// Seconds of training so far, evaluations and checkpoints left out.
+    pub seconds: f64,
+    /// Tokens trained on so far.
+    pub tokens: u64,
+    /// Mean cross entropy of the step, in nats a token.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub train_loss: Option<f64>,
+    /// Mean cross entropy on the validation text, in nats a token.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub valid_loss: Option<f64>,
+    /// The step's learning rate.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub learning_rate: Option<f64>,
+    /// Tokens a second since the line before.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tokens_per_second: Option<f64>,
+}
+
+/// Appends to a `metrics.jsonl`.
+#[derive(Debug)]
+pub struct MetricsWriter {
+    path: PathBuf,
+    file: File,
+}
+
+impl MetricsWriter {
+    /// Begins a new file.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn create(path: &Path) -> Result<Self> {
+        let file = File::create(path).map_err(|source| Error::Write {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
+    }
+
+    /// Goes on with the file of a run restored at `step`: lines past that step, and whatever follows a broken line, are cut off. A
+    /// file that isn't there is begun.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn resume(path: &Path, step: u64) -> Result<Self> {
+        let failed = |source| Error::Write {
+            path: path.to_owned(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(failed)?;
+        let keep: usize = bytes
+            .split_inclusive(|&b| b == b'\n')
+            .take_while(|line| {
+                line.ends_with(b"\n")
+                    && serde_json::from_slice::<Metric>(line).is_ok_and(|m| m.step <= step)
+            })
+            .map(<[u8]>::len)
+            .sum();
+        file.set_len(keep as u64).map_err(failed)?;
+        file.seek(SeekFrom::End(0)).map_err(failed)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
+    }
+
+    /// Appends one line and flushes it.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write(&mut self, metric: &Metric) -> Result<()> {
+        let failed = |source| Error::Write {
+            path: self.path.clone(),
+            source,
+        };
+        let mut line = serde_json::to_vec(metric).map_err(|e| failed(e.into()))?;
+        line.push(b'\n');
+        // One write call a line: a reader never sees half of one.
+        self.file.write_all(&line).map_err(failed)
+    }
+}
+
+/// Reads the whole lines of a `metrics.jsonl`.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn read(path: &Path) -> Result<Vec<Metric>> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(text
+        .lines()
+        .map_while(|line| serde_json::from_str(line).ok())
+        .collect())
+}

@@ -1,0 +1,106 @@
+//! The learning rate over the steps: a linear rise, then a decay.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The shape after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// Half a cosine wave.
+    Cosine,
+    /// A straight line.
+    Linear,
+    /// None.
+    Constant,
+}
+
+/// Warm-up and decay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleConfig {
+    /// Steps of linear warm-up.
+    pub warmup: u64,
+    /// The shape after it.
+    pub decay: Decay,
+    /// The last step's rate as a fraction of the peak.
+    pub final_fraction: f64,
+}
+
+impl Default for ScheduleConfig {
+    fn default() -> Self {
+        Self {
+            warmup: 50,
+            decay: Decay::Cosine,
+            final_fraction: 0.1,
+        }
+    }
+}
+
+impl ScheduleConfig {
+    /// The factor of the peak rate for step `step` (counted from 0) of `total`: it rises over `warmup` steps to 1, then falls to
+    /// `final_fraction` at the last step and stays there.
+    pub fn factor(&self, step: u64, total: u64) -> f64 {
+        // A short run still has most of its steps behind the warm-up.
+        let warmup = self.warmup.min(total / 5);
+        if step < warmup {
+            return (step + 1) as f64 / warmup as f64;
+        }
+        let span = total.saturating_sub(warmup + 1).max(1);
+        let progress = ((step - warmup) as f64 / span as f64).min(1.0);
+        let shape = match self.decay {
+            Decay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+            Decay::Linear => 1.0 - progress,
+            Decay::Constant => return 1.0,
+        };
+        self.final_fraction + (1.0 - self.final_fraction) * shape
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] naming the key.
+    pub fn validate(&self) -> Result<()> {
+        if (0.0..=1.0).contains(&self.final_fraction) {
+            return Ok(());
+        }
+        Err(Error::BadValue {
+            key: "schedule.final_fraction".into(),
+            value: self.final_fraction.to_string(),
+            reason: "it must lie between 0 and 1".into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rises_then_falls_to_the_final_fraction() {
+        for decay in [Decay::Cosine, Decay::Linear] {
+            let schedule = ScheduleConfig {
+                warmup: 10,
+                decay,
+                final_fraction: 0.1,
+            };
+            assert!((schedule.factor(0, 100) - 0.1).abs() < 1e-12);
+            assert_eq!(schedule.factor(9, 100), 1.0);
+            assert_eq!(schedule.factor(10, 100), 1.0);
+            assert!((schedule.factor(99, 100) - 0.1).abs() < 1e-12);
+            assert!((schedule.factor(500, 100) - 0.1).abs() < 1e-12);
+            assert!((10..99).all(|s| schedule.factor(s + 1, 100) < schedule.factor(s, 100)));
+        }
+    }
+
+    #[test]
+    fn short_totals_stay_finite() {
+        for total in 0..4 {
+            for step in 0..6 {
+                let factor = ScheduleConfig::default().factor(step, total);
+                assert!((0.0..=1.0).contains(&factor), "{step} of {total}: {factor}");
+            }
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! A run's configuration: one TOML file that holds everything in force, and `key=value` overrides.
+//!
+//! Keys are `table.key` (`train.batch`); the table may be left out (`batch`), since no two tables share a key. Numbers are plain here;
+//! units such as `30s` are the command line's.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::config::{Arch, ModelConfig, Size};
+use crate::error::{Error, Result, nearest};
+use crate::optim::{AdamWConfig, ScheduleConfig};
+
+/// How long, how wide and how often.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Sequences a step.
+    pub batch: usize,
+    /// Steps the learning-rate schedule spans.
+    pub steps: u64,
+    /// Seed of the initial weights and of the batches.
+    pub seed: u64,
+    /// Steps between evaluations; 0 for none.
+    pub eval_every: u64,
+    /// Batches an evaluation during training takes at most.
+    pub eval_batches: usize,
+    /// Steps between readings of the loss.
+    pub log_every: u64,
+    /// Steps between checkpoints; 0 for none but the last.
+    pub checkpoint_every: u64,
+    /// Checkpoints kept.
+    pub keep: usize,
+}
+
+/// Everything that decides a training run but the text and the device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// The model.
+    pub model: ModelConfig,
+    /// The optimizer.
+    pub optimizer: AdamWConfig,
+    /// The learning rate over the steps.
+    pub schedule: ScheduleConfig,
+    /// The loop.
+    pub train: TrainConfig,
+}
+
+impl RunConfig {
+    /// The defaults for `arch` at `size`.
+    pub fn new(arch: Arch, size: Size) -> Self {
+        Self {
+            model: ModelConfig::new(arch, size),
+            optimizer: AdamWConfig::default(),
+            schedule: ScheduleConfig::default(),
+            train: TrainConfig {
+                batch: size.batch(),
+                steps: 1000,
+                seed: 0,
+                eval_every: 100,
+                eval_batches: 8,
+                log_every: 10,
+                checkpoint_every: 500,
+                keep: 3,
+            },
+        }
+    }
+
+    /// The configuration as TOML.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] when a number doesn't fit TOML (a seed above 2⁶³ − 1).
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).map_err(|e| Error::BadValue {
+            key: "config".into(),
+            value: "this run's configuration".into(),
+            reason: e.to_string(),
+        })
+    }
+
+    /// Lays the values of a TOML file over this configuration; keys it doesn't name keep their values.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::BadConfig`], [`Error::UnknownKey`], [`Error::BadValue`]; the configuration is then unchanged.
+    pub fn apply_file(&mut self, path: &Path) -> Result<()> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let file: Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| Error::BadConfig {
+                path: path.to_owned(),
+                reason: e.message().to_owned(),
+            })?;
+        let mut next = self.clone();
+        for (name, value) in &file {
+            match value {
+                Value::Table(inner) => {
+                    for (key, value) in inner {
+                        next.put(&format!("{name}.{key}"), value)?;
+                    }
+                }
+                value => next.put(name, value)?,
+            }
+        }
+        *self = next;
+        Ok(())
+    }
+
+    /// Applies one `key=value`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownKey`] naming the nearest key, [`Error::BadValue`]; the configuration is then unchanged.
+    pub fn set(&mut self, assignment: &str) -> Result<()> {
+        let Some((key, value)) = assignment.split_once('=') else {
+            return Err(Error::BadValue {
+                key: assignment.to_owned(),
+                value: String::new(),
+                reason: "write key=value".into(),
+            });
+        };
+        self.put(key.trim(), &Value::String(value.trim().to_owned()))
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] naming the key.
+    pub fn validate(&self) -> Result<()> {
+        self.model.validate()?;
+        self.optimizer.validate()?;
+        self.schedule.validate()?;
+        let train = &self.train;
+        let bad = |key: &str, value: String, reason: &str| {
+            Err(Error::BadValue {
+                key: format!("train.{key}"),
+                value,
+                reason: reason.into(),
+            })
+        };
+        if train.batch == 0 || train.batch > 1 << 20 {
+            return bad(
+                "batch",
+                train.batch.to_string(),
+                "it must lie between 1 and 1048576",
+            );
+        }
+        let widest = [
+            self.model.vocab,
+            self.model.d_ff,
+            3 * self.model.d_model,
+            self.model.seq * self.model.heads,
+        ];
+        let rows = train.batch * self.model.seq;
+        if widest
+            .into_iter()
+            .any(|width| width.saturating_mul(rows) >= 1 << 31)
+        {
+            return bad(
+                "batch",
+                train.batch.to_string(),
+                "one activation would hold more than 2^31 elements; take fewer rows or a shorter sequence",
+            );
+        }
+        if train.steps == 0 {
+            return bad("steps", train.steps.to_string(), "it must be at least 1");
+        }
+        if train.eval_batches == 0 {
+            return bad(
+                "eval_batches",
+                train.eval_batches.to_string(),
+                "it must be at least 1",
+            );
+        }
+        if train.log_every == 0 {
+            return bad(
+                "log_every",
+                train.log_every.to_string(),
+                "it must be at least 1",
+            );
+        }
+        if i64::try_from(train.seed).is_err() {
+            return bad("seed", train.seed.to_string(), "it must be below 2^63");
+        }
+        Ok(())
+    }
+
+    /// Every `table.key` there is.
+    pub fn keys() -> Vec<String> {
+        let table = Self::new(Arch::Vanilla, Size::Nano).table();
+        let inner = |(name, value): (&String, &Value)| -> Vec<String> {
+            value
+                .as_table()
+                .into_iter()
+                .flat_map(|t| t.keys())
+                .map(|key| format!("{name}.{key}"))
+                .collect()
+        };
+        table.iter().flat_map(inner).collect()
+    }
+
+    fn table(&self) -> Table {
+        // Only a seed beyond i64 can't be TOML; it is kept out by `put`.
+        Table::try_from(self).unwrap_or_default()
+    }
+
+    fn put(&mut self, key: &str, value: &Value) -> Result<()> {
+        let keys = Self::keys();
+        let full = if keys.iter().any(|k| k == key) {
+            key.to_owned()
+        } else {
+            let by_end = keys
+                .iter()
+                .find(|k| k.split_once('.').is_some_and(|(_, end)| end == key));
+            by_end.cloned().ok_or_else(|| Error::UnknownKey {
+                key: key.to_owned(),
+                nearest: nearest_key(key, &keys),
+            })?
+        };
+        let (table, leaf) = full.split_once('.').unwrap_or((&full, ""));
+        let mut all = self.table();
+        let Some(slot) = all
+            .get_mut(table)
+            .and_then(Value::as_table_mut)
+            .and_then(|t| t.get_mut(leaf))
+        else {
+            return Err(Error::UnknownKey {
+                key: key.to_owned(),
+                nearest: nearest_key(key, &keys),
+            });
+        };
+        let shown = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        let bad = |reason: String| Error::BadValue {
+            key: full.clone(),
+            value: shown.clone(),
+            reason,
+        };
+        *slot = coerce(slot, value, &shown).map_err(&bad)?;
+        *self = all
+            .try_into()
+            .map_err(|e: toml::de::Error| bad(e.message().to_owned()))?;
+        Ok(())
+    }
+}
+
+/// `value` in the type of `slot`: text is read as what the slot holds, whole numbers serve as floats.
+fn coerce(slot: &Value, value: &Value, shown: &str) -> std::result::Result<Value, String> {
+    match (slot, value) {
+        (Value::String(_), Value::String(text)) => {
+            Ok(Value::String(text.trim_matches('"').to_owned()))
+        }
+        (Value::Integer(_), Value::Integer(_)) | (Value::Float(_), Value::Float(_)) => {
+            Ok(value.clone())
+        }
+        (Value::Float(_), Value::Integer(n)) => Ok(Value::Float(*n as f64)),
+        (Value::Integer(_), Value::String(text)) => text
+            .replace('_', "")
+            .parse()
+            .map(Value::Integer)
+            .map_err(|_| "a whole number is needed".into()),
+        (Value::Float(_), Value::String(text)) => text
+            .parse()
+            .map(Value::Float)
+            .map_err(|_| "a number is needed".into()),
+        _ => Err(format!("{shown} has another type than {slot}")),
+    }
+}
+
+fn nearest_key(key: &str, keys: &[String]) -> String {
+    // Compared with the end alone unless a table is named.
+    let ends = keys.iter().map(|k| {
+        if key.contains('.') {
+            k.as_str()
+        } else {
+            k.rsplit('.').next().unwrap_or(k)
+        }
+    });
+    let best = nearest(key, ends).unwrap_or_default();
+    keys.iter()
+        .find(|k| *k == best || k.rsplit('.').next() == Some(best))
+        .cloned()
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_tables_share_a_key() {
+        let mut ends: Vec<String> = RunConfig::keys()
+            .iter()
+            .map(|k| k.split_once('.').unwrap().1.to_owned())
+            .collect();
+        let count = ends.len();
+        ends.sort();
+        ends.dedup();
+        assert_eq!(ends.len(), count, "{ends:?}");
+    }
+}

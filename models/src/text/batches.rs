@@ -1,0 +1,235 @@
+//! Windows of tokens: random ones to train on, fixed ones to evaluate on.
+
+use crate::error::{Error, Result};
+use crate::rng::Stream;
+use crate::text::Corpus;
+
+/// `batch` windows of `seq` tokens, row by row, and for each position the token that follows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// [batch, seq], what the model reads.
+    pub inputs: Vec<u32>,
+    /// [batch, seq], `inputs` moved one token on.
+    pub targets: Vec<u32>,
+    /// Rows.
+    pub batch: usize,
+    /// Tokens a row.
+    pub seq: usize,
+}
+
+/// One part of a corpus as tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenSet {
+    name: String,
+    part: &'static str,
+    // Byte tokens; a larger vocabulary will widen this type.
+    tokens: Vec<u8>,
+}
+
+impl TokenSet {
+    /// The training part of `corpus`.
+    pub fn train(corpus: &Corpus) -> Self {
+        Self {
+            name: corpus.name().to_owned(),
+            part: "training",
+            tokens: corpus.train().to_vec(),
+        }
+    }
+
+    /// The validation part of `corpus`.
+    pub fn valid(corpus: &Corpus) -> Self {
+        Self {
+            name: corpus.name().to_owned(),
+            part: "validation",
+            tokens: corpus.valid().to_vec(),
+        }
+    }
+
+    /// The whole text, the training part first.
+    pub fn whole(corpus: &Corpus) -> Self {
+        let tokens = [corpus.train(), corpus.valid()].concat();
+        Self {
+            name: corpus.name().to_owned(),
+            part: "whole",
+            tokens,
+        }
+    }
+
+    /// Number of tokens.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there is no token.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Batch number `index` of `seed`: windows drawn uniformly, with replacement. A pure function of its arguments, so a run's
+    /// data cursor is its step.
+    ///
+    /// # Errors
+    /// [`Error::ShortCorpus`] when no window of `seq + 1` tokens fits.
+    pub fn batch(&self, batch: usize, seq: usize, seed: u64, index: u64) -> Result<Batch> {
+        self.check(seq)?;
+        let starts = (self.tokens.len() - seq) as u64;
+        let stream = Stream::new(seed, "batches");
+        let first = index.wrapping_mul(batch as u64);
+        let windows: Vec<usize> = (0..batch as u64)
+            .map(|row| stream.below(first.wrapping_add(row), starts) as usize)
+            .collect();
+        Ok(self.gather(&windows, seq))
+    }
+
+    /// The fixed evaluation windows: every `seq` tokens one, in order, not overlapping.
+    ///
+    /// # Errors
+    /// [`Error::ShortCorpus`] when no window of `seq + 1` tokens fits.
+    pub fn windows(&self, batch: usize, seq: usize) -> Result<EvalWindows<'_>> {
+        self.check(seq)?;
+        Ok(EvalWindows {
+            set: self,
+            batch,
+            seq,
+            next: 0,
+            count: (self.tokens.len() - 1) / seq,
+        })
+    }
+
+    /// Fails unless a window of `seq` tokens and its targets fits.
+    ///
+    /// # Errors
+    /// [`Error::ShortCorpus`].
+    pub fn check(&self, seq: usize) -> Result<()> {
+        if self.tokens.len() > seq {
+            return Ok(());
+        }
+        Err(Error::ShortCorpus {
+            name: self.name.clone(),
+            part: self.part,
+            have: self.tokens.len(),
+            need: seq.saturating_add(1),
+        })
+    }
+
+    /// The tokens from `range.start` to `range.end`.
+    pub(crate) fn slice(&self, range: std::ops::Range<usize>) -> Vec<u32> {
+        self.tokens[range].iter().map(|&t| u32::from(t)).collect()
+    }
+
+    fn gather(&self, starts: &[usize], seq: usize) -> Batch {
+        let take = |offset: usize| {
+            starts.iter().flat_map(move |&s| {
+                self.tokens[s + offset..s + offset + seq]
+                    .iter()
+                    .map(|&t| u32::from(t))
+            })
+        };
+        Batch {
+            inputs: take(0).collect(),
+            targets: take(1).collect(),
+            batch: starts.len(),
+            seq,
+        }
+    }
+}
+
+/// Iterator over evaluation batches of exactly `batch` rows; a last, smaller group of windows is left out.
+#[derive(Debug, Clone)]
+pub struct EvalWindows<'a> {
+    set: &'a TokenSet,
+    batch: usize,
+    seq: usize,
+    next: usize,
+    count: usize,
+}
+
+impl Iterator for EvalWindows<'_> {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        if self.batch == 0 || self.next >= self.count {
+            return None;
+        }
+        // Fewer windows than rows: the last window fills up, so that a short text still gives one batch.
+        if self.next + self.batch > self.count && self.next > 0 {
+            return None;
+        }
+        let starts: Vec<usize> = (0..self.batch)
+            .map(|row| (self.next + row).min(self.count - 1) * self.seq)
+            .collect();
+        self.next += self.batch;
+        Some(self.set.gather(&starts, self.seq))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(len: usize) -> TokenSet {
+        let text: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+        TokenSet {
+            name: "counting".into(),
+            part: "whole",
+            tokens: text,
+        }
+    }
+
+    #[test]
+    fn targets_follow_inputs() {
+        let batch = set(200).batch(4, 16, 9, 3).unwrap();
+        assert_eq!((batch.inputs.len(), batch.targets.len()), (64, 64));
+        for row in 0..4 {
+            assert_eq!(
+                batch.inputs[row * 16 + 1..(row + 1) * 16],
+                batch.targets[row * 16..(row + 1) * 16 - 1]
+            );
+        }
+    }
+
+    #[test]
+    fn a_batch_depends_on_seed_and_index_only() {
+        let set = set(1000);
+        assert_eq!(
+            set.batch(4, 16, 9, 3).unwrap(),
+            set.batch(4, 16, 9, 3).unwrap()
+        );
+        assert_ne!(
+            set.batch(4, 16, 9, 3).unwrap(),
+            set.batch(4, 16, 9, 4).unwrap()
+        );
+        assert_ne!(
+            set.batch(4, 16, 9, 3).unwrap(),
+            set.batch(4, 16, 8, 3).unwrap()
+        );
+    }
+
+    #[test]
+    fn the_shortest_text_gives_its_one_window() {
+        let batch = set(17).batch(2, 16, 0, 0).unwrap();
+        assert_eq!(batch.inputs[..16], (0..16).collect::<Vec<u32>>());
+        assert!(matches!(
+            set(16).batch(2, 16, 0, 0),
+            Err(Error::ShortCorpus {
+                have: 16,
+                need: 17,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn evaluation_windows_do_not_overlap() {
+        let set = set(100);
+        let batches: Vec<Batch> = set.windows(2, 10).unwrap().collect();
+        assert_eq!(batches.len(), 4, "nine windows in pairs");
+        let inputs: Vec<u32> = batches.iter().flat_map(|b| b.inputs.clone()).collect();
+        assert_eq!(inputs, (0..80).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn fewer_windows_than_rows_still_give_a_batch() {
+        assert_eq!(set(25).windows(4, 10).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,5 @@
+//! The crate's integration tests, one binary.
+
+mod checkpoints;
+mod corpora;
+mod settings;
