@@ -1,4 +1,27 @@
-//! From a program to a plan.
+//! From a program to a plan: canonical form, views, fusion, schedule, kernels, memory.
+//!
+//! - [`canonicalize`]: graph → graph.
+//! - `views`: reshapes, permutations, slices and repetitions become strides; what strides can't say is copied.
+//! - `group`: elementwise nodes and reductions are fused into row programs.
+//! - `storage`: state is updated in place where no one still reads the old value; a copy that only reorders its one source
+//!   becomes the layout in which the source is written.
+//! - `lower`: the schedule and the kernels.
+//! - `memory`: scratch buffers whose lifetimes do not overlap share a slot.
+
+mod alias;
+mod canonicalize;
+mod group;
+mod lower;
+mod memory;
+mod reach;
+mod rows;
+mod storage;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+pub use canonicalize::canonicalize;
 
 use crate::plan::Plan;
 use crate::{Program, Result};
@@ -13,7 +36,18 @@ pub struct PlanLimits {
 /// Plans a program.
 ///
 /// # Errors
-/// None today beyond those of the graph's own rules.
-pub fn plan(_program: &Program, _limits: PlanLimits) -> Result<Plan> {
-    unreachable!("replaced in the next commit")
+/// [`Error::Invalid`](crate::Error::Invalid) where the graph breaks one of its invariants.
+pub fn plan(program: &Program, limits: PlanLimits) -> Result<Plan> {
+    let program = canonicalize(program)?;
+    if cfg!(debug_assertions) {
+        program.graph.verify()?;
+    }
+    let live = program.graph.live(program.roots());
+    let views = views::resolve(&program.graph);
+    let mut groups = group::group(&program, &views, &live, limits);
+    let storage = storage::assign(&program, &views, &live, &mut groups);
+    let mut plan = lower::lower(&program, &views, &groups, &storage);
+    memory::share_slots(&mut plan);
+    plan.report = crate::plan::PlanReport::of(&plan);
+    Ok(plan)
 }

@@ -109,7 +109,7 @@ pub fn binary(op: BinaryOp, a: f64, b: f64) -> f64 {
     }
 }
 
-fn compare(op: CompareOp, a: f64, b: f64) -> bool {
+pub(crate) fn compare(op: CompareOp, a: f64, b: f64) -> bool {
     match op {
         CompareOp::Less => a < b,
         CompareOp::Equal => a == b,

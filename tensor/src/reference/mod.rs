@@ -8,6 +8,10 @@ mod layout;
 
 use std::collections::HashMap;
 
+#[cfg(test)]
+pub(crate) use eval::compare;
+pub use eval::{binary, unary};
+
 use crate::graph::{InputKind, Op};
 use crate::{DType, Data, Error, Program, Result, Shape};
 

@@ -1,0 +1,68 @@
+//! Graph → graph: dead code goes, and every reduction runs over the last axis or is a column sum.
+
+use crate::graph::{Graph, NodeId, Op, ReduceOp};
+use crate::{Program, Result, Shape};
+
+/// The program without dead nodes and in the form that the planner expects:
+/// no `stop_gradient`; no reduction over an axis of length 1; a reduction runs over the last axis, or is a sum over the only
+/// axis longer than 1 before it ([`is_column_sum`]).
+///
+/// # Errors
+/// None beyond those of the graph's own rules.
+pub fn canonicalize(program: &Program) -> Result<Program> {
+    let live = program.graph.live(program.roots());
+    let mut graph = Graph::new();
+    let mut map: Vec<Option<NodeId>> = vec![None; live.len()];
+    for info in program.graph.inputs() {
+        // Every input stays: it is part of the program's interface even where nothing reads it.
+        let node = program.graph.node(info.node);
+        map[info.node.index()] = Some(graph.input(&info.name, info.kind, &node.shape, node.dtype)?);
+    }
+    for id in program.graph.ids() {
+        if !live[id.index()] || map[id.index()].is_some() {
+            continue;
+        }
+        let node = program.graph.node(id);
+        let operands: Vec<NodeId> =
+            node.operands.iter().map(|o| map[o.index()].expect("operands of a live node are live")).collect();
+        map[id.index()] = Some(rewrite(&mut graph, &node.op, &operands)?);
+    }
+    let mapped = |id: &NodeId| map[id.index()].expect("roots are live");
+    let outputs = program.outputs.iter().map(mapped).collect();
+    let states = program.updates.iter().map(|(state, value)| (mapped(state), mapped(value))).collect();
+    Program::new(graph, outputs, states)
+}
+
+/// Whether reducing `shape` over `axis` sums the rows of a matrix: axes before it, and between it and the last, have length 1.
+pub(super) fn is_column_sum(shape: &Shape, axis: usize) -> bool {
+    let last = shape.rank() - 1;
+    axis < last && shape.iter().enumerate().all(|(i, &dim)| i == axis || i == last || dim == 1)
+}
+
+fn rewrite(graph: &mut Graph, op: &Op, operands: &[NodeId]) -> Result<NodeId> {
+    match op {
+        Op::StopGradient => Ok(operands[0]),
+        Op::Reduce { op, axis } => reduce(graph, *op, *axis, operands[0]),
+        Op::Reshape(shape) => graph.reshape(operands[0], shape),
+        _ => graph.push(op.clone(), operands),
+    }
+}
+
+fn reduce(graph: &mut Graph, op: ReduceOp, axis: usize, x: NodeId) -> Result<NodeId> {
+    let shape = graph.shape(x).clone();
+    let last = shape.rank() - 1;
+    if shape[axis] == 1 {
+        return Ok(x);
+    }
+    if axis == last || (op == ReduceOp::Sum && shape[last] > 1 && is_column_sum(&shape, axis)) {
+        return graph.reduce(op, x, axis);
+    }
+    let order: Vec<usize> = (0..=last).filter(|&i| i != axis).chain([axis]).collect();
+    let moved = if shape[axis + 1..].iter().all(|&dim| dim == 1) {
+        graph.reshape(x, order.iter().map(|&i| shape[i]).collect::<Shape>())?
+    } else {
+        graph.permute(x, &order)?
+    };
+    let reduced = graph.reduce(op, moved, last)?;
+    graph.reshape(reduced, shape.with_dim(axis, 1))
+}

@@ -1,0 +1,283 @@
+//! Fusion: which nodes share a row program.
+//!
+//! Walking the graph forward, a node joins the kernel that produces one of its operands if it fits that kernel's space of rows
+//! and nothing else it needs depends on that kernel. Joining saves writing and reading the operand.
+
+use std::collections::HashMap;
+
+use super::canonicalize::is_column_sum;
+use super::reach::Reach;
+use super::views::node_of;
+use super::{PlanLimits, alias};
+use crate::graph::{Graph, NodeId, Op};
+use crate::plan::View;
+use crate::{DType, Program};
+
+/// The largest number of nodes that one row program takes.
+const MAX_MEMBERS: usize = 192;
+
+/// What one unit of the schedule computes.
+#[derive(Clone, Debug)]
+pub(super) enum Unit {
+    /// A row program over these nodes, in order.
+    Rows(Space, Vec<NodeId>),
+    /// A node with a kernel (or two) of its own.
+    Single(NodeId),
+    /// The elements of this root, gathered into a buffer of its own.
+    Copy(NodeId),
+    /// Part of another unit now.
+    Absorbed,
+}
+
+/// Rows and their length; no length is fixed while all members have one element a row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Space {
+    pub(super) rows: usize,
+    pub(super) length: Option<usize>,
+}
+
+/// The grouping of a graph.
+pub(super) struct Groups {
+    pub(super) units: Vec<Unit>,
+    /// The unit that computes each node; views and inlined nodes have none.
+    pub(super) unit_of: Vec<Option<usize>>,
+    pub(super) reach: Reach,
+}
+
+/// Whether the node is computed anew in every kernel that uses it: constants, counters and comparisons.
+pub(super) fn is_inline(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    matches!(node.op, Op::Constant(..) | Op::Iota { .. }) || node.dtype == DType::Bool
+}
+
+/// The space that a node needs, seen as a member of a row program.
+pub(super) fn space_of(graph: &Graph, id: NodeId) -> Option<Space> {
+    let node = graph.node(id);
+    let full = |shape: &crate::Shape| {
+        let rows = shape.iter().rev().skip(1).product();
+        Space { rows, length: (shape.last() != 1).then_some(shape.last()) }
+    };
+    match &node.op {
+        Op::Reduce { axis, .. } => {
+            let shape = graph.shape(node.operands[0]);
+            (*axis + 1 == shape.rank() || is_column_sum(shape, *axis)).then(|| full(shape))
+        }
+        op if op.is_elementwise() && node.dtype != DType::Bool => Some(full(&node.shape)),
+        _ => None,
+    }
+}
+
+impl Space {
+    /// The space that holds both, if there is one.
+    fn join(self, other: Space) -> Option<Space> {
+        let length = match (self.length, other.length) {
+            (Some(a), Some(b)) if a != b => return None,
+            (a, b) => a.or(b),
+        };
+        (self.rows == other.rows).then_some(Space { rows: self.rows, length })
+    }
+}
+
+/// Groups all live nodes of a program.
+pub(super) fn group(program: &Program, views: &[View], live: &[bool], limits: PlanLimits) -> Groups {
+    let graph = &program.graph;
+    let mut groups = Grouping {
+        graph,
+        views,
+        limits,
+        users: users(program, live),
+        units: Vec::new(),
+        unit_of: vec![None; live.len()],
+        reach: Reach::default(),
+    };
+    let mut readers: HashMap<NodeId, Vec<usize>> = HashMap::new();
+    for id in graph.ids().filter(|id| live[id.index()]) {
+        let node = graph.node(id);
+        if matches!(node.op, Op::Input(_)) || is_inline(graph, id) {
+            continue;
+        }
+        let holds_itself = node_of(views[id.index()].buffer) == id;
+        if !holds_itself {
+            continue;
+        }
+        let space = space_of(graph, id);
+        let sources = sources(graph, views, id);
+        let mut home = None;
+        if let Some(space) = space {
+            let mut candidates: Vec<usize> = Vec::new();
+            for operand in value_operands(graph, id) {
+                if let Some(member) = alias::member(graph, operand, alias::operand_extent(graph, id))
+                    && let Some(unit) = groups.unit_of[member.index()]
+                    && !candidates.contains(&unit)
+                {
+                    candidates.push(unit);
+                }
+            }
+            if is_column(graph, id) {
+                let source = node_of(views[node.operands[0].index()].buffer);
+                candidates.extend(readers.get(&source).into_iter().flatten().copied());
+            }
+            for unit in candidates {
+                match home {
+                    None if groups.try_join(unit, id, space) => home = Some(unit),
+                    Some(first) if first != unit => {
+                        groups.try_merge(first, unit);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let home = home.unwrap_or_else(|| {
+            let unit = groups.reach.add();
+            groups.units.push(match space {
+                Some(space) => Unit::Rows(space, vec![id]),
+                None => Unit::Single(id),
+            });
+            groups.unit_of[id.index()] = Some(unit);
+            unit
+        });
+        for source in sources {
+            if let Some(unit) = groups.unit_of[source.index()]
+                && unit != home
+            {
+                groups.reach.link(home, unit);
+            }
+            if space.is_some() {
+                readers.entry(source).or_default().push(home);
+            }
+        }
+    }
+    Groups { units: groups.units, unit_of: groups.unit_of, reach: groups.reach }
+}
+
+/// Whether the node is a sum over rows, which leaves its kernel and cannot be used inside it.
+pub(super) fn is_column(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    matches!(node.op, Op::Reduce { axis, .. } if axis + 1 != graph.shape(node.operands[0]).rank())
+}
+
+/// The operands whose values a row program needs: inlined operands are replaced by their own.
+pub(super) fn value_operands(graph: &Graph, id: NodeId) -> Vec<NodeId> {
+    let mut found = Vec::new();
+    let mut pending: Vec<NodeId> = graph.node(id).operands.clone();
+    while let Some(operand) = pending.pop() {
+        if is_inline(graph, operand) {
+            pending.extend(&graph.node(operand).operands);
+        } else {
+            found.push(operand);
+        }
+    }
+    found.reverse();
+    found
+}
+
+/// The materialised nodes that a node reads, through views and inlined nodes.
+pub(super) fn sources(graph: &Graph, views: &[View], id: NodeId) -> Vec<NodeId> {
+    let mut found: Vec<NodeId> = Vec::new();
+    for operand in value_operands(graph, id) {
+        let source = node_of(views[operand.index()].buffer);
+        if !found.contains(&source) {
+            found.push(source);
+        }
+    }
+    found
+}
+
+/// For each node, the nodes that use it, and `None` where the program itself does.
+fn users(program: &Program, live: &[bool]) -> Vec<Vec<Option<NodeId>>> {
+    let mut users = vec![Vec::new(); live.len()];
+    for id in program.graph.ids().filter(|id| live[id.index()]) {
+        for operand in &program.graph.node(id).operands {
+            users[operand.index()].push(Some(id));
+        }
+    }
+    for root in program.roots() {
+        users[root.index()].push(None);
+    }
+    users
+}
+
+/// The grouping while it grows.
+struct Grouping<'a> {
+    graph: &'a Graph,
+    views: &'a [View],
+    limits: PlanLimits,
+    users: Vec<Vec<Option<NodeId>>>,
+    units: Vec<Unit>,
+    unit_of: Vec<Option<usize>>,
+    reach: Reach,
+}
+
+impl Grouping<'_> {
+    fn try_join(&mut self, unit: usize, id: NodeId, space: Space) -> bool {
+        let Unit::Rows(have, members) = &self.units[unit] else { return false };
+        let Some(joined) = have.join(space) else { return false };
+        if members.len() >= MAX_MEMBERS {
+            return false;
+        }
+        let extent = alias::operand_extent(self.graph, id);
+        for operand in value_operands(self.graph, id) {
+            let inside = alias::member(self.graph, operand, extent)
+                .is_some_and(|m| self.unit_of[m.index()] == Some(unit) && !is_column(self.graph, m));
+            if inside {
+                continue;
+            }
+            let source = node_of(self.views[operand.index()].buffer);
+            if let Some(other) = self.unit_of[source.index()]
+                && (other == unit || self.reach.depends(other, unit))
+            {
+                return false;
+            }
+        }
+        let mut members = members.clone();
+        members.push(id);
+        if self.buffers(&members) > self.limits.buffers {
+            return false;
+        }
+        self.unit_of[id.index()] = Some(unit);
+        self.units[unit] = Unit::Rows(joined, members);
+        true
+    }
+
+    fn try_merge(&mut self, a: usize, b: usize) {
+        let (Unit::Rows(space_a, members_a), Unit::Rows(space_b, members_b)) = (&self.units[a], &self.units[b]) else {
+            return;
+        };
+        let Some(space) = space_a.join(*space_b) else { return };
+        if members_a.len() + members_b.len() > MAX_MEMBERS || self.reach.depends(a, b) || self.reach.depends(b, a) {
+            return;
+        }
+        let mut members: Vec<NodeId> = members_a.iter().chain(members_b).copied().collect();
+        members.sort_unstable();
+        if self.buffers(&members) > self.limits.buffers {
+            return;
+        }
+        for member in &members {
+            self.unit_of[member.index()] = Some(a);
+        }
+        self.reach.absorb(a, b);
+        self.units[a] = Unit::Rows(space, members);
+        self.units[b] = Unit::Absorbed;
+    }
+
+    /// An upper bound of the buffers that a kernel over `members`, in ascending order, binds.
+    fn buffers(&self, members: &[NodeId]) -> usize {
+        if self.limits.buffers == usize::MAX {
+            return 0;
+        }
+        let inside = |id: NodeId| members.binary_search(&id).is_ok();
+        let mut loads: Vec<NodeId> = Vec::new();
+        let mut stores = 0;
+        for &member in members {
+            for operand in value_operands(self.graph, member) {
+                let source = node_of(self.views[operand.index()].buffer);
+                if !inside(source) && !loads.contains(&source) {
+                    loads.push(source);
+                }
+            }
+            let used_outside = self.users[member.index()].iter().any(|user| !user.is_some_and(inside));
+            stores += usize::from(used_outside);
+        }
+        loads.len() + stores
+    }
+}

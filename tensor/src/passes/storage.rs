@@ -1,0 +1,165 @@
+//! Where values are written: into state, into the layout of their one reader, or into scratch.
+
+use std::collections::HashMap;
+
+use super::group::{Groups, Unit, is_column, is_inline, sources, value_operands};
+use super::views::node_of;
+use crate::Program;
+use crate::graph::{Graph, NodeId, Op};
+use crate::plan::View;
+
+/// The decisions beyond "each node in a buffer of its own".
+#[derive(Default)]
+pub(super) struct Storage {
+    /// Nodes written straight into the state entry of this input node.
+    pub(super) in_state: HashMap<NodeId, NodeId>,
+    /// Nodes written in another node's layout: a view of that node's buffer in the node's own shape.
+    pub(super) laid_out: HashMap<NodeId, View>,
+    /// `(state input, value)`: copied after everything else.
+    pub(super) copied_last: Vec<(NodeId, NodeId)>,
+    /// Roots that show an input or a part of another node: copied by a unit of their own, scheduled like any other.
+    pub(super) copied: Vec<(usize, NodeId)>,
+}
+
+/// Decides the storage and adds the dependencies that it needs to the schedule.
+pub(super) fn assign(program: &Program, views: &[View], live: &[bool], groups: &mut Groups) -> Storage {
+    let mut storage = Storage::default();
+    let graph = &program.graph;
+    for root in roots_to_copy(program, views) {
+        let unit = groups.reach.add();
+        groups.units.push(Unit::Copy(root));
+        storage.copied.push((unit, root));
+        if let Some(source) = groups.unit_of[node_of(views[root.index()].buffer).index()] {
+            groups.reach.link(unit, source);
+        }
+    }
+    let readers = readers(graph, views, live, groups);
+    for &(state, value) in &program.updates {
+        let none = Vec::new();
+        if let Some((source, unit)) = direct_source(program, views, groups, &storage, value)
+            && reads_in_place(graph, views, groups, unit, state)
+        {
+            let others: Vec<usize> =
+                readers.get(&state).unwrap_or(&none).iter().copied().filter(|&reader| reader != unit).collect();
+            if others.iter().all(|&reader| !groups.reach.depends(reader, unit)) {
+                for reader in others {
+                    groups.reach.link(unit, reader);
+                }
+                storage.in_state.insert(source, state);
+                continue;
+            }
+        }
+        storage.copied_last.push((state, value));
+    }
+    lay_out(program, views, live, &mut storage);
+    storage
+}
+
+/// Outputs that aren't a whole computed buffer, and new values that are another input's old one.
+fn roots_to_copy(program: &Program, views: &[View]) -> Vec<NodeId> {
+    let graph = &program.graph;
+    let mut roots = Vec::new();
+    for (i, root) in program.roots().enumerate() {
+        let view = &views[root.index()];
+        let source = node_of(view.buffer);
+        let whole = view.is_contiguous() && view.offset == 0 && graph.shape(source).numel() == view.numel();
+        let is_input = matches!(graph.node(source).op, Op::Input(_));
+        let is_output = i < program.outputs.len();
+        let copy = is_input || (is_output && (!whole || is_inline(graph, source)));
+        if copy && !roots.contains(&root) {
+            roots.push(root);
+        }
+    }
+    roots
+}
+
+/// The units that read each input.
+fn readers(graph: &Graph, views: &[View], live: &[bool], groups: &Groups) -> HashMap<NodeId, Vec<usize>> {
+    let mut readers: HashMap<NodeId, Vec<usize>> = HashMap::new();
+    for id in graph.ids().filter(|id| live[id.index()]) {
+        let Some(unit) = groups.unit_of[id.index()] else { continue };
+        for source in sources(graph, views, id) {
+            if matches!(graph.node(source).op, Op::Input(_)) {
+                readers.entry(source).or_default().push(unit);
+            }
+        }
+    }
+    for (unit, kind) in groups.units.iter().enumerate() {
+        if let Unit::Copy(root) = kind {
+            readers.entry(node_of(views[root.index()].buffer)).or_default().push(unit);
+        }
+    }
+    readers
+}
+
+/// The node whose kernel could write `value` straight into a state entry, and its unit.
+fn direct_source(
+    program: &Program,
+    views: &[View],
+    groups: &Groups,
+    storage: &Storage,
+    value: NodeId,
+) -> Option<(NodeId, usize)> {
+    let graph = &program.graph;
+    let view = &views[value.index()];
+    let source = node_of(view.buffer);
+    let unit = groups.unit_of[source.index()]?;
+    let fits = matches!(groups.units[unit], Unit::Rows(..))
+        && !is_column(graph, source)
+        && view.is_contiguous()
+        && view.offset == 0
+        && view.numel() == graph.shape(source).numel()
+        && !storage.in_state.contains_key(&source)
+        // An output has a buffer of its own.
+        && !program.outputs.iter().any(|o| node_of(views[o.index()].buffer) == source);
+    fits.then_some((source, unit))
+}
+
+/// Whether a unit reads a state only element by element in the state's own order.
+fn reads_in_place(graph: &Graph, views: &[View], groups: &Groups, unit: usize, state: NodeId) -> bool {
+    let Unit::Rows(_, members) = &groups.units[unit] else { return false };
+    let whole = graph.shape(state).numel();
+    members.iter().flat_map(|&m| value_operands(graph, m)).all(|operand| {
+        let view = &views[operand.index()];
+        node_of(view.buffer) != state || (view.is_contiguous() && view.numel() == whole)
+    })
+}
+
+/// A reshape that needs a copy, of a node that nobody else reads, becomes the layout in which that node is written.
+fn lay_out(program: &Program, views: &[View], live: &[bool], storage: &mut Storage) {
+    let graph = &program.graph;
+    let mut uses: HashMap<NodeId, usize> = HashMap::new();
+    for id in graph.ids().filter(|id| live[id.index()]) {
+        if node_of(views[id.index()].buffer) == id {
+            for source in sources(graph, views, id) {
+                *uses.entry(source).or_default() += 1;
+            }
+        }
+    }
+    for root in program.roots() {
+        *uses.entry(node_of(views[root.index()].buffer)).or_default() += 1;
+    }
+    for id in graph.ids().filter(|id| live[id.index()]) {
+        let node = graph.node(id);
+        if !matches!(node.op, Op::Reshape(_)) || node_of(views[id.index()].buffer) != id {
+            continue;
+        }
+        let view = &views[node.operands[0].index()];
+        let source = node_of(view.buffer);
+        let written_by_strided_store = match &graph.node(source).op {
+            Op::MatMul { .. } => true,
+            op => op.is_elementwise(),
+        };
+        if uses.get(&source) != Some(&1) || !written_by_strided_store || is_inline(graph, source) {
+            continue;
+        }
+        let mut order: Vec<usize> = (0..view.dims.len()).collect();
+        order.sort_by_key(|&axis| (std::cmp::Reverse(view.strides[axis]), axis));
+        let sorted = view.permute(&order);
+        let whole = sorted.is_contiguous() && sorted.offset == 0 && sorted.numel() == graph.shape(source).numel();
+        let target = View::contiguous(super::views::buffer_of(id), &view.dims.as_slice().into());
+        if whole && let Some(layout) = target.permute(&order).reshape(graph.shape(source)) {
+            storage.laid_out.insert(source, layout);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Passes before and after: a plan computes what its graph means, and is as fused as it should be.
+
+mod interpret;
+
+use std::collections::HashMap;
+
+use super::{PlanLimits, plan};
+use crate::graph::InputKind;
+use crate::plan::{Kernel, Plan};
+use crate::reference::{Precision, evaluate};
+use crate::{DType, Op, Program, Tensor};
+
+/// Plans the program, runs the plan and the graph on the same data, and compares outputs and new state.
+fn check(outputs: &[Tensor], updates: &[(Tensor, Tensor)], buffers: usize) -> Plan {
+    let program = Program::trace(outputs, updates).expect("traces");
+    let plan = plan(&program, PlanLimits { buffers }).expect("plans");
+    let mut seed = 1u64;
+    let mut inputs: HashMap<String, Vec<f64>> = HashMap::new();
+    for info in program.graph.inputs() {
+        let node = program.graph.node(info.node);
+        let draw = |_| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let x = (seed >> 33) as f64 / f64::from(1u32 << 31);
+            if node.dtype == DType::U32 { (x * 5.0).floor() } else { x * 2.0 - 1.0 }
+        };
+        inputs.insert(info.name.clone(), (0..node.shape.numel()).map(draw).collect());
+    }
+    let expected = evaluate(&program, &inputs, Precision::F64).expect("evaluates");
+    let of_kind = |kind: InputKind| {
+        program.inputs(kind).map(|i| (i.name.clone(), inputs[&i.name].clone())).collect::<HashMap<_, _>>()
+    };
+    let (data, mut state) = (of_kind(InputKind::Data), of_kind(InputKind::State));
+    let found = interpret::run(&plan, &data, &mut state);
+    for (id, found) in program.outputs.iter().zip(&found) {
+        close(&expected[id].data, found);
+    }
+    for (target, value) in &program.updates {
+        let Op::Input(index) = program.graph.node(*target).op else { panic!("an update of no input") };
+        close(&expected[value].data, &state[&program.graph.inputs()[index].name]);
+    }
+    for kernel in &plan.kernels {
+        let mut bound: Vec<_> = kernel.reads().into_iter().chain(kernel.writes()).map(|v| v.buffer).collect();
+        bound.sort_unstable();
+        bound.dedup();
+        assert!(bound.len() <= buffers, "{} buffers in {kernel:?}", bound.len());
+    }
+    plan
+}
+
+fn close(expected: &[f64], found: &[f64]) {
+    assert_eq!(expected.len(), found.len());
+    for (e, f) in expected.iter().zip(found) {
+        assert!((e - f).abs() <= 1e-6 * (1.0 + e.abs()) || (e.is_nan() && f.is_nan()), "{expected:?} {found:?}");
+    }
+}
+
+fn data(name: &str, shape: &[usize]) -> Tensor {
+    Tensor::data(name, shape, DType::F32)
+}
+
+fn layer_norm(x: &Tensor, gain: &Tensor, bias: &Tensor) -> Tensor {
+    let axis = x.shape().rank() - 1;
+    let centred = x - x.mean_axis(axis);
+    let variance = centred.square().mean_axis(axis);
+    centred / (variance + 1e-6).sqrt() * gain + bias
+}
+
+#[test]
+fn a_layer_norm_is_one_kernel() {
+    let y = layer_norm(&data("x", &[6, 5]), &data("g", &[5]), &data("b", &[5]));
+    let plan = check(&[y], &[], usize::MAX);
+    assert_eq!(plan.kernels.len(), 1);
+}
+
+#[test]
+fn a_masked_softmax_is_one_kernel() {
+    let x = data("x", &[2, 3, 4, 4]);
+    let keys = Tensor::iota(x.shape(), 3, DType::U32);
+    let queries = Tensor::iota(x.shape(), 2, DType::U32);
+    let masked = queries.compare(crate::CompareOp::Less, &keys).select(&Tensor::constant(-1e9), &x);
+    let plan = check(&[masked.softmax()], &[], usize::MAX);
+    assert_eq!(plan.kernels.len(), 1);
+}
+
+#[test]
+fn cross_entropy_is_two_kernels() {
+    let logits = data("x", &[6, 5]);
+    let targets = Tensor::data("t", [6], DType::U32);
+    let plan = check(&[logits.cross_entropy(&targets).mean()], &[], usize::MAX);
+    assert_eq!(plan.kernels.len(), 2, "the rows, then their mean");
+}
+
+#[test]
+fn heads_cost_no_copies() {
+    let (b, t, h, d) = (2, 3, 2, 4);
+    let x = data("x", &[b * t, h * d]);
+    let heads = |w: &str| {
+        let y = x.matmul(&data(w, &[h * d, h * d]));
+        y.reshape([b, t, h, d]).permute(&[0, 2, 1, 3])
+    };
+    let scores = heads("q").matmul_t(false, &heads("k"), true);
+    let mixed = scores.softmax().matmul(&heads("v"));
+    let merged = mixed.permute(&[0, 2, 1, 3]).reshape([b * t, h * d]);
+    let plan = check(&[merged.matmul(&data("o", &[h * d, h * d]))], &[], usize::MAX);
+    assert_eq!(plan.kernels.len(), 7, "six products and a softmax");
+}
+
+#[test]
+fn state_is_updated_in_place() {
+    let p = Tensor::state("p", [4, 3]);
+    let m = Tensor::state("m", [4, 3]);
+    let x = data("x", &[2, 4]);
+    let y = x.matmul(&p);
+    let g = x.matmul_t(true, &y, false);
+    let new_m = &m * 0.9 + &g * 0.1;
+    let new_p = &p - &new_m * 0.5;
+    let plan = check(&[y.sum()], &[(p, new_p), (m, new_m)], usize::MAX);
+    assert!(plan.kernels.len() <= 5, "{plan:#?}");
+    let copies = plan.kernels.iter().filter(|k| matches!(k, Kernel::Row(r) if r.body.len() == 1)).count();
+    assert_eq!(copies, 0);
+}
+
+#[test]
+fn swapped_and_shifted_states_see_the_old_values() {
+    let (a, b) = (Tensor::state("a", [3]), Tensor::state("b", [3]));
+    check(&[], &[(a.clone(), b.clone()), (b.clone(), a.clone())], usize::MAX);
+    check(&[], &[(a.clone(), &b + 1.0), (b.clone(), &a * 2.0)], usize::MAX);
+    check(&[a.clone(), &a + &b], &[(a.clone(), a.reverse(0) + 1.0), (b.clone(), a.clone())], usize::MAX);
+    check(&[a.clone()], &[(a.clone(), Tensor::constant(3.0).broadcast_to([3]))], usize::MAX);
+}
+
+#[test]
+fn views_of_every_kind_agree() {
+    let x = data("x", &[2, 3, 4]);
+    let outputs = [
+        x.permute(&[2, 0, 1]).reshape([8, 3]) + 1.0,
+        x.slice(1, 1, 3).reverse(2) * 2.0,
+        x.pad(1, 2, 1).exp(),
+        Tensor::concat(&[x.clone(), x.reverse(0), &x + 1.0], 2),
+        x.permute(&[1, 2, 0]).sum_axis(0),
+        x.sum_axis(1),
+        x.max_axis(0),
+        x.reduce(crate::ReduceOp::Prod, 1),
+        x.reshape([6, 4]).sum_axis(0),
+        x.permute(&[0, 2, 1]),
+        x.slice(0, 1, 2),
+        Tensor::iota([2, 3], 1, DType::F32).broadcast_to([4, 2, 3]).permute(&[1, 0, 2]),
+        Tensor::constant(2.0),
+        x.reshape([24]).linrec(&x.permute(&[2, 1, 0]).reshape([24]), 0, true, 1.0),
+    ];
+    check(&outputs, &[], usize::MAX);
+    for output in outputs {
+        check(&[output], &[], 7);
+    }
+}
+
+#[test]
+fn convolutions_and_gathers_agree() {
+    let x = data("x", &[2, 4, 3]);
+    let ids = Tensor::data("ids", [2, 4], DType::U32);
+    let table = data("table", &[5, 3]);
+    let y = (table.gather(&ids) + x.permute(&[0, 1, 2])).depthwise_conv(&data("w", &[3, 3]));
+    check(&[y.clone(), y.permute(&[2, 0, 1])], &[], usize::MAX);
+}
+
+#[test]
+fn a_kernel_binds_no_more_buffers_than_granted() {
+    let inputs: Vec<Tensor> = (0..12).map(|i| data(&format!("x{i}"), &[4, 3])).collect();
+    let mut sum = inputs[0].clone();
+    let mut outputs = Vec::new();
+    for x in &inputs[1..] {
+        sum = (sum + x).tanh();
+        outputs.push(sum.clone());
+    }
+    check(&outputs, &[], 7);
+    check(&[sum], &[], 7);
+}
+
+#[test]
+fn no_kernel_waits_for_itself() {
+    // b needs a product of a, c needs both: c cannot join a's kernel.
+    let a = data("x", &[4, 4]).exp();
+    let b = a.matmul(&data("w", &[4, 4]));
+    let c = &a + &b;
+    let d = (&c * &a).sum_axis(1) + c.sum_axis(1);
+    check(&[d, c], &[], usize::MAX);
+}
+
+#[test]
+fn empty_tensors_are_planned() {
+    let x = data("x", &[0, 3]);
+    check(&[x.sum(), x.sum_axis(1), &x * 2.0, data("y", &[3, 0]).sum_axis(1)], &[], usize::MAX);
+}
