@@ -4,6 +4,7 @@
 pub mod canonical;
 pub mod dna;
 pub mod error;
+pub mod lower;
 pub mod mutate;
 pub mod rejection;
 pub mod rng;

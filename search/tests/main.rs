@@ -2,5 +2,7 @@
 
 mod canonical;
 mod dna;
+mod lower;
 mod mutate;
+mod naive;
 mod rng;
