@@ -4,7 +4,6 @@
 pub mod canonical;
 pub mod dna;
 pub mod error;
-pub mod lower;
 pub mod mutate;
 pub mod rejection;
 pub mod rng;

@@ -2,7 +2,5 @@
 
 mod canonical;
 mod dna;
-mod lower;
 mod mutate;
-mod naive;
 mod rng;

@@ -1,0 +1,312 @@
+//! A plan with its buffers, pipelines and bind groups.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::launch::{Binding, Context, Location, Shader, fold};
+use super::pools::{Pipeline, scoped};
+use super::{GpuBuffer, GpuDevice, wgsl};
+use crate::plan::{BufferId, Place, Plan, PlanReport};
+use crate::state::Buffer;
+use crate::{Data, Error, Program, Result, Shape, State};
+
+/// A program planned for an adapter.
+pub struct GpuExecutable {
+    device: GpuDevice,
+    program: Program,
+    report: PlanReport,
+    outputs: Vec<(Location, usize)>,
+    data: Vec<(String, GpuBuffer)>,
+    states: Vec<(String, Shape)>,
+    slots: Vec<GpuBuffer>,
+    auxiliary: Option<GpuBuffer>,
+    launches: Vec<Launch>,
+    params: Option<wgpu::Buffer>,
+    /// The state's buffers of the last run; the bind groups hold them.
+    bound: Vec<wgpu::Buffer>,
+    in_flight: VecDeque<wgpu::SubmissionIndex>,
+    pipelines: usize,
+    ran: bool,
+}
+
+struct Launch {
+    pipeline: Arc<Pipeline>,
+    bindings: Vec<Binding>,
+    params: Option<(u64, u64)>,
+    workgroups: [u32; 3],
+    bind_group: Option<wgpu::BindGroup>,
+}
+
+/// Runs that may be queued before a caller has to wait.
+const IN_FLIGHT: usize = 2;
+
+impl GpuExecutable {
+    pub(super) fn new(device: &GpuDevice, program: &Program, plan: Plan) -> Result<Self> {
+        let started = std::time::Instant::now();
+        let context = Context::new(&plan, device.0.info.limits, device.0.variants);
+        check_sizes(&plan, device)?;
+        let shaders: Vec<Shader> = plan.kernels.iter().flat_map(|kernel| wgsl::lower(kernel, &context)).collect();
+        for shader in &shaders {
+            let granted = device.0.info.limits.max_storage_buffers;
+            if shader.bindings.len() > granted as usize {
+                let (what, needed) = (format!("kernel {}", shader.name), shader.bindings.len() as u64);
+                return Err(Error::Limit { what, needed, granted: granted.into(), unit: "storage buffers" });
+            }
+        }
+        let folded: Vec<[u32; 3]> = shaders
+            .iter()
+            .map(|s| fold(s.name, s.workgroups, device.0.info.limits.max_workgroups_per_dim))
+            .collect::<Result<_>>()?;
+
+        let auxiliary = shaders.iter().map(|shader| shader.auxiliary).max().filter(|&words| words > 0);
+        let auxiliary = auxiliary.map(|words| device.allocate(|| "partial sums".into(), words)).transpose()?;
+        let elements = |place: &Place| {
+            let here = plan.buffers.iter().filter(|b| b.place == *place);
+            here.map(|b| b.shape.numel()).max().unwrap_or(0)
+        };
+        let data = context.data().iter().map(|name| {
+            let place = Place::Data((*name).to_owned());
+            Ok(((*name).to_owned(), device.allocate(|| format!("input {name:?}"), elements(&place))?))
+        });
+        let data = data.collect::<Result<Vec<_>>>()?;
+        let slots = plan.slots.iter().enumerate().map(|(i, &n)| device.allocate(|| largest(&plan, i), n));
+        let slots = slots.collect::<Result<Vec<_>>>()?;
+        let states = context.states().iter().filter_map(|name| {
+            let named = |place: &Place| matches!(place, Place::State(n) if n == name);
+            plan.buffers.iter().find(|b| named(&b.place)).map(|b| ((*name).to_owned(), b.shape.clone()))
+        });
+        let states = states.collect();
+
+        let pipelines = device.0.pipelines.get(&device.0.device, &shaders.iter().collect::<Vec<_>>())?;
+        let (params, places) = upload_params(device, &shaders)?;
+        let output = |id: &BufferId| (context.location(*id), plan.buffers[id.index()].shape.numel());
+        let outputs = plan.outputs.iter().map(output).collect();
+        let distinct: std::collections::HashSet<_> = pipelines.iter().map(Arc::as_ptr).collect();
+        tracing::info!(
+            kernels = plan.kernels.len(),
+            launches = shaders.len(),
+            pipelines = distinct.len(),
+            ms = started.elapsed().as_millis() as u64,
+            "compiled a program"
+        );
+        let distinct = distinct.len();
+        let launches = shaders.into_iter().zip(pipelines).zip(folded).zip(places);
+        let launches = launches.map(|(((shader, pipeline), workgroups), params)| Launch {
+            pipeline,
+            bindings: shader.bindings,
+            params,
+            workgroups,
+            bind_group: None,
+        });
+        Ok(Self {
+            device: device.clone(),
+            program: program.clone(),
+            report: plan.report,
+            outputs,
+            data,
+            states,
+            slots,
+            auxiliary,
+            launches: launches.collect(),
+            params,
+            bound: Vec::new(),
+            in_flight: VecDeque::new(),
+            pipelines: distinct,
+            ran: false,
+        })
+    }
+
+    /// Launches of one run, finishing ones included, and the different pipelines among them.
+    pub fn launches(&self) -> (usize, usize) {
+        (self.launches.len(), self.pipelines)
+    }
+
+    pub(crate) fn run(&mut self, state: &mut State, inputs: &[(&str, Data<'_>)]) -> Result<()> {
+        self.device.check()?;
+        self.bind(state)?;
+        let Self { device, data, launches, .. } = self;
+        let inner = &*device.0;
+        for (name, buffer) in data.iter() {
+            let Some((_, values)) = inputs.iter().find(|(given, _)| given == name) else {
+                return Err(Error::MissingInput { name: name.clone() });
+            };
+            let bytes: &[u8] = match values {
+                Data::F32(values) => bytemuck::cast_slice(values),
+                Data::U32(values) => bytemuck::cast_slice(values),
+            };
+            if bytes.len() != 4 * buffer.elements {
+                return Err(Error::DataLength {
+                    name: name.clone(),
+                    found: values.len(),
+                    shape: [buffer.elements].into(),
+                });
+            }
+            if !bytes.is_empty() {
+                inner.queue.write_buffer(&buffer.buffer, 0, bytes);
+            }
+        }
+        let submission = scoped(&inner.device, || {
+            let mut encoder = inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let mut current: Option<&Arc<Pipeline>> = None;
+            for launch in launches.iter() {
+                if !current.is_some_and(|pipeline| Arc::ptr_eq(pipeline, &launch.pipeline)) {
+                    pass.set_pipeline(&launch.pipeline.pipeline);
+                    current = Some(&launch.pipeline);
+                }
+                pass.set_bind_group(0, launch.bind_group.as_ref(), &[]);
+                let [x, y, z] = launch.workgroups;
+                pass.dispatch_workgroups(x, y, z);
+            }
+            drop(pass);
+            inner.queue.submit([encoder.finish()])
+        })?;
+        self.ran = true;
+        self.in_flight.push_back(submission);
+        if self.in_flight.len() > IN_FLIGHT
+            && let Some(oldest) = self.in_flight.pop_front()
+        {
+            self.device.wait(oldest)?;
+        }
+        self.device.settle()
+    }
+
+    /// Makes the bind groups hold this state's buffers.
+    fn bind(&mut self, state: &mut State) -> Result<()> {
+        let mut buffers = Vec::with_capacity(self.states.len());
+        for (name, shape) in &self.states {
+            match state.buffer(name, shape)? {
+                Buffer::Gpu(buffer) if buffer.device.same(&self.device) => buffers.push(buffer.buffer.clone()),
+                _ => return Err(Error::DeviceMismatch { what: "a state" }),
+            }
+        }
+        let changed: Vec<bool> = buffers.iter().enumerate().map(|(i, b)| self.bound.get(i) != Some(b)).collect();
+        self.bound = buffers;
+        let mut launches = std::mem::take(&mut self.launches);
+        let stale = |launch: &Launch| {
+            launch.bind_group.is_none()
+                || launch.bindings.iter().any(|b| matches!(b.at, Location::State(i) if changed[i]))
+        };
+        let made = scoped(&self.device.0.device, || {
+            for launch in launches.iter_mut().filter(|launch| stale(launch)) {
+                launch.bind_group = self.bind_group(launch);
+            }
+        });
+        self.launches = launches;
+        if made.is_err() {
+            // Nothing made under an error is kept.
+            self.launches.iter_mut().for_each(|launch| launch.bind_group = None);
+        }
+        made
+    }
+
+    fn bind_group(&self, launch: &Launch) -> Option<wgpu::BindGroup> {
+        let mut entries = Vec::with_capacity(launch.bindings.len() + 1);
+        if let (Some((offset, size)), Some(buffer)) = (launch.params, &self.params) {
+            let size = wgpu::BufferSize::new(size);
+            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size });
+            entries.push(wgpu::BindGroupEntry { binding: 0, resource });
+        }
+        for (i, binding) in launch.bindings.iter().enumerate() {
+            let resource = self.buffer(binding.at)?.as_entire_binding();
+            entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource });
+        }
+        Some(self.device.0.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &launch.pipeline.layout,
+            entries: &entries,
+        }))
+    }
+
+    fn buffer(&self, at: Location) -> Option<&wgpu::Buffer> {
+        match at {
+            Location::Data(i) => self.data.get(i).map(|(_, b)| &b.buffer),
+            Location::State(i) => self.bound.get(i),
+            Location::Slot(i) => self.slots.get(i).map(|b| &b.buffer),
+            Location::Auxiliary => self.auxiliary.as_ref().map(|b| &b.buffer),
+        }
+    }
+
+    pub(crate) fn output(&mut self, index: usize) -> Result<Vec<f32>> {
+        let missing = || Error::MissingInput { name: format!("output {index} before a run") };
+        let &(at, elements) = self.outputs.get(index).filter(|_| self.ran).ok_or_else(missing)?;
+        self.device.read(self.buffer(at).ok_or_else(missing)?, elements)
+    }
+
+    pub(crate) fn program(&self) -> &Program {
+        &self.program
+    }
+
+    pub(crate) fn report(&self) -> &PlanReport {
+        &self.report
+    }
+}
+
+/// Every tensor fits in one binding; said before anything is allocated.
+fn check_sizes(plan: &Plan, device: &GpuDevice) -> Result<()> {
+    let granted = device.0.info.limits.max_binding.min(device.0.info.limits.max_buffer);
+    // What the user named comes first.
+    let mut buffers: Vec<_> = plan.buffers.iter().collect();
+    buffers.sort_by_key(|b| matches!(b.place, Place::Slot(_)));
+    for buffer in buffers {
+        let needed = 4 * buffer.shape.numel() as u64;
+        if needed > granted {
+            let what = match &buffer.place {
+                Place::Data(name) => format!("input {name:?} of shape {}", buffer.shape),
+                Place::State(name) => format!("state {name:?} of shape {}", buffer.shape),
+                Place::Slot(_) => format!("an intermediate tensor of shape {}", buffer.shape),
+            };
+            return Err(Error::Limit { what, needed, granted, unit: "bytes in one buffer" });
+        }
+    }
+    Ok(())
+}
+
+/// What a scratch slot is called: its largest tensor.
+fn largest(plan: &Plan, slot: usize) -> String {
+    let here = plan.buffers.iter().filter(|b| b.place == Place::Slot(slot));
+    match here.max_by_key(|b| b.shape.numel()) {
+        Some(buffer) => format!("an intermediate tensor of shape {}", buffer.shape),
+        None => format!("scratch slot {slot}"),
+    }
+}
+
+/// Offset and size in bytes of each launch's parameters, none where it has none.
+type ParamPlaces = Vec<Option<(u64, u64)>>;
+
+/// All launch parameters in one uniform buffer, equal ones once.
+fn upload_params(device: &GpuDevice, shaders: &[Shader]) -> Result<(Option<wgpu::Buffer>, ParamPlaces)> {
+    let align = device.0.device.limits().min_uniform_buffer_offset_alignment as usize / 4;
+    let mut words: Vec<u32> = Vec::new();
+    let mut known: HashMap<&[u32], u64> = HashMap::new();
+    let mut places = Vec::with_capacity(shaders.len());
+    for shader in shaders {
+        if shader.params.is_empty() {
+            places.push(None);
+            continue;
+        }
+        let size = shader.params.len().next_multiple_of(4);
+        let offset = *known.entry(&shader.params).or_insert_with(|| {
+            words.resize(words.len().next_multiple_of(align.max(4)), 0);
+            let offset = 4 * words.len() as u64;
+            words.extend_from_slice(&shader.params);
+            words.resize(words.len().next_multiple_of(4), 0);
+            offset
+        });
+        places.push(Some((offset, 4 * size as u64)));
+    }
+    if words.is_empty() {
+        return Ok((None, places));
+    }
+    let inner = &*device.0;
+    let buffer = scoped(&inner.device, || {
+        inner.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("launch parameters"),
+            size: 4 * words.len() as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    })?;
+    inner.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&words));
+    Ok((Some(buffer), places))
+}

@@ -1,0 +1,188 @@
+//! Buffers by size and pipelines by source, each made once and used again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::launch::Shader;
+use crate::{Error, Result};
+
+/// A pipeline and the layout of its bindings.
+pub(super) struct Pipeline {
+    pub pipeline: wgpu::ComputePipeline,
+    pub layout: wgpu::BindGroupLayout,
+}
+
+/// Free buffers by their size in bytes.
+#[derive(Default)]
+pub(super) struct BufferPool {
+    free: Mutex<HashMap<u64, Vec<wgpu::Buffer>>>,
+    counts: Mutex<PoolCounts>,
+}
+
+/// How many buffers a device holds and how large they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PoolCounts {
+    /// Buffers in use or kept for reuse.
+    pub buffers: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Pipelines compiled and kept.
+    pub pipelines: usize,
+}
+
+/// Free memory kept for reuse, in bytes; beyond it buffers go back to the driver.
+const KEPT: u64 = 1 << 30;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `create` and gives back the error that the driver reports for it.
+pub(super) fn scoped<T>(device: &wgpu::Device, create: impl FnOnce() -> T) -> Result<T> {
+    let scopes = [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory]
+        .map(|filter| device.push_error_scope(filter));
+    let made = create();
+    let mut first = None;
+    for scope in scopes.into_iter().rev() {
+        let error = pollster::block_on(scope.pop());
+        first = first.or(error);
+    }
+    match first {
+        Some(error) => Err(Error::Device { message: error.to_string() }),
+        None => Ok(made),
+    }
+}
+
+impl BufferPool {
+    /// A buffer of exactly `size` bytes, a multiple of 4 that isn't 0, with whatever was in it.
+    pub fn take(&self, device: &wgpu::Device, size: u64) -> Result<wgpu::Buffer> {
+        if let Some(buffer) = lock(&self.free).get_mut(&size).and_then(Vec::pop) {
+            return Ok(buffer);
+        }
+        let buffer = scoped(device, || {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size,
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        })?;
+        let mut counts = lock(&self.counts);
+        counts.buffers += 1;
+        counts.bytes += size;
+        Ok(buffer)
+    }
+
+    /// Takes a buffer back.
+    pub fn give(&self, buffer: wgpu::Buffer) {
+        let mut free = lock(&self.free);
+        let kept: u64 = free.iter().map(|(size, list)| size * list.len() as u64).sum();
+        if kept + buffer.size() <= KEPT {
+            free.entry(buffer.size()).or_default().push(buffer);
+            return;
+        }
+        let mut counts = lock(&self.counts);
+        counts.buffers -= 1;
+        counts.bytes -= buffer.size();
+    }
+
+    pub fn counts(&self) -> PoolCounts {
+        *lock(&self.counts)
+    }
+}
+
+/// Compiled pipelines by their source.
+#[derive(Default)]
+pub(super) struct PipelinePool {
+    compiled: Mutex<HashMap<String, Arc<Pipeline>>>,
+}
+
+/// Pipelines kept though no executable uses them.
+const IDLE_PIPELINES: usize = 1024;
+
+impl PipelinePool {
+    /// The pipelines of all `shaders`, in order; what is new is compiled by as many threads as there are cores.
+    pub fn get(&self, device: &wgpu::Device, shaders: &[&Shader]) -> Result<Vec<Arc<Pipeline>>> {
+        let mut wanted: Vec<&Shader> = Vec::new();
+        {
+            let compiled = lock(&self.compiled);
+            for shader in shaders {
+                if !compiled.contains_key(&shader.source) && !wanted.iter().any(|w| w.source == shader.source) {
+                    wanted.push(shader);
+                }
+            }
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len());
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let work = || {
+            let mut made = Vec::new();
+            while let Some(shader) = wanted.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                made.push((shader.source.clone(), Arc::new(compile(device, shader)?)));
+            }
+            Ok(made)
+        };
+        let made: Vec<Result<Vec<_>>> = std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            let failed = || Err(Error::Device { message: "the shader compiler panicked".into() });
+            handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| failed())).collect()
+        });
+        let mut compiled = lock(&self.compiled);
+        for batch in made {
+            compiled.extend(batch?);
+        }
+        let found = shaders.iter().map(|shader| {
+            let missing = || Error::Device { message: "a pipeline is missing".into() };
+            compiled.get(&shader.source).cloned().ok_or_else(missing)
+        });
+        let found = found.collect::<Result<Vec<_>>>()?;
+        if compiled.len() > IDLE_PIPELINES {
+            compiled.retain(|_, pipeline| Arc::strong_count(pipeline) > 1);
+        }
+        Ok(found)
+    }
+
+    pub fn len(&self) -> usize {
+        lock(&self.compiled).len()
+    }
+}
+
+fn compile(device: &wgpu::Device, shader: &Shader) -> Result<Pipeline> {
+    let started = std::time::Instant::now();
+    let made = scoped(device, || {
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(shader.name),
+            source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
+        });
+        let entry = |binding: usize, ty| wgpu::BindGroupLayoutEntry {
+            binding: binding as u32,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+            count: None,
+        };
+        let uniform = shader.has_params().then(|| entry(0, wgpu::BufferBindingType::Uniform));
+        let storage = shader.bindings.iter().enumerate();
+        let storage = storage.map(|(i, b)| entry(i + 1, wgpu::BufferBindingType::Storage { read_only: !b.written }));
+        let entries: Vec<_> = uniform.into_iter().chain(storage).collect();
+        let layout =
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: None,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(shader.name),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        Pipeline { pipeline, layout }
+    });
+    tracing::debug!(kernel = shader.name, ms = started.elapsed().as_millis() as u64, "compiled");
+    made.map_err(|error| {
+        tracing::error!(source = shader.source, "the driver refuses a kernel");
+        Error::Device { message: format!("kernel {}: {error}", shader.name) }
+    })
+}

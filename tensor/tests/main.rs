@@ -1,0 +1,5 @@
+//! The engine's integration tests, in one binary.
+
+mod gpu_device;
+mod gpu_kernels;
+mod gpu_support;
