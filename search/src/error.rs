@@ -49,6 +49,13 @@ pub enum Error {
     #[error("the program is rejected: {0}")]
     Rejected(#[from] crate::Rejection),
 
+    /// The tensor engine failed.
+    #[error(transparent)]
+    Tensor(#[from] primer_tensor::Error),
+    /// A graph could not be differentiated.
+    #[error(transparent)]
+    Gradient(#[from] primer_autodiff::Error),
+
     // ---- storage ----
     /// The database failed.
     #[error("the search store {}: {action} failed: {source}", .path.display())]

@@ -4,6 +4,8 @@
 pub mod canonical;
 pub mod dna;
 pub mod error;
+pub mod leak;
+pub mod lower;
 pub mod mutate;
 pub mod rejection;
 pub mod rng;

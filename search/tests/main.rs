@@ -2,5 +2,8 @@
 
 mod canonical;
 mod dna;
+mod leak;
+mod lower;
 mod mutate;
+mod naive;
 mod rng;
