@@ -2,7 +2,7 @@
 //!
 //! Tensors: the parameters under their own names (`embedding`, `blocks.0.attn.wq`, …; see [`crate::arch`]), all f32; AdamW's
 //! moments as `adamw.m.NAME` and `adamw.v.NAME` with the parameter's shape. The file's metadata holds `format`, `architecture`,
-//! `step`, `corpus_sha256`, and the model's configuration as JSON in `model`.
+//! `step`, `seconds`, `corpus_sha256`, and the model's configuration as JSON in `model`.
 //!
 //! A file is written beside its final place, flushed to the disk and renamed, so it is either whole or not there. `latest` names
 //! the newest file.
@@ -40,6 +40,8 @@ pub struct Checkpoint {
     pub model: ModelConfig,
     /// Steps done; also the data cursor, since batch `i` is a pure function of (seed, `i`).
     pub step: u64,
+    /// Seconds of training so far.
+    pub seconds: f64,
     /// sha256 of the corpus trained on.
     pub corpus_sha256: String,
     /// The parameters.
@@ -54,33 +56,27 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Write`]; what was at `path` before is then still there.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let failed = |source: std::io::Error| Error::Write {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |source: std::io::Error| Error::Write { path: path.to_owned(), source };
         let encoded = |e: &dyn std::fmt::Display| failed(std::io::Error::other(e.to_string()));
         let model = serde_json::to_string(&self.model).map_err(|e| encoded(&e))?;
         let metadata = HashMap::from([
             ("format".to_owned(), FORMAT.to_owned()),
             ("architecture".to_owned(), self.model.arch.name().to_owned()),
             ("step".to_owned(), self.step.to_string()),
+            ("seconds".to_owned(), self.seconds.to_string()),
             ("corpus_sha256".to_owned(), self.corpus_sha256.clone()),
             ("model".to_owned(), model),
         ]);
-        let mut tensors: Vec<(String, &NamedTensor)> =
-            self.weights.iter().map(|t| (t.name.clone(), t)).collect();
+        let mut tensors: Vec<(String, &NamedTensor)> = self.weights.iter().map(|t| (t.name.clone(), t)).collect();
         if let Some((m, v)) = &self.moments {
             tensors.extend(m.iter().map(|t| (format!("{M}{}", t.name), t)));
             tensors.extend(v.iter().map(|t| (format!("{V}{}", t.name), t)));
         }
-        let bytes: Vec<Vec<u8>> = tensors
-            .iter()
-            .map(|(_, t)| t.data.iter().flat_map(|x| x.to_le_bytes()).collect())
-            .collect();
+        let bytes: Vec<Vec<u8>> =
+            tensors.iter().map(|(_, t)| t.data.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
         let mut views = Vec::with_capacity(tensors.len());
         for ((name, tensor), data) in tensors.iter().zip(&bytes) {
-            let view =
-                TensorView::new(Dtype::F32, tensor.shape.clone(), data).map_err(|e| encoded(&e))?;
+            let view = TensorView::new(Dtype::F32, tensor.shape.clone(), data).map_err(|e| encoded(&e))?;
             views.push((name.as_str(), view));
         }
         let file = safetensors::serialize(views, Some(metadata)).map_err(|e| encoded(&e))?;
@@ -92,73 +88,36 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Read`], or [`Error::DamagedCheckpoint`] for a file that is truncated, malformed, or of another kind.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|source| Error::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let damaged = |reason: String| Error::DamagedCheckpoint {
-            path: path.to_owned(),
-            reason,
-        };
+        let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let damaged = |reason: String| Error::DamagedCheckpoint { path: path.to_owned(), reason };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
-        let metadata = header
-            .metadata()
-            .as_ref()
-            .ok_or_else(|| damaged("it has no metadata".into()))?;
-        let field = |key: &str| {
-            metadata
-                .get(key)
-                .ok_or_else(|| damaged(format!("its metadata lacks {key}")))
-        };
+        let metadata = header.metadata().as_ref().ok_or_else(|| damaged("it has no metadata".into()))?;
+        let field = |key: &str| metadata.get(key).ok_or_else(|| damaged(format!("its metadata lacks {key}")));
         if field("format")? != FORMAT {
-            return Err(damaged(format!(
-                "its format is {:?}, not {FORMAT:?}",
-                field("format")?
-            )));
+            return Err(damaged(format!("its format is {:?}, not {FORMAT:?}", field("format")?)));
         }
-        let step = field("step")?
-            .parse()
-            .map_err(|_| damaged("its step is no number".into()))?;
-        let model: ModelConfig = serde_json::from_str(field("model")?)
-            .map_err(|e| damaged(format!("its model is unreadable: {e}")))?;
-        model
-            .validate()
-            .map_err(|e| damaged(format!("its model is not valid: {e}")))?;
+        let step = field("step")?.parse().map_err(|_| damaged("its step is no number".into()))?;
+        let seconds = field("seconds")?.parse().map_err(|_| damaged("its seconds are no number".into()))?;
+        let model: ModelConfig =
+            serde_json::from_str(field("model")?).map_err(|e| damaged(format!("its model is unreadable: {e}")))?;
+        model.validate().map_err(|e| damaged(format!("its model is not valid: {e}")))?;
 
         let (mut weights, mut m, mut v) = (Vec::new(), Vec::new(), Vec::new());
         for (name, view) in file.iter() {
             if view.dtype() != Dtype::F32 {
                 return Err(damaged(format!("{name} is not f32")));
             }
-            let data = view
-                .data()
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect();
+            let data = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
             let (list, name) = match (name.strip_prefix(M), name.strip_prefix(V)) {
                 (Some(name), _) => (&mut m, name),
                 (_, Some(name)) => (&mut v, name),
                 _ => (&mut weights, name),
             };
-            list.push(NamedTensor {
-                name: name.to_owned(),
-                shape: view.shape().to_vec(),
-                data,
-            });
+            list.push(NamedTensor { name: name.to_owned(), shape: view.shape().to_vec(), data });
         }
-        let moments = if m.is_empty() && v.is_empty() {
-            None
-        } else {
-            Some((m, v))
-        };
-        Ok(Self {
-            model,
-            step,
-            corpus_sha256: field("corpus_sha256")?.clone(),
-            weights,
-            moments,
-        })
+        let moments = if m.is_empty() && v.is_empty() { None } else { Some((m, v)) };
+        Ok(Self { model, step, seconds, corpus_sha256: field("corpus_sha256")?.clone(), weights, moments })
     }
 
     /// Puts weights and moments in the order of `expected` (name and shape), so that they can be bound by position.
@@ -166,12 +125,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::OtherArchitecture`], [`Error::MissingTensor`], [`Error::OtherShape`]; tensors that the model doesn't know are
     /// [`Error::DamagedCheckpoint`].
-    pub fn fit(
-        mut self,
-        path: &Path,
-        model: &ModelConfig,
-        expected: &[(String, Vec<usize>)],
-    ) -> Result<Self> {
+    pub fn fit(mut self, path: &Path, model: &ModelConfig, expected: &[(String, Vec<usize>)]) -> Result<Self> {
         if self.model.arch != model.arch {
             return Err(Error::OtherArchitecture {
                 path: path.to_owned(),
@@ -188,19 +142,12 @@ impl Checkpoint {
     }
 }
 
-fn in_order(
-    path: &Path,
-    tensors: Vec<NamedTensor>,
-    expected: &[(String, Vec<usize>)],
-) -> Result<Vec<NamedTensor>> {
-    let mut by_name: HashMap<String, NamedTensor> =
-        tensors.into_iter().map(|t| (t.name.clone(), t)).collect();
+fn in_order(path: &Path, tensors: Vec<NamedTensor>, expected: &[(String, Vec<usize>)]) -> Result<Vec<NamedTensor>> {
+    let mut by_name: HashMap<String, NamedTensor> = tensors.into_iter().map(|t| (t.name.clone(), t)).collect();
     let mut ordered = Vec::with_capacity(expected.len());
     for (name, shape) in expected {
-        let tensor = by_name.remove(name).ok_or_else(|| Error::MissingTensor {
-            path: path.to_owned(),
-            tensor: name.clone(),
-        })?;
+        let tensor =
+            by_name.remove(name).ok_or_else(|| Error::MissingTensor { path: path.to_owned(), tensor: name.clone() })?;
         if tensor.shape != *shape {
             return Err(Error::OtherShape {
                 path: path.to_owned(),
@@ -230,10 +177,7 @@ pub struct CheckpointDir {
 impl CheckpointDir {
     /// The checkpoints in `folder`, of which the newest `keep` (at least one) stay.
     pub fn new(folder: impl Into<PathBuf>, keep: usize) -> Self {
-        Self {
-            folder: folder.into(),
-            keep: keep.max(1),
-        }
+        Self { folder: folder.into(), keep: keep.max(1) }
     }
 
     /// Writes a checkpoint, points `latest` at it, and removes those beyond the last `keep`. Gives the file's path.
@@ -241,21 +185,12 @@ impl CheckpointDir {
     /// # Errors
     /// [`Error::Write`]; older checkpoints are then untouched.
     pub fn save(&self, checkpoint: &Checkpoint) -> Result<PathBuf> {
-        fs::create_dir_all(&self.folder).map_err(|source| Error::Write {
-            path: self.folder.clone(),
-            source,
-        })?;
+        fs::create_dir_all(&self.folder).map_err(|source| Error::Write { path: self.folder.clone(), source })?;
         let name = format!("step-{:010}.safetensors", checkpoint.step);
         let path = self.folder.join(&name);
         checkpoint.write(&path)?;
         write_atomically(&self.folder.join(LATEST), name.as_bytes())?;
-        for old in self
-            .files()?
-            .into_iter()
-            .rev()
-            .skip(self.keep)
-            .filter(|old| *old != path)
-        {
+        for old in self.files()?.into_iter().rev().skip(self.keep).filter(|old| *old != path) {
             if let Err(error) = fs::remove_file(&old) {
                 tracing::warn!(path = %old.display(), %error, "an old checkpoint stays");
             }
@@ -274,30 +209,19 @@ impl CheckpointDir {
                 return Ok(path);
             }
         }
-        self.files()?.pop().ok_or_else(|| Error::NoCheckpoint {
-            path: self.folder.clone(),
-        })
+        self.files()?.pop().ok_or_else(|| Error::NoCheckpoint { path: self.folder.clone() })
     }
 
     /// Checkpoint files, oldest first.
     fn files(&self) -> Result<Vec<PathBuf>> {
-        let read = |source| Error::Read {
-            path: self.folder.clone(),
-            source,
-        };
+        let read = |source| Error::Read { path: self.folder.clone(), source };
         if !self.folder.exists() {
-            return Err(Error::NoCheckpoint {
-                path: self.folder.clone(),
-            });
+            return Err(Error::NoCheckpoint { path: self.folder.clone() });
         }
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(read)? {
             let path = entry.map_err(read)?.path();
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if name.starts_with("step-") && name.ends_with(".safetensors") {
                 files.push(path);
             }
@@ -312,19 +236,12 @@ impl CheckpointDir {
 /// # Errors
 /// [`Error::NoCheckpoint`], [`Error::Read`].
 pub fn locate(path: &Path) -> Result<PathBuf> {
-    let kind = fs::metadata(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
-    })?;
+    let kind = fs::metadata(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     if kind.is_file() {
         return Ok(path.to_owned());
     }
     let inner = path.join("checkpoints");
-    let folder = if inner.is_dir() {
-        inner
-    } else {
-        path.to_owned()
-    };
+    let folder = if inner.is_dir() { inner } else { path.to_owned() };
     CheckpointDir::new(folder, 1).latest()
 }
 
@@ -348,9 +265,6 @@ fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     written.map_err(|source| {
         // Best effort: the write's own error is the one to report.
         let _ = fs::remove_file(&temporary);
-        Error::Write {
-            path: path.to_owned(),
-            source,
-        }
+        Error::Write { path: path.to_owned(), source }
     })
 }

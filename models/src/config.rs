@@ -90,11 +90,7 @@ impl std::str::FromStr for Size {
 
 fn unknown(kind: &'static str, name: &str, all: &[&str]) -> Error {
     let best = nearest(name, all.iter().copied()).unwrap_or_default();
-    Error::UnknownName {
-        kind,
-        name: name.to_owned(),
-        nearest: format!("{best} (there are {})", all.join(", ")),
-    }
+    Error::UnknownName { kind, name: name.to_owned(), nearest: format!("{best} (there are {})", all.join(", ")) }
 }
 
 /// How attention's weights are computed.
@@ -206,11 +202,7 @@ impl ModelConfig {
     /// [`Error::BadValue`] naming the key.
     pub fn validate(&self) -> Result<()> {
         let bad = |key: &str, value: &dyn std::fmt::Display, reason: String| {
-            Err(Error::BadValue {
-                key: format!("model.{key}"),
-                value: value.to_string(),
-                reason,
-            })
+            Err(Error::BadValue { key: format!("model.{key}"), value: value.to_string(), reason })
         };
         let counts = [
             ("vocab", self.vocab, 2),
@@ -222,36 +214,20 @@ impl ModelConfig {
         ];
         for (key, value, least) in counts {
             if value < least || value > 1 << 24 {
-                return bad(
-                    key,
-                    &value,
-                    format!("it must lie between {least} and 16777216"),
-                );
+                return bad(key, &value, format!("it must lie between {least} and 16777216"));
             }
         }
         if self.layers > 1024 {
             return bad("layers", &self.layers, "it must be at most 1024".into());
         }
         if !self.d_model.is_multiple_of(self.heads) {
-            return bad(
-                "heads",
-                &self.heads,
-                format!("it must divide d_model, which is {}", self.d_model),
-            );
+            return bad("heads", &self.heads, format!("it must divide d_model, which is {}", self.d_model));
         }
         if !self.d_model.is_multiple_of(2) {
-            return bad(
-                "d_model",
-                &self.d_model,
-                "it must be even: positions are sine and cosine pairs".into(),
-            );
+            return bad("d_model", &self.d_model, "it must be even: positions are sine and cosine pairs".into());
         }
         if !(self.norm_eps.is_finite() && (0.0..1.0).contains(&self.norm_eps)) {
-            return bad(
-                "norm_eps",
-                &self.norm_eps,
-                "it must be at least 0 and below 1".into(),
-            );
+            return bad("norm_eps", &self.norm_eps, "it must be at least 0 and below 1".into());
         }
         let largest = [
             self.d_model.saturating_mul(self.d_model).saturating_mul(3),
@@ -265,10 +241,27 @@ impl ModelConfig {
             return bad(
                 "d_model",
                 &self.d_model,
-                format!(
-                    "one array of this model would hold {elements} elements, and {MAX_ELEMENTS} is too many"
-                ),
+                format!("one array of this model would hold {elements} elements, and {MAX_ELEMENTS} is too many"),
             );
+        }
+        Ok(())
+    }
+
+    /// Checks that no activation of `batch` rows gets too large.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`].
+    pub fn check_batch(&self, batch: usize) -> Result<()> {
+        let bad = |reason: &str| {
+            Err(Error::BadValue { key: "train.batch".into(), value: batch.to_string(), reason: reason.into() })
+        };
+        if batch == 0 {
+            return bad("it must be at least 1");
+        }
+        let widest = [self.vocab, self.d_ff, 3 * self.d_model, self.seq.saturating_mul(self.heads)];
+        let rows = batch.saturating_mul(self.seq);
+        if widest.into_iter().any(|width| width.saturating_mul(rows) >= MAX_ELEMENTS) {
+            return bad("one activation would be too large: take fewer rows or a shorter sequence");
         }
         Ok(())
     }
@@ -300,32 +293,13 @@ mod tests {
     fn relations_are_checked() {
         let base = ModelConfig::new(Arch::Vanilla, Size::Nano);
         for bad in [
-            ModelConfig {
-                heads: 3,
-                ..base.clone()
-            },
-            ModelConfig {
-                d_model: 0,
-                ..base.clone()
-            },
-            ModelConfig {
-                d_model: 63,
-                heads: 3,
-                ..base.clone()
-            },
-            ModelConfig {
-                norm_eps: f64::NAN,
-                ..base.clone()
-            },
-            ModelConfig {
-                seq: 1 << 24,
-                ..base.clone()
-            },
+            ModelConfig { heads: 3, ..base.clone() },
+            ModelConfig { d_model: 0, ..base.clone() },
+            ModelConfig { d_model: 63, heads: 3, ..base.clone() },
+            ModelConfig { norm_eps: f64::NAN, ..base.clone() },
+            ModelConfig { seq: 1 << 24, ..base.clone() },
         ] {
-            assert!(
-                matches!(bad.validate(), Err(Error::BadValue { .. })),
-                "{bad:?}"
-            );
+            assert!(matches!(bad.validate(), Err(Error::BadValue { .. })), "{bad:?}");
         }
     }
 }

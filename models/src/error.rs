@@ -103,9 +103,7 @@ pub enum Error {
         found: String,
     },
     /// A checkpoint whose tensors don't fit the model.
-    #[error(
-        "in {path} the tensor {tensor} has the shape {found:?}, but the model needs {expected:?}"
-    )]
+    #[error("in {path} the tensor {tensor} has the shape {found:?}, but the model needs {expected:?}")]
     OtherShape {
         /// The file.
         path: PathBuf,
@@ -125,15 +123,19 @@ pub enum Error {
         tensor: String,
     },
     /// A run that would go on with another text than it began with.
-    #[error(
-        "the checkpoint was trained on the corpus {expected}, but this one is {found}: resume with the same text"
-    )]
+    #[error("the checkpoint was trained on the corpus {expected}, but this one is {found}: resume with the same text")]
     OtherCorpus {
         /// sha256 stored.
         expected: String,
         /// sha256 of the corpus given.
         found: String,
     },
+    /// The tensor engine or its device.
+    #[error(transparent)]
+    Tensor(#[from] primer_tensor::Error),
+    /// Differentiation.
+    #[error(transparent)]
+    Autodiff(#[from] primer_autodiff::Error),
     /// A text that the model can't take.
     #[error("{what}")]
     BadText {
@@ -146,13 +148,8 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// The candidate nearest to `name` by edit distance (ties to the earlier one).
-pub(crate) fn nearest<'a>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    candidates
-        .into_iter()
-        .min_by_key(|candidate| edit_distance(name, candidate))
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates.into_iter().min_by_key(|candidate| edit_distance(name, candidate))
 }
 
 /// Levenshtein's distance over bytes.
@@ -184,9 +181,6 @@ mod tests {
 
     #[test]
     fn nearest_prefers_the_smallest_edit() {
-        assert_eq!(
-            nearest("primer-ez", ["vanilla", "primer", "primer_ez"]),
-            Some("primer_ez")
-        );
+        assert_eq!(nearest("primer-ez", ["vanilla", "primer", "primer_ez"]), Some("primer_ez"));
     }
 }

@@ -44,14 +44,8 @@ impl MetricsWriter {
     /// # Errors
     /// [`Error::Write`].
     pub fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).map_err(|source| Error::Write {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-        })
+        let file = File::create(path).map_err(|source| Error::Write { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), file })
     }
 
     /// Goes on with the file of a run restored at `step`: lines past that step, and whatever follows a broken line, are cut off. A
@@ -60,33 +54,21 @@ impl MetricsWriter {
     /// # Errors
     /// [`Error::Write`].
     pub fn resume(path: &Path, step: u64) -> Result<Self> {
-        let failed = |source| Error::Write {
-            path: path.to_owned(),
-            source,
-        };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(failed)?;
+        let failed = |source| Error::Write { path: path.to_owned(), source };
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed)?;
         let keep: usize = bytes
             .split_inclusive(|&b| b == b'\n')
             .take_while(|line| {
-                line.ends_with(b"\n")
-                    && serde_json::from_slice::<Metric>(line).is_ok_and(|m| m.step <= step)
+                line.ends_with(b"\n") && serde_json::from_slice::<Metric>(line).is_ok_and(|m| m.step <= step)
             })
             .map(<[u8]>::len)
             .sum();
         file.set_len(keep as u64).map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-        })
+        Ok(Self { path: path.to_owned(), file })
     }
 
     /// Appends one line and flushes it.
@@ -94,10 +76,7 @@ impl MetricsWriter {
     /// # Errors
     /// [`Error::Write`].
     pub fn write(&mut self, metric: &Metric) -> Result<()> {
-        let failed = |source| Error::Write {
-            path: self.path.clone(),
-            source,
-        };
+        let failed = |source| Error::Write { path: self.path.clone(), source };
         let mut line = serde_json::to_vec(metric).map_err(|e| failed(e.into()))?;
         line.push(b'\n');
         // One write call a line: a reader never sees half of one.
@@ -110,12 +89,6 @@ impl MetricsWriter {
 /// # Errors
 /// [`Error::Read`].
 pub fn read(path: &Path) -> Result<Vec<Metric>> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(text
-        .lines()
-        .map_while(|line| serde_json::from_str(line).ok())
-        .collect())
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
 }

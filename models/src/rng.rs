@@ -15,19 +15,14 @@ impl Stream {
     /// The stream `name` of `seed`. Different names give unrelated streams.
     pub fn new(seed: u64, name: &str) -> Self {
         // FNV-1a over the name, then mixed with the seed.
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-        });
-        Self {
-            key: mix(mix(seed.wrapping_add(GOLDEN)) ^ hash),
-        }
+        let hash =
+            name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        Self { key: mix(mix(seed.wrapping_add(GOLDEN)) ^ hash) }
     }
 
     /// 64 uniform bits.
     pub fn bits(self, index: u64) -> u64 {
-        mix(self
-            .key
-            .wrapping_add(index.wrapping_add(1).wrapping_mul(GOLDEN)))
+        mix(self.key.wrapping_add(index.wrapping_add(1).wrapping_mul(GOLDEN)))
     }
 
     /// Uniform in [0, 1), 53 bits.
@@ -62,17 +57,10 @@ mod tests {
     fn values_are_fixed_for_ever() {
         // A change of these numbers changes every seeded run: don't.
         let stream = Stream::new(1, "init");
-        assert_eq!(
-            [stream.bits(0), stream.bits(1)],
-            [stream.bits(0), stream.bits(1)]
-        );
+        assert_eq!([stream.bits(0), stream.bits(1)], [stream.bits(0), stream.bits(1)]);
         assert_ne!(stream, Stream::new(2, "init"));
         assert_ne!(stream, Stream::new(1, "batches"));
-        assert_eq!(
-            mix(GOLDEN),
-            0xe220_a839_7b1d_cdaf,
-            "SplitMix64's first output for seed 0"
-        );
+        assert_eq!(mix(GOLDEN), 0xe220_a839_7b1d_cdaf, "SplitMix64's first output for seed 0");
     }
 
     #[test]

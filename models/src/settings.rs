@@ -85,16 +85,10 @@ impl RunConfig {
     /// # Errors
     /// [`Error::Read`], [`Error::BadConfig`], [`Error::UnknownKey`], [`Error::BadValue`]; the configuration is then unchanged.
     pub fn apply_file(&mut self, path: &Path) -> Result<()> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         let file: Table = text
             .parse()
-            .map_err(|e: toml::de::Error| Error::BadConfig {
-                path: path.to_owned(),
-                reason: e.message().to_owned(),
-            })?;
+            .map_err(|e: toml::de::Error| Error::BadConfig { path: path.to_owned(), reason: e.message().to_owned() })?;
         let mut next = self.clone();
         for (name, value) in &file {
             match value {
@@ -135,52 +129,17 @@ impl RunConfig {
         self.schedule.validate()?;
         let train = &self.train;
         let bad = |key: &str, value: String, reason: &str| {
-            Err(Error::BadValue {
-                key: format!("train.{key}"),
-                value,
-                reason: reason.into(),
-            })
+            Err(Error::BadValue { key: format!("train.{key}"), value, reason: reason.into() })
         };
-        if train.batch == 0 || train.batch > 1 << 20 {
-            return bad(
-                "batch",
-                train.batch.to_string(),
-                "it must lie between 1 and 1048576",
-            );
-        }
-        let widest = [
-            self.model.vocab,
-            self.model.d_ff,
-            3 * self.model.d_model,
-            self.model.seq * self.model.heads,
-        ];
-        let rows = train.batch * self.model.seq;
-        if widest
-            .into_iter()
-            .any(|width| width.saturating_mul(rows) >= 1 << 31)
-        {
-            return bad(
-                "batch",
-                train.batch.to_string(),
-                "one activation would hold more than 2^31 elements; take fewer rows or a shorter sequence",
-            );
-        }
+        self.model.check_batch(train.batch)?;
         if train.steps == 0 {
             return bad("steps", train.steps.to_string(), "it must be at least 1");
         }
         if train.eval_batches == 0 {
-            return bad(
-                "eval_batches",
-                train.eval_batches.to_string(),
-                "it must be at least 1",
-            );
+            return bad("eval_batches", train.eval_batches.to_string(), "it must be at least 1");
         }
         if train.log_every == 0 {
-            return bad(
-                "log_every",
-                train.log_every.to_string(),
-                "it must be at least 1",
-            );
+            return bad("log_every", train.log_every.to_string(), "it must be at least 1");
         }
         if i64::try_from(train.seed).is_err() {
             return bad("seed", train.seed.to_string(), "it must be below 2^63");
@@ -192,12 +151,7 @@ impl RunConfig {
     pub fn keys() -> Vec<String> {
         let table = Self::new(Arch::Vanilla, Size::Nano).table();
         let inner = |(name, value): (&String, &Value)| -> Vec<String> {
-            value
-                .as_table()
-                .into_iter()
-                .flat_map(|t| t.keys())
-                .map(|key| format!("{name}.{key}"))
-                .collect()
+            value.as_table().into_iter().flat_map(|t| t.keys()).map(|key| format!("{name}.{key}")).collect()
         };
         table.iter().flat_map(inner).collect()
     }
@@ -212,38 +166,20 @@ impl RunConfig {
         let full = if keys.iter().any(|k| k == key) {
             key.to_owned()
         } else {
-            let by_end = keys
-                .iter()
-                .find(|k| k.split_once('.').is_some_and(|(_, end)| end == key));
-            by_end.cloned().ok_or_else(|| Error::UnknownKey {
-                key: key.to_owned(),
-                nearest: nearest_key(key, &keys),
-            })?
+            let by_end = keys.iter().find(|k| k.split_once('.').is_some_and(|(_, end)| end == key));
+            by_end
+                .cloned()
+                .ok_or_else(|| Error::UnknownKey { key: key.to_owned(), nearest: nearest_key(key, &keys) })?
         };
         let (table, leaf) = full.split_once('.').unwrap_or((&full, ""));
         let mut all = self.table();
-        let Some(slot) = all
-            .get_mut(table)
-            .and_then(Value::as_table_mut)
-            .and_then(|t| t.get_mut(leaf))
-        else {
-            return Err(Error::UnknownKey {
-                key: key.to_owned(),
-                nearest: nearest_key(key, &keys),
-            });
+        let Some(slot) = all.get_mut(table).and_then(Value::as_table_mut).and_then(|t| t.get_mut(leaf)) else {
+            return Err(Error::UnknownKey { key: key.to_owned(), nearest: nearest_key(key, &keys) });
         };
-        let shown = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
-        let bad = |reason: String| Error::BadValue {
-            key: full.clone(),
-            value: shown.clone(),
-            reason,
-        };
+        let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let bad = |reason: String| Error::BadValue { key: full.clone(), value: shown.clone(), reason };
         *slot = coerce(slot, value, &shown).map_err(&bad)?;
-        *self = all
-            .try_into()
-            .map_err(|e: toml::de::Error| bad(e.message().to_owned()))?;
+        *self = all.try_into().map_err(|e: toml::de::Error| bad(e.message().to_owned()))?;
         Ok(())
     }
 }
@@ -251,40 +187,24 @@ impl RunConfig {
 /// `value` in the type of `slot`: text is read as what the slot holds, whole numbers serve as floats.
 fn coerce(slot: &Value, value: &Value, shown: &str) -> std::result::Result<Value, String> {
     match (slot, value) {
-        (Value::String(_), Value::String(text)) => {
-            Ok(Value::String(text.trim_matches('"').to_owned()))
-        }
-        (Value::Integer(_), Value::Integer(_)) | (Value::Float(_), Value::Float(_)) => {
-            Ok(value.clone())
-        }
+        (Value::String(_), Value::String(text)) => Ok(Value::String(text.trim_matches('"').to_owned())),
+        (Value::Integer(_), Value::Integer(_)) | (Value::Float(_), Value::Float(_)) => Ok(value.clone()),
         (Value::Float(_), Value::Integer(n)) => Ok(Value::Float(*n as f64)),
-        (Value::Integer(_), Value::String(text)) => text
-            .replace('_', "")
-            .parse()
-            .map(Value::Integer)
-            .map_err(|_| "a whole number is needed".into()),
-        (Value::Float(_), Value::String(text)) => text
-            .parse()
-            .map(Value::Float)
-            .map_err(|_| "a number is needed".into()),
+        (Value::Integer(_), Value::String(text)) => {
+            text.replace('_', "").parse().map(Value::Integer).map_err(|_| "a whole number is needed".into())
+        }
+        (Value::Float(_), Value::String(text)) => {
+            text.parse().map(Value::Float).map_err(|_| "a number is needed".into())
+        }
         _ => Err(format!("{shown} has another type than {slot}")),
     }
 }
 
 fn nearest_key(key: &str, keys: &[String]) -> String {
     // Compared with the end alone unless a table is named.
-    let ends = keys.iter().map(|k| {
-        if key.contains('.') {
-            k.as_str()
-        } else {
-            k.rsplit('.').next().unwrap_or(k)
-        }
-    });
+    let ends = keys.iter().map(|k| if key.contains('.') { k.as_str() } else { k.rsplit('.').next().unwrap_or(k) });
     let best = nearest(key, ends).unwrap_or_default();
-    keys.iter()
-        .find(|k| *k == best || k.rsplit('.').next() == Some(best))
-        .cloned()
-        .unwrap_or_default()
+    keys.iter().find(|k| *k == best || k.rsplit('.').next() == Some(best)).cloned().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -293,10 +213,7 @@ mod tests {
 
     #[test]
     fn no_two_tables_share_a_key() {
-        let mut ends: Vec<String> = RunConfig::keys()
-            .iter()
-            .map(|k| k.split_once('.').unwrap().1.to_owned())
-            .collect();
+        let mut ends: Vec<String> = RunConfig::keys().iter().map(|k| k.split_once('.').unwrap().1.to_owned()).collect();
         let count = ends.len();
         ends.sort();
         ends.dedup();

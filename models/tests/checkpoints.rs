@@ -9,11 +9,7 @@ use tempfile::tempdir;
 
 fn tensor(name: &str, shape: &[usize], first: f32) -> NamedTensor {
     let len = shape.iter().product::<usize>();
-    NamedTensor {
-        name: name.into(),
-        shape: shape.to_vec(),
-        data: (0..len).map(|i| first + i as f32 / 3.0).collect(),
-    }
+    NamedTensor { name: name.into(), shape: shape.to_vec(), data: (0..len).map(|i| first + i as f32 / 3.0).collect() }
 }
 
 fn sample(step: u64) -> Checkpoint {
@@ -21,6 +17,7 @@ fn sample(step: u64) -> Checkpoint {
     Checkpoint {
         model: ModelConfig::new(Arch::Vanilla, Size::Nano),
         step,
+        seconds: 1.25,
         corpus_sha256: "00ff".into(),
         weights: all(0.1),
         moments: Some((all(0.2), all(0.3))),
@@ -43,23 +40,10 @@ fn every_bit_comes_back() {
     checkpoint.weights[0].data = vec![f32::NAN, -0.0, f32::from_bits(1)];
     checkpoint.write(&path).unwrap();
     let back = read_fitted(&path).unwrap();
-    let bits = |c: &Checkpoint| {
-        c.weights[0]
-            .data
-            .iter()
-            .map(|x| x.to_bits())
-            .collect::<Vec<_>>()
-    };
+    let bits = |c: &Checkpoint| c.weights[0].data.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&back), bits(&checkpoint));
-    assert_eq!(
-        (back.step, &back.moments, &back.model),
-        (7, &checkpoint.moments, &checkpoint.model)
-    );
-    assert_eq!(
-        fs::read_dir(folder.path()).unwrap().count(),
-        1,
-        "no temporary file stays"
-    );
+    assert_eq!((back.step, &back.moments, &back.model), (7, &checkpoint.moments, &checkpoint.model));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
 }
 
 #[test]
@@ -70,19 +54,10 @@ fn every_truncation_is_an_error_and_never_a_panic() {
     let whole = fs::read(&path).unwrap();
     for len in (0..whole.len()).step_by(7) {
         fs::write(&path, &whole[..len]).unwrap();
-        assert!(
-            matches!(
-                Checkpoint::read(&path),
-                Err(Error::DamagedCheckpoint { .. })
-            ),
-            "{len} bytes"
-        );
+        assert!(matches!(Checkpoint::read(&path), Err(Error::DamagedCheckpoint { .. })), "{len} bytes");
     }
     fs::write(&path, b"not a checkpoint at all").unwrap();
-    assert!(matches!(
-        Checkpoint::read(&path),
-        Err(Error::DamagedCheckpoint { .. })
-    ));
+    assert!(matches!(Checkpoint::read(&path), Err(Error::DamagedCheckpoint { .. })));
 }
 
 #[test]
@@ -99,17 +74,11 @@ fn another_model_is_named() {
 
     let wider = vec![("b".into(), vec![3]), ("a".into(), vec![2, 5])];
     let error = stored.clone().fit(&path, &model, &wider).unwrap_err();
-    assert!(
-        matches!(&error, Error::OtherShape { tensor, .. } if tensor == "a"),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::OtherShape { tensor, .. } if tensor == "a"), "{error}");
 
     let more = [expected(), vec![("c".into(), vec![1])]].concat();
     let error = stored.clone().fit(&path, &model, &more).unwrap_err();
-    assert!(
-        matches!(&error, Error::MissingTensor { tensor, .. } if tensor == "c"),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::MissingTensor { tensor, .. } if tensor == "c"), "{error}");
 
     let error = stored.fit(&path, &model, &expected()[..1]).unwrap_err();
     assert!(matches!(error, Error::DamagedCheckpoint { .. }), "{error}");
@@ -119,24 +88,15 @@ fn another_model_is_named() {
 fn the_last_k_stay_and_latest_points_at_the_newest() {
     let folder = tempdir().unwrap();
     let checkpoints = CheckpointDir::new(folder.path().join("checkpoints"), 2);
-    assert!(matches!(
-        checkpoints.latest(),
-        Err(Error::NoCheckpoint { .. })
-    ));
+    assert!(matches!(checkpoints.latest(), Err(Error::NoCheckpoint { .. })));
     for step in [1, 5, 12] {
         checkpoints.save(&sample(step)).unwrap();
     }
     let newest = checkpoints.latest().unwrap();
     assert_eq!(Checkpoint::read(&newest).unwrap().step, 12);
-    assert_eq!(
-        locate(folder.path()).unwrap(),
-        newest,
-        "a run's folder will do"
-    );
+    assert_eq!(locate(folder.path()).unwrap(), newest, "a run's folder will do");
     assert_eq!(locate(&newest).unwrap(), newest);
-    let files = fs::read_dir(folder.path().join("checkpoints"))
-        .unwrap()
-        .count();
+    let files = fs::read_dir(folder.path().join("checkpoints")).unwrap().count();
     assert_eq!(files, 3, "two checkpoints and the pointer");
     // A lost pointer is no loss.
     fs::remove_file(folder.path().join("checkpoints/latest")).unwrap();

@@ -2,4 +2,6 @@
 
 mod checkpoints;
 mod corpora;
+mod models;
 mod settings;
+mod training;

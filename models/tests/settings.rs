@@ -28,14 +28,7 @@ fn overrides_take_either_form() {
     config.set("norm_eps=0").unwrap();
     config.set("softmax=exp_mask").unwrap();
     config.set("arch=primer_ez").unwrap();
-    assert_eq!(
-        (
-            config.model.d_model,
-            config.train.batch,
-            config.model.norm_eps
-        ),
-        (96, 4, 0.0)
-    );
+    assert_eq!((config.model.d_model, config.train.batch, config.model.norm_eps), (96, 4, 0.0));
     assert_eq!(config.model.arch, Arch::PrimerEz);
 }
 
@@ -43,26 +36,14 @@ fn overrides_take_either_form() {
 fn an_unknown_key_names_the_nearest() {
     let mut config = RunConfig::new(Arch::Vanilla, Size::Nano);
     let before = config.clone();
-    for (key, expected) in [
-        ("lerning_rate=1", "optimizer.learning_rate"),
-        ("model.d_modle=1", "model.d_model"),
-    ] {
+    for (key, expected) in [("lerning_rate=1", "optimizer.learning_rate"), ("model.d_modle=1", "model.d_model")] {
         match config.set(key) {
             Err(Error::UnknownKey { nearest, .. }) => assert_eq!(nearest, expected),
             other => panic!("{other:?}"),
         }
     }
-    for bad in [
-        "batch=many",
-        "softmax=hard",
-        "learning_rate=fast",
-        "batch",
-        "batch=-1",
-    ] {
-        assert!(
-            matches!(config.set(bad), Err(Error::BadValue { .. })),
-            "{bad}"
-        );
+    for bad in ["batch=many", "softmax=hard", "learning_rate=fast", "batch", "batch=-1"] {
+        assert!(matches!(config.set(bad), Err(Error::BadValue { .. })), "{bad}");
     }
     assert_eq!(config, before);
 }
@@ -73,19 +54,10 @@ fn a_broken_file_is_named() {
     let path = folder.path().join("config.toml");
     let mut config = RunConfig::new(Arch::Vanilla, Size::Nano);
     fs::write(&path, "model = = 3").unwrap();
-    assert!(matches!(
-        config.apply_file(&path),
-        Err(Error::BadConfig { .. })
-    ));
+    assert!(matches!(config.apply_file(&path), Err(Error::BadConfig { .. })));
     fs::write(&path, "[model]\nwidth = 3").unwrap();
-    assert!(matches!(
-        config.apply_file(&path),
-        Err(Error::UnknownKey { .. })
-    ));
-    assert!(matches!(
-        config.apply_file(&folder.path().join("none")),
-        Err(Error::Read { .. })
-    ));
+    assert!(matches!(config.apply_file(&path), Err(Error::UnknownKey { .. })));
+    assert!(matches!(config.apply_file(&folder.path().join("none")), Err(Error::Read { .. })));
 }
 
 #[test]
@@ -112,11 +84,7 @@ fn resumed_metrics_drop_what_lies_ahead_and_what_is_torn() {
 
     let mut writer = MetricsWriter::resume(&path, 3).unwrap();
     writer.write(&line(4)).unwrap();
-    let steps: Vec<u64> = metrics::read(&path)
-        .unwrap()
-        .iter()
-        .map(|m| m.step)
-        .collect();
+    let steps: Vec<u64> = metrics::read(&path).unwrap().iter().map(|m| m.step).collect();
     assert_eq!(steps, [1, 2, 3, 4]);
 }
 

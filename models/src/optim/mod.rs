@@ -1,5 +1,6 @@
 //! The optimizer and its learning rate.
 
+pub mod adamw;
 mod schedule;
 
 pub use schedule::{Decay, ScheduleConfig};
@@ -28,14 +29,7 @@ pub struct AdamWConfig {
 
 impl Default for AdamWConfig {
     fn default() -> Self {
-        Self {
-            learning_rate: 3e-3,
-            beta1: 0.9,
-            beta2: 0.98,
-            epsilon: 1e-9,
-            weight_decay: 0.1,
-            clip_norm: 1.0,
-        }
+        Self { learning_rate: 3e-3, beta1: 0.9, beta2: 0.98, epsilon: 1e-9, weight_decay: 0.1, clip_norm: 1.0 }
     }
 }
 
@@ -46,11 +40,7 @@ impl AdamWConfig {
     /// [`Error::BadValue`] naming the key.
     pub fn validate(&self) -> Result<()> {
         let bad = |key: &str, value: f64, reason: &str| {
-            Err(Error::BadValue {
-                key: format!("optimizer.{key}"),
-                value: value.to_string(),
-                reason: reason.into(),
-            })
+            Err(Error::BadValue { key: format!("optimizer.{key}"), value: value.to_string(), reason: reason.into() })
         };
         for (key, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             if !(0.0..1.0).contains(&value) {
@@ -69,11 +59,7 @@ impl AdamWConfig {
             }
         }
         if self.epsilon == 0.0 {
-            return bad(
-                "epsilon",
-                0.0,
-                "it must be positive, or parameters without a gradient become 0/0",
-            );
+            return bad("epsilon", 0.0, "it must be positive, or parameters without a gradient become 0/0");
         }
         Ok(())
     }

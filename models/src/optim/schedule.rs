@@ -30,11 +30,7 @@ pub struct ScheduleConfig {
 
 impl Default for ScheduleConfig {
     fn default() -> Self {
-        Self {
-            warmup: 50,
-            decay: Decay::Cosine,
-            final_fraction: 0.1,
-        }
+        Self { warmup: 50, decay: Decay::Cosine, final_fraction: 0.1 }
     }
 }
 
@@ -80,11 +76,7 @@ mod tests {
     #[test]
     fn rises_then_falls_to_the_final_fraction() {
         for decay in [Decay::Cosine, Decay::Linear] {
-            let schedule = ScheduleConfig {
-                warmup: 10,
-                decay,
-                final_fraction: 0.1,
-            };
+            let schedule = ScheduleConfig { warmup: 10, decay, final_fraction: 0.1 };
             assert!((schedule.factor(0, 100) - 0.1).abs() < 1e-12);
             assert_eq!(schedule.factor(9, 100), 1.0);
             assert_eq!(schedule.factor(10, 100), 1.0);

@@ -29,30 +29,18 @@ pub struct TokenSet {
 impl TokenSet {
     /// The training part of `corpus`.
     pub fn train(corpus: &Corpus) -> Self {
-        Self {
-            name: corpus.name().to_owned(),
-            part: "training",
-            tokens: corpus.train().to_vec(),
-        }
+        Self { name: corpus.name().to_owned(), part: "training", tokens: corpus.train().to_vec() }
     }
 
     /// The validation part of `corpus`.
     pub fn valid(corpus: &Corpus) -> Self {
-        Self {
-            name: corpus.name().to_owned(),
-            part: "validation",
-            tokens: corpus.valid().to_vec(),
-        }
+        Self { name: corpus.name().to_owned(), part: "validation", tokens: corpus.valid().to_vec() }
     }
 
     /// The whole text, the training part first.
     pub fn whole(corpus: &Corpus) -> Self {
         let tokens = [corpus.train(), corpus.valid()].concat();
-        Self {
-            name: corpus.name().to_owned(),
-            part: "whole",
-            tokens,
-        }
+        Self { name: corpus.name().to_owned(), part: "whole", tokens }
     }
 
     /// Number of tokens.
@@ -75,9 +63,8 @@ impl TokenSet {
         let starts = (self.tokens.len() - seq) as u64;
         let stream = Stream::new(seed, "batches");
         let first = index.wrapping_mul(batch as u64);
-        let windows: Vec<usize> = (0..batch as u64)
-            .map(|row| stream.below(first.wrapping_add(row), starts) as usize)
-            .collect();
+        let windows: Vec<usize> =
+            (0..batch as u64).map(|row| stream.below(first.wrapping_add(row), starts) as usize).collect();
         Ok(self.gather(&windows, seq))
     }
 
@@ -87,13 +74,7 @@ impl TokenSet {
     /// [`Error::ShortCorpus`] when no window of `seq + 1` tokens fits.
     pub fn windows(&self, batch: usize, seq: usize) -> Result<EvalWindows<'_>> {
         self.check(seq)?;
-        Ok(EvalWindows {
-            set: self,
-            batch,
-            seq,
-            next: 0,
-            count: (self.tokens.len() - 1) / seq,
-        })
+        Ok(EvalWindows { set: self, batch, seq, next: 0, count: (self.tokens.len() - 1) / seq })
     }
 
     /// Fails unless a window of `seq` tokens and its targets fits.
@@ -119,18 +100,9 @@ impl TokenSet {
 
     fn gather(&self, starts: &[usize], seq: usize) -> Batch {
         let take = |offset: usize| {
-            starts.iter().flat_map(move |&s| {
-                self.tokens[s + offset..s + offset + seq]
-                    .iter()
-                    .map(|&t| u32::from(t))
-            })
+            starts.iter().flat_map(move |&s| self.tokens[s + offset..s + offset + seq].iter().map(|&t| u32::from(t)))
         };
-        Batch {
-            inputs: take(0).collect(),
-            targets: take(1).collect(),
-            batch: starts.len(),
-            seq,
-        }
+        Batch { inputs: take(0).collect(), targets: take(1).collect(), batch: starts.len(), seq }
     }
 }
 
@@ -155,9 +127,7 @@ impl Iterator for EvalWindows<'_> {
         if self.next + self.batch > self.count && self.next > 0 {
             return None;
         }
-        let starts: Vec<usize> = (0..self.batch)
-            .map(|row| (self.next + row).min(self.count - 1) * self.seq)
-            .collect();
+        let starts: Vec<usize> = (0..self.batch).map(|row| (self.next + row).min(self.count - 1) * self.seq).collect();
         self.next += self.batch;
         Some(self.set.gather(&starts, self.seq))
     }
@@ -169,11 +139,7 @@ mod tests {
 
     fn set(len: usize) -> TokenSet {
         let text: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
-        TokenSet {
-            name: "counting".into(),
-            part: "whole",
-            tokens: text,
-        }
+        TokenSet { name: "counting".into(), part: "whole", tokens: text }
     }
 
     #[test]
@@ -181,42 +147,23 @@ mod tests {
         let batch = set(200).batch(4, 16, 9, 3).unwrap();
         assert_eq!((batch.inputs.len(), batch.targets.len()), (64, 64));
         for row in 0..4 {
-            assert_eq!(
-                batch.inputs[row * 16 + 1..(row + 1) * 16],
-                batch.targets[row * 16..(row + 1) * 16 - 1]
-            );
+            assert_eq!(batch.inputs[row * 16 + 1..(row + 1) * 16], batch.targets[row * 16..(row + 1) * 16 - 1]);
         }
     }
 
     #[test]
     fn a_batch_depends_on_seed_and_index_only() {
         let set = set(1000);
-        assert_eq!(
-            set.batch(4, 16, 9, 3).unwrap(),
-            set.batch(4, 16, 9, 3).unwrap()
-        );
-        assert_ne!(
-            set.batch(4, 16, 9, 3).unwrap(),
-            set.batch(4, 16, 9, 4).unwrap()
-        );
-        assert_ne!(
-            set.batch(4, 16, 9, 3).unwrap(),
-            set.batch(4, 16, 8, 3).unwrap()
-        );
+        assert_eq!(set.batch(4, 16, 9, 3).unwrap(), set.batch(4, 16, 9, 3).unwrap());
+        assert_ne!(set.batch(4, 16, 9, 3).unwrap(), set.batch(4, 16, 9, 4).unwrap());
+        assert_ne!(set.batch(4, 16, 9, 3).unwrap(), set.batch(4, 16, 8, 3).unwrap());
     }
 
     #[test]
     fn the_shortest_text_gives_its_one_window() {
         let batch = set(17).batch(2, 16, 0, 0).unwrap();
         assert_eq!(batch.inputs[..16], (0..16).collect::<Vec<u32>>());
-        assert!(matches!(
-            set(16).batch(2, 16, 0, 0),
-            Err(Error::ShortCorpus {
-                have: 16,
-                need: 17,
-                ..
-            })
-        ));
+        assert!(matches!(set(16).batch(2, 16, 0, 0), Err(Error::ShortCorpus { have: 16, need: 17, .. })));
     }
 
     #[test]

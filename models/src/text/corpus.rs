@@ -47,11 +47,7 @@ impl Corpus {
     /// # Errors
     /// [`Error::Read`] for what can't be read, [`Error::EmptyCorpus`] where there is no text.
     pub fn open(spec: &str) -> Result<Self> {
-        if spec == "rust" {
-            Self::rust()
-        } else {
-            Self::from_path(Path::new(spec))
-        }
+        if spec == "rust" { Self::rust() } else { Self::from_path(Path::new(spec)) }
     }
 
     /// A text of the caller's; the last tenth, from a line border on, is for validation.
@@ -70,10 +66,7 @@ impl Corpus {
     /// [`Error::Read`], [`Error::EmptyCorpus`].
     pub fn from_path(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let read = |source| Error::Read {
-            path: path.to_owned(),
-            source,
-        };
+        let read = |source| Error::Read { path: path.to_owned(), source };
         if fs::metadata(path).map_err(read)?.is_dir() {
             let mut files = Vec::new();
             list_files(path, &mut files)?;
@@ -81,16 +74,9 @@ impl Corpus {
             let total = files.len();
             let mut documents = Vec::new();
             for file in files {
-                let text = fs::read(&file).map_err(|source| Error::Read {
-                    path: file.clone(),
-                    source,
-                })?;
+                let text = fs::read(&file).map_err(|source| Error::Read { path: file.clone(), source })?;
                 if !text.is_empty() && !text[..text.len().min(8192)].contains(&0) {
-                    let name = file
-                        .strip_prefix(path)
-                        .unwrap_or(&file)
-                        .to_string_lossy()
-                        .replace('\\', "/");
+                    let name = file.strip_prefix(path).unwrap_or(&file).to_string_lossy().replace('\\', "/");
                     documents.push(Document { name, text });
                 }
             }
@@ -100,14 +86,7 @@ impl Corpus {
         } else {
             let text = fs::read(path).map_err(read)?;
             let (train, valid) = split_text(&text);
-            Self::build(
-                &name,
-                CorpusKind::File,
-                train.to_vec(),
-                valid.to_vec(),
-                1,
-                0,
-            )
+            Self::build(&name, CorpusKind::File, train.to_vec(), valid.to_vec(), 1, 0)
         }
     }
 
@@ -127,10 +106,7 @@ impl Corpus {
                     found.documents,
                     found.skipped,
                 )?;
-                corpus.note = Some(format!(
-                    "the Rust sources of {} locked crates",
-                    found.crates
-                ));
+                corpus.note = Some(format!("the Rust sources of {} locked crates", found.crates));
                 Ok(corpus)
             }
             Err(reason) => {
@@ -152,14 +128,7 @@ impl Corpus {
         let documents = rust_sources::embedded();
         let count = documents.len();
         let (train, valid) = split_documents(documents);
-        Self::build(
-            "own-sources",
-            CorpusKind::OwnSources,
-            train,
-            valid,
-            count,
-            0,
-        )
+        Self::build("own-sources", CorpusKind::OwnSources, train, valid, count, 0)
     }
 
     fn build(
@@ -171,19 +140,9 @@ impl Corpus {
         skipped: usize,
     ) -> Result<Self> {
         if train.is_empty() && valid.is_empty() {
-            return Err(Error::EmptyCorpus {
-                name: name.to_owned(),
-            });
+            return Err(Error::EmptyCorpus { name: name.to_owned() });
         }
-        Ok(Self {
-            name: name.to_owned(),
-            kind,
-            train,
-            valid,
-            documents,
-            skipped,
-            note: None,
-        })
+        Ok(Self { name: name.to_owned(), kind, train, valid, documents, skipped, note: None })
     }
 
     /// The name it was opened under; `own-sources` for the fallback of `rust`.
@@ -236,10 +195,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 /// Every regular file under `folder` that isn't hidden; folders behind symbolic links are not entered, so cycles can't happen.
 fn list_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let read = |source| Error::Read {
-        path: folder.to_owned(),
-        source,
-    };
+    let read = |source| Error::Read { path: folder.to_owned(), source };
     for entry in fs::read_dir(folder).map_err(read)? {
         let entry = entry.map_err(read)?;
         let path = entry.path();
@@ -260,18 +216,8 @@ fn list_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 fn split_text(text: &[u8]) -> (&[u8], &[u8]) {
     let goal = text.len() - text.len() / 10;
     let floor = text.len() - text.len() / 5;
-    let border = |pattern: &[u8]| {
-        (floor..goal)
-            .rev()
-            .find(|&i| text[..=i].ends_with(pattern))
-            .map(|i| i + 1)
-    };
-    text.split_at(
-        border(b"\n\n")
-            .or_else(|| border(b"\n\r\n"))
-            .or_else(|| border(b"\n"))
-            .unwrap_or(goal),
-    )
+    let border = |pattern: &[u8]| (floor..goal).rev().find(|&i| text[..=i].ends_with(pattern)).map(|i| i + 1);
+    text.split_at(border(b"\n\n").or_else(|| border(b"\n\r\n")).or_else(|| border(b"\n")).unwrap_or(goal))
 }
 
 /// About a tenth of the bytes, as whole documents chosen by a hash of their names; the rest is for training. A single document is
@@ -298,13 +244,7 @@ pub(super) fn split_documents(documents: Vec<Document>) -> (Vec<u8>, Vec<u8>) {
         held_out[smallest] = true;
     }
     let part = |valid: bool| {
-        join(
-            documents
-                .iter()
-                .zip(&held_out)
-                .filter(|(_, held)| **held == valid)
-                .map(|(d, _)| d.text.as_slice()),
-        )
+        join(documents.iter().zip(&held_out).filter(|(_, held)| **held == valid).map(|(d, _)| d.text.as_slice()))
     };
     (part(false), part(true))
 }

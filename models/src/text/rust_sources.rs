@@ -72,23 +72,14 @@ pub(super) fn locked_crates() -> Result<Found, String> {
     let lock = find_lock().ok_or("no Cargo.lock is near")?;
     let folders = crate_folders(&lock)?;
     let mut seen = std::collections::HashSet::new();
-    let mut found = Found {
-        train: Vec::new(),
-        valid: Vec::new(),
-        documents: 0,
-        skipped: 0,
-        crates: 0,
-    };
+    let mut found = Found { train: Vec::new(), valid: Vec::new(), documents: 0, skipped: 0, crates: 0 };
     for (names, cap) in [(&TRAIN[..], CAP / 10 * 9), (&VALID[..], CAP / 10)] {
         let mut part = Vec::new();
         for folder in names.iter().filter_map(|name| folders.get(*name)) {
             let mut texts = Vec::new();
             for file in rust_files(folder) {
                 match fs::read(&file) {
-                    Ok(text)
-                        if is_written_by_hand(&text)
-                            && seen.insert(Sha256::digest(&text).to_vec()) =>
-                    {
+                    Ok(text) if is_written_by_hand(&text) && seen.insert(Sha256::digest(&text).to_vec()) => {
                         texts.push(text)
                     }
                     _ => found.skipped += 1,
@@ -99,11 +90,7 @@ pub(super) fn locked_crates() -> Result<Found, String> {
             part.extend(join(texts.iter().map(Vec::as_slice)));
         }
         part.truncate(cap);
-        if cap == CAP / 10 {
-            found.valid = part
-        } else {
-            found.train = part
-        }
+        if cap == CAP / 10 { found.valid = part } else { found.train = part }
     }
     if found.train.is_empty() || found.valid.is_empty() {
         return Err("none of the expected crates is unpacked".into());
@@ -117,13 +104,9 @@ fn find_lock() -> Option<PathBuf> {
     let upward = |start: PathBuf| {
         // The lock must be ours, not that of another project the user happens to stand in.
         let is_ours = |lock: &PathBuf| {
-            fs::read_to_string(lock)
-                .is_ok_and(|text| text.contains(concat!("name = \"", env!("CARGO_PKG_NAME"), "\"")))
+            fs::read_to_string(lock).is_ok_and(|text| text.contains(concat!("name = \"", env!("CARGO_PKG_NAME"), "\"")))
         };
-        start
-            .ancestors()
-            .map(|folder| folder.join("Cargo.lock"))
-            .find(is_ours)
+        start.ancestors().map(|folder| folder.join("Cargo.lock")).find(is_ours)
     };
     let starts = [
         std::env::current_dir().ok(),
@@ -135,15 +118,12 @@ fn find_lock() -> Option<PathBuf> {
 
 /// The unpacked folder of each allow-listed crate.
 fn crate_folders(lock: &Path) -> Result<BTreeMap<String, PathBuf>, String> {
-    let lock_text =
-        fs::read_to_string(lock).map_err(|e| format!("{} can't be read: {e}", lock.display()))?;
+    let lock_text = fs::read_to_string(lock).map_err(|e| format!("{} can't be read: {e}", lock.display()))?;
     let mut manifest = String::from(
         "[package]\nname = \"corpus-probe\"\nversion = \"0.0.0\"\nedition = \"2021\"\n[workspace]\n[lib]\npath = \"lib.rs\"\n[dependencies]\n",
     );
     for (name, version) in locked_versions(&lock_text)? {
-        manifest.push_str(&format!(
-            "{name} = {{ version = \"={version}\", default-features = false }}\n"
-        ));
+        manifest.push_str(&format!("{name} = {{ version = \"={version}\", default-features = false }}\n"));
     }
     let probe = ProbeFolder::new().map_err(|e| format!("no temporary folder can be made: {e}"))?;
     let write = |name: &str, text: &str| fs::write(probe.0.join(name), text);
@@ -156,11 +136,7 @@ fn crate_folders(lock: &Path) -> Result<BTreeMap<String, PathBuf>, String> {
         .manifest_path(probe.0.join("Cargo.toml"))
         // Source replacement and vendoring are configured where the workspace lies.
         .current_dir(lock.parent().unwrap_or(Path::new(".")))
-        .other_options(vec![
-            "--offline".into(),
-            "--filter-platform".into(),
-            host_triple()?,
-        ])
+        .other_options(vec!["--offline".into(), "--filter-platform".into(), host_triple()?])
         .exec()
         .map_err(|e| match e {
             cargo_metadata::Error::CargoMetadata { stderr } => first_line(&stderr),
@@ -173,35 +149,23 @@ fn crate_folders(lock: &Path) -> Result<BTreeMap<String, PathBuf>, String> {
         }
         if let Some(folder) = package.manifest_path.parent() {
             let entry = (package.version.clone(), folder.as_std_path().to_owned());
-            let slot = newest
-                .entry(package.name.to_string())
-                .or_insert_with(|| entry.clone());
+            let slot = newest.entry(package.name.to_string()).or_insert_with(|| entry.clone());
             if entry.0 > slot.0 {
                 *slot = entry;
             }
         }
     }
-    Ok(newest
-        .into_iter()
-        .map(|(name, (_, folder))| (name, folder))
-        .collect())
+    Ok(newest.into_iter().map(|(name, (_, folder))| (name, folder)).collect())
 }
 
 /// Name and newest locked version of the allow-listed crates that the lock file has.
 fn locked_versions(lock_text: &str) -> Result<BTreeMap<String, Version>, String> {
-    let lock: toml::Table = lock_text
-        .parse()
-        .map_err(|_| "Cargo.lock is not readable".to_owned())?;
-    let packages = lock
-        .get("package")
-        .and_then(toml::Value::as_array)
-        .ok_or("Cargo.lock names no package")?;
+    let lock: toml::Table = lock_text.parse().map_err(|_| "Cargo.lock is not readable".to_owned())?;
+    let packages = lock.get("package").and_then(toml::Value::as_array).ok_or("Cargo.lock names no package")?;
     let mut versions = BTreeMap::new();
     for package in packages {
         let field = |key: &str| package.get(key).and_then(toml::Value::as_str);
-        let (Some(name), Some(version), Some(_)) =
-            (field("name"), field("version"), field("source"))
-        else {
+        let (Some(name), Some(version), Some(_)) = (field("name"), field("version"), field("source")) else {
             continue;
         };
         if !TRAIN.contains(&name) && !VALID.contains(&name) {
@@ -210,9 +174,7 @@ fn locked_versions(lock_text: &str) -> Result<BTreeMap<String, Version>, String>
         let Ok(version) = Version::parse(version) else {
             continue;
         };
-        let newest = versions
-            .entry(name.to_owned())
-            .or_insert_with(|| version.clone());
+        let newest = versions.entry(name.to_owned()).or_insert_with(|| version.clone());
         if version > *newest {
             *newest = version;
         }
@@ -222,10 +184,7 @@ fn locked_versions(lock_text: &str) -> Result<BTreeMap<String, Version>, String>
 
 fn host_triple() -> Result<String, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .arg("-vV")
-        .output()
-        .map_err(|e| format!("cargo can't be run: {e}"))?;
+    let output = Command::new(cargo).arg("-vV").output().map_err(|e| format!("cargo can't be run: {e}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines()
         .find_map(|line| line.strip_prefix("host: "))
@@ -234,11 +193,7 @@ fn host_triple() -> Result<String, String> {
 }
 
 fn first_line(text: &str) -> String {
-    text.lines()
-        .next()
-        .unwrap_or("cargo failed")
-        .trim_start_matches("error: ")
-        .to_owned()
+    text.lines().next().unwrap_or("cargo failed").trim_start_matches("error: ").to_owned()
 }
 
 /// The `.rs` files of a crate in order of their paths, too large ones left out.
@@ -248,11 +203,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
             let path = entry.path();
             match entry.metadata() {
                 Ok(m) if m.is_dir() => walk(&path, files),
-                Ok(m)
-                    if m.is_file()
-                        && m.len() <= MAX_FILE
-                        && path.extension().is_some_and(|e| e == "rs") =>
-                {
+                Ok(m) if m.is_file() && m.len() <= MAX_FILE && path.extension().is_some_and(|e| e == "rs") => {
                     files.push(path)
                 }
                 _ => {}
@@ -269,9 +220,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 /// Whether a source looks written: not marked as generated, no table of very long lines.
 fn is_written_by_hand(text: &[u8]) -> bool {
     let head = String::from_utf8_lossy(&text[..text.len().min(2048)]).to_ascii_lowercase();
-    let marked = ["@generated", "automatically generated", "do not edit"]
-        .iter()
-        .any(|mark| head.contains(mark));
+    let marked = ["@generated", "automatically generated", "do not edit"].iter().any(|mark| head.contains(mark));
     let lines = text.iter().filter(|&&b| b == b'\n').count().max(1);
     !text.is_empty() && !marked && text.len() / lines <= 200
 }
@@ -283,8 +232,7 @@ impl ProbeFolder {
     fn new() -> std::io::Result<Self> {
         static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let folder =
-            std::env::temp_dir().join(format!("primer-corpus-{}-{count}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("primer-corpus-{}-{count}", std::process::id()));
         fs::create_dir(&folder)?;
         Ok(Self(folder))
     }
@@ -304,21 +252,12 @@ pub(super) fn embedded() -> Vec<Document> {
         ("models/src/rng.rs", include_str!("../rng.rs")),
         ("models/src/text/batches.rs", include_str!("batches.rs")),
         ("models/src/text/corpus.rs", include_str!("corpus.rs")),
-        (
-            "models/src/text/rust_sources.rs",
-            include_str!("rust_sources.rs"),
-        ),
+        ("models/src/text/rust_sources.rs", include_str!("rust_sources.rs")),
         ("models/src/text/tokenizer.rs", include_str!("tokenizer.rs")),
         ("models/src/checkpoint.rs", include_str!("../checkpoint.rs")),
         ("models/src/settings.rs", include_str!("../settings.rs")),
     ];
-    SOURCES
-        .iter()
-        .map(|(name, text)| Document {
-            name: (*name).to_owned(),
-            text: text.as_bytes().to_vec(),
-        })
-        .collect()
+    SOURCES.iter().map(|(name, text)| Document { name: (*name).to_owned(), text: text.as_bytes().to_vec() }).collect()
 }
 
 #[cfg(test)]
@@ -330,20 +269,14 @@ mod tests {
         assert!(VALID.is_sorted() && TRAIN.iter().all(|name| !VALID.contains(name)));
         let lock = find_lock().expect("the workspace has a lock file");
         let versions = locked_versions(&fs::read_to_string(lock).unwrap()).unwrap();
-        let missing: Vec<_> = TRAIN
-            .iter()
-            .chain(&VALID)
-            .filter(|name| !versions.contains_key(**name))
-            .collect();
+        let missing: Vec<_> = TRAIN.iter().chain(&VALID).filter(|name| !versions.contains_key(**name)).collect();
         assert!(missing.is_empty(), "no longer locked: {missing:?}");
     }
 
     #[test]
     fn generated_and_tabular_files_are_told_apart() {
         assert!(is_written_by_hand(b"fn main() {}\n"));
-        assert!(!is_written_by_hand(
-            b"// This file is @generated\nfn main() {}\n"
-        ));
+        assert!(!is_written_by_hand(b"// This file is @generated\nfn main() {}\n"));
         assert!(!is_written_by_hand(&[b'1'; 500]));
     }
 }

@@ -15,10 +15,7 @@ impl ByteTokenizer {
 
     /// The bytes of `tokens`; an id that is no byte is left out.
     pub fn decode(self, tokens: &[u32]) -> Vec<u8> {
-        tokens
-            .iter()
-            .filter_map(|&token| u8::try_from(token).ok())
-            .collect()
+        tokens.iter().filter_map(|&token| u8::try_from(token).ok()).collect()
     }
 }
 

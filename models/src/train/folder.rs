@@ -1,0 +1,167 @@
+//! A run with its folder: `config.toml`, `metrics.jsonl`, `checkpoints/`.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use primer_tensor::Device;
+
+use super::{Event, Horizon, Trainer};
+use crate::checkpoint::CheckpointDir;
+use crate::error::{Error, Result};
+use crate::metrics::{Metric, MetricsWriter};
+use crate::settings::RunConfig;
+use crate::text::Corpus;
+
+/// When a run ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Limit {
+    /// After that many steps, those of earlier parts counted.
+    Steps(u64),
+    /// After that many seconds of training, those of earlier parts counted.
+    Seconds(f64),
+}
+
+/// A training run that writes into a folder.
+#[derive(Debug)]
+pub struct RunFolder {
+    trainer: Trainer,
+    metrics: MetricsWriter,
+    checkpoints: CheckpointDir,
+}
+
+/// The configuration's file in a run's folder.
+const CONFIG: &str = "config.toml";
+/// The metrics' file in a run's folder.
+const METRICS: &str = "metrics.jsonl";
+/// The checkpoints' folder in a run's folder.
+const CHECKPOINTS: &str = "checkpoints";
+
+impl RunFolder {
+    /// Begins a run in `folder`, which is made if need be. Whether a folder that isn't empty may be used is the caller's to decide.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`]; [`Error::Write`] where the folder can't be written.
+    pub fn create(folder: &Path, config: &RunConfig, corpus: &Corpus, device: &Device) -> Result<Self> {
+        let trainer = Trainer::new(config, corpus, device)?;
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Write { path, source }
+        };
+        std::fs::create_dir_all(folder).map_err(failed(folder))?;
+        let path = folder.join(CONFIG);
+        std::fs::write(&path, config.to_toml()?).map_err(failed(&path))?;
+        let metrics = MetricsWriter::create(&folder.join(METRICS))?;
+        Ok(Self { trainer, metrics, checkpoints: CheckpointDir::new(folder.join(CHECKPOINTS), config.train.keep) })
+    }
+
+    /// Goes on with the run in `folder` from its newest checkpoint, with the configuration given; metrics past it are cut off.
+    ///
+    /// # Errors
+    /// As [`Trainer::resume`]; [`Error::NoCheckpoint`]; [`Error::Write`].
+    pub fn resume(folder: &Path, config: &RunConfig, corpus: &Corpus, device: &Device) -> Result<Self> {
+        let checkpoints = CheckpointDir::new(folder.join(CHECKPOINTS), config.train.keep);
+        let trainer = Trainer::resume(config, corpus, device, &checkpoints.latest()?)?;
+        let metrics = MetricsWriter::resume(&folder.join(METRICS), trainer.step())?;
+        Ok(Self { trainer, metrics, checkpoints })
+    }
+
+    /// The configuration that a run's folder was begun with, laid over `base`.
+    ///
+    /// # Errors
+    /// As [`RunConfig::apply_file`].
+    pub fn config(folder: &Path, mut base: RunConfig) -> Result<RunConfig> {
+        base.apply_file(&folder.join(CONFIG))?;
+        Ok(base)
+    }
+
+    /// Trains until `limit` or until `stop` is set, evaluates and saves as configured, and evaluates and saves at the end. Gives the
+    /// last checkpoint's path.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] from the device, [`Error::Write`].
+    pub fn run(&mut self, limit: Limit, stop: &AtomicBool, on_event: &mut dyn FnMut(Event)) -> Result<PathBuf> {
+        let train = self.trainer.config().train.clone();
+        self.trainer.set_horizon(match limit {
+            Limit::Steps(steps) => Horizon::Steps(steps),
+            Limit::Seconds(seconds) => Horizon::Seconds(seconds),
+        });
+        let (last_step, last_second) = match limit {
+            Limit::Steps(steps) => (steps, f64::INFINITY),
+            Limit::Seconds(seconds) => (u64::MAX, seconds),
+        };
+        loop {
+            let step = self.trainer.step();
+            let next = [train.eval_every, train.checkpoint_every]
+                .into_iter()
+                .filter(|&every| every > 0)
+                .map(|every| (step / every + 1).saturating_mul(every))
+                .fold(last_step, u64::min);
+            self.with_metrics(on_event, |trainer, on_event| trainer.advance(next, last_second, stop, on_event))?;
+
+            let step = self.trainer.step();
+            let done = stop.load(Ordering::Relaxed) || step >= last_step || self.trainer.seconds() >= last_second;
+            if done {
+                self.with_metrics(on_event, Trainer::report)?;
+            }
+            let due = |every: u64| every > 0 && step.is_multiple_of(every);
+            if done || due(train.eval_every) {
+                self.evaluate(on_event)?;
+            }
+            if done || due(train.checkpoint_every) {
+                let path = self.checkpoints.save(&self.trainer.checkpoint()?)?;
+                on_event(Event::Saved { step, path: path.clone() });
+                if done {
+                    return Ok(path);
+                }
+            }
+        }
+    }
+
+    /// The trainer, for samples and reports.
+    pub fn trainer(&self) -> &Trainer {
+        &self.trainer
+    }
+
+    fn evaluate(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<()> {
+        let valid_loss = self.trainer.evaluate()?;
+        let step = self.trainer.step();
+        self.metrics.write(&Metric {
+            step,
+            seconds: self.trainer.seconds(),
+            tokens: step * self.trainer.tokens_per_step(),
+            train_loss: None,
+            valid_loss: Some(valid_loss),
+            learning_rate: None,
+            tokens_per_second: None,
+        })?;
+        on_event(Event::Evaluated { step, valid_loss });
+        Ok(())
+    }
+
+    /// Does `work`, with every progress event written to the metrics before it is passed on.
+    fn with_metrics(
+        &mut self,
+        on_event: &mut dyn FnMut(Event),
+        work: impl FnOnce(&mut Trainer, &mut dyn FnMut(Event)) -> Result<()>,
+    ) -> Result<()> {
+        let metrics = &mut self.metrics;
+        let tokens_per_step = self.trainer.tokens_per_step();
+        let mut failed = None;
+        work(&mut self.trainer, &mut |event| {
+            if let Event::Progress(p) = &event {
+                let line = Metric {
+                    step: p.step,
+                    seconds: p.seconds,
+                    tokens: p.step * tokens_per_step,
+                    train_loss: Some(p.loss),
+                    valid_loss: None,
+                    learning_rate: Some(p.learning_rate),
+                    tokens_per_second: Some(p.tokens_per_second),
+                };
+                failed = metrics.write(&line).err().or(failed.take());
+            }
+            on_event(event);
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,53 @@
+//! Training: one step program, run thousands of times.
+
+mod folder;
+mod trainer;
+
+use std::path::PathBuf;
+
+pub use folder::{Limit, RunFolder};
+pub use trainer::{Horizon, Slice, Trainer};
+
+/// What a run tells while it goes on.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The loss was read.
+    Progress(Progress),
+    /// The validation text was evaluated.
+    Evaluated {
+        /// Steps done.
+        step: u64,
+        /// Mean cross entropy in nats a token.
+        valid_loss: f64,
+    },
+    /// A checkpoint was written.
+    Saved {
+        /// Steps done.
+        step: u64,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A gradient wasn't finite; the steps with one were left out.
+    NonFinite {
+        /// Steps done when it was noticed.
+        step: u64,
+    },
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// Steps the learning-rate schedule spans, estimated where a time is the limit.
+    pub total_steps: u64,
+    /// Mean cross entropy in nats a token since the last reading.
+    pub loss: f64,
+    /// The last step's learning rate.
+    pub learning_rate: f64,
+    /// Tokens a second since the last reading.
+    pub tokens_per_second: f64,
+    /// Seconds of training so far: steps alone, without evaluations and files.
+    pub seconds: f64,
+}

@@ -1,0 +1,351 @@
+//! The trainer: state, programs and cursor of one run, without files.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use primer_autodiff::grad_tensors;
+use primer_tensor::{DType, Data, Device, Executable, Program, State, Tensor};
+
+use super::{Event, Progress};
+use crate::arch::{Model, TOKENS};
+use crate::checkpoint::{Checkpoint, NamedTensor};
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+use crate::generate::LanguageModel;
+use crate::optim::adamw;
+use crate::settings::RunConfig;
+use crate::text::{Corpus, TokenSet};
+
+/// The data input with the tokens to predict.
+const TARGETS: &str = "targets";
+/// The state entry that gathers the steps' losses between two readings.
+const LOSS_SUM: &str = "train.loss_sum";
+
+/// What the learning-rate schedule spans.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Horizon {
+    /// That many steps.
+    Steps(u64),
+    /// That many seconds of training; the number of steps is estimated from those done.
+    Seconds(f64),
+}
+
+/// What [`Trainer::run_slice`] did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Slice {
+    /// Steps done in the slice.
+    pub steps: u64,
+    /// Seconds they took.
+    pub seconds: f64,
+}
+
+/// One training run in memory: `train` steps forward, loss, gradient, clipping and AdamW as one program on one state.
+pub struct Trainer {
+    config: RunConfig,
+    model: Model,
+    device: Device,
+    state: State,
+    step_program: Executable,
+    eval_program: Executable,
+    train: TokenSet,
+    valid: TokenSet,
+    corpus_sha256: String,
+    horizon: Horizon,
+    step: u64,
+    seconds: f64,
+    read_at: (u64, f64),
+    last_rate: f64,
+    last_total: u64,
+}
+
+impl Trainer {
+    /// A fresh run: seeded weights, moments at 0.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] from the configuration, [`Error::ShortCorpus`], [`Error::Tensor`] from the device.
+    pub fn new(config: &RunConfig, corpus: &Corpus, device: &Device) -> Result<Self> {
+        config.validate()?;
+        let (train, valid) = (TokenSet::train(corpus), TokenSet::valid(corpus));
+        train.check(config.model.seq)?;
+        valid.check(config.model.seq)?;
+        let model = Model::build(&config.model, config.train.batch)?;
+        let (step, eval) = programs(&model, config)?;
+        let mut state = model.initial_state(device, config.train.seed)?;
+        for spec in &model.params {
+            let zeros = vec![0.0; spec.numel()];
+            state.insert(&adamw::moment_1(&spec.name), spec.shape.as_slice(), &zeros)?;
+            state.insert(&adamw::moment_2(&spec.name), spec.shape.as_slice(), &zeros)?;
+        }
+        state.insert(adamw::NON_FINITE, [1], &[0.0])?;
+        state.insert(LOSS_SUM, [1], &[0.0])?;
+        Ok(Self {
+            step_program: device.compile(&step)?,
+            eval_program: device.compile(&eval)?,
+            horizon: Horizon::Steps(config.train.steps),
+            config: config.clone(),
+            model,
+            device: device.clone(),
+            state,
+            train,
+            valid,
+            corpus_sha256: corpus.sha256(),
+            step: 0,
+            seconds: 0.0,
+            read_at: (0, 0.0),
+            last_rate: 0.0,
+            last_total: config.train.steps,
+        })
+    }
+
+    /// A run that goes on from a checkpoint, bit for bit as if it had never stopped.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`]; what [`Checkpoint::read`] and [`Checkpoint::fit`] say of the file; [`Error::OtherCorpus`];
+    /// [`Error::DamagedCheckpoint`] where the file has no optimizer state.
+    pub fn resume(config: &RunConfig, corpus: &Corpus, device: &Device, path: &Path) -> Result<Self> {
+        let checkpoint = Checkpoint::read(path)?;
+        let mut trainer = Self::new(config, corpus, device)?;
+        let checkpoint = checkpoint.fit(path, &config.model, &trainer.model.shapes())?;
+        if checkpoint.corpus_sha256 != trainer.corpus_sha256 {
+            return Err(Error::OtherCorpus { expected: checkpoint.corpus_sha256, found: trainer.corpus_sha256 });
+        }
+        let Some((first, second)) = &checkpoint.moments else {
+            let reason = "it has no optimizer state, so training can't go on from it".into();
+            return Err(Error::DamagedCheckpoint { path: path.to_owned(), reason });
+        };
+        for tensor in &checkpoint.weights {
+            trainer.state.insert(&tensor.name, tensor.shape.as_slice(), &tensor.data)?;
+        }
+        for tensor in first {
+            trainer.state.insert(&adamw::moment_1(&tensor.name), tensor.shape.as_slice(), &tensor.data)?;
+        }
+        for tensor in second {
+            trainer.state.insert(&adamw::moment_2(&tensor.name), tensor.shape.as_slice(), &tensor.data)?;
+        }
+        trainer.step = checkpoint.step;
+        trainer.seconds = checkpoint.seconds;
+        trainer.read_at = (checkpoint.step, checkpoint.seconds);
+        Ok(trainer)
+    }
+
+    /// Trains until `until` steps are done, reading the loss every `log_every` steps, or until `stop` is set.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] from the device.
+    pub fn run(&mut self, until: u64, stop: &AtomicBool, on_event: &mut dyn FnMut(Event)) -> Result<()> {
+        self.advance(until, f64::INFINITY, stop, on_event)
+    }
+
+    /// [`Trainer::run`] with a second limit, on the seconds of training.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] from the device.
+    pub fn advance(
+        &mut self,
+        until_step: u64,
+        until_seconds: f64,
+        stop: &AtomicBool,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<()> {
+        while self.step < until_step && self.seconds < until_seconds && !stop.load(Ordering::Relaxed) {
+            self.timed_step()?;
+            if self.step.is_multiple_of(self.config.train.log_every) {
+                self.report(on_event)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Trains for about `duration` of measured compute (at least one step), then waits for the device, so that two models can take
+    /// turns fairly. One reading of the loss at the end.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] from the device.
+    pub fn run_slice(
+        &mut self,
+        duration: Duration,
+        stop: &AtomicBool,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Slice> {
+        let (first, began) = (self.step, self.seconds);
+        let end = began + duration.as_secs_f64();
+        loop {
+            self.timed_step()?;
+            if self.seconds >= end || stop.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        self.report(on_event)?;
+        Ok(Slice { steps: self.step - first, seconds: self.seconds - began })
+    }
+
+    /// Reads the loss since the last reading, which waits for the device, and reports it.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] from the device.
+    pub fn report(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<()> {
+        let (read_step, read_seconds) = self.read_at;
+        if self.step == read_step {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let sum = self.scalar(LOSS_SUM)?;
+        self.seconds += began.elapsed().as_secs_f64();
+        let steps = self.step - read_step;
+        let tokens = steps as f64 * self.tokens_per_step() as f64;
+        self.state.insert(LOSS_SUM, [1], &[0.0])?;
+        self.read_at = (self.step, self.seconds);
+        on_event(Event::Progress(Progress {
+            step: self.step,
+            total_steps: self.last_total,
+            loss: sum / steps as f64,
+            learning_rate: self.last_rate,
+            tokens_per_second: tokens / (self.seconds - read_seconds).max(1e-9),
+            seconds: self.seconds,
+        }));
+        if self.scalar(adamw::NON_FINITE)? != 0.0 {
+            self.state.insert(adamw::NON_FINITE, [1], &[0.0])?;
+            tracing::warn!(step = self.step, "a gradient was not finite");
+            on_event(Event::NonFinite { step: self.step });
+        }
+        Ok(())
+    }
+
+    /// Mean cross entropy in nats a token on the validation text: the first `eval_batches` batches of its fixed windows.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] from the device.
+    pub fn evaluate(&mut self) -> Result<f64> {
+        let (mut sum, mut count) = (0.0, 0usize);
+        let windows = self.valid.windows(self.model.batch, self.model.config.seq)?;
+        for batch in windows.take(self.config.train.eval_batches) {
+            let inputs = [(TOKENS, Data::U32(&batch.inputs)), (TARGETS, Data::U32(&batch.targets))];
+            self.eval_program.run(&mut self.state, &inputs)?;
+            let losses = self.eval_program.output(0)?;
+            sum += losses.iter().map(|&x| f64::from(x)).sum::<f64>();
+            count += losses.len();
+        }
+        Ok(sum / count.max(1) as f64)
+    }
+
+    /// Everything needed to go on later.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] from the device.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        let read = |entry: &dyn Fn(&str) -> String| -> Result<Vec<NamedTensor>> {
+            let one = |p: &crate::nn::ParamSpec| {
+                let data = self.state.read(&entry(&p.name))?;
+                Ok(NamedTensor { name: p.name.clone(), shape: p.shape.clone(), data })
+            };
+            self.model.params.iter().map(one).collect()
+        };
+        Ok(Checkpoint {
+            model: self.model.config.clone(),
+            step: self.step,
+            seconds: self.seconds,
+            corpus_sha256: self.corpus_sha256.clone(),
+            weights: read(&str::to_owned)?,
+            moments: Some((read(&adamw::moment_1)?, read(&adamw::moment_2)?)),
+        })
+    }
+
+    /// A copy of the model as it stands, for sampling and evaluation.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] from the device.
+    pub fn language_model(&self) -> Result<LanguageModel> {
+        let weights = self.model.params.iter().map(|p| {
+            let data = self.state.read(&p.name)?;
+            Ok(NamedTensor { name: p.name.clone(), shape: p.shape.clone(), data })
+        });
+        LanguageModel::new(&self.model.config, &weights.collect::<Result<Vec<_>>>()?, &self.device)
+    }
+
+    /// What the learning-rate schedule spans; the configuration's steps unless set.
+    pub fn set_horizon(&mut self, horizon: Horizon) {
+        self.horizon = horizon;
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Seconds of training: steps alone.
+    pub fn seconds(&self) -> f64 {
+        self.seconds
+    }
+
+    /// Tokens a step trains on.
+    pub fn tokens_per_step(&self) -> u64 {
+        (self.model.batch * self.model.config.seq) as u64
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// The model's configuration.
+    pub fn model_config(&self) -> &ModelConfig {
+        &self.model.config
+    }
+
+    /// The recorded model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The planned step, for printing and counting.
+    pub fn step_executable(&self) -> &Executable {
+        &self.step_program
+    }
+
+    fn timed_step(&mut self) -> Result<()> {
+        let began = Instant::now();
+        let total = match self.horizon {
+            Horizon::Steps(steps) => steps,
+            Horizon::Seconds(budget) if self.seconds > 0.0 => {
+                (self.step as f64 * (budget / self.seconds).min(1e6)).ceil() as u64
+            }
+            Horizon::Seconds(_) => self.config.train.steps,
+        };
+        let factor = self.config.schedule.factor(self.step, total);
+        let train = &self.config.train;
+        let batch = self.train.batch(train.batch, self.model.config.seq, train.seed, self.step)?;
+        let scalars = adamw::scalars(&self.config.optimizer, factor, self.step).map(|(name, x)| (name, [x]));
+        let mut inputs = vec![(TOKENS, Data::U32(&batch.inputs)), (TARGETS, Data::U32(&batch.targets))];
+        inputs.extend(scalars.iter().map(|(name, value)| (*name, Data::F32(value))));
+        self.step_program.run(&mut self.state, &inputs)?;
+        self.last_rate = self.config.optimizer.learning_rate * factor;
+        self.last_total = total.max(self.step + 1);
+        self.step += 1;
+        self.seconds += began.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    fn scalar(&self, name: &str) -> Result<f64> {
+        Ok(self.state.read(name)?.first().copied().map_or(f64::NAN, f64::from))
+    }
+}
+
+/// The step (its state updates; the mean loss as output 0) and the evaluation (each token's loss as output 0).
+fn programs(model: &Model, config: &RunConfig) -> Result<(Program, Program)> {
+    let targets = Tensor::data(TARGETS, [model.tokens.shape().numel()], DType::U32);
+    let losses = model.token_losses(&targets);
+    let eval = Program::trace(std::slice::from_ref(&losses), &[])?;
+    let loss = losses.mean();
+    let gradients = grad_tensors(&loss, &model.weights)?;
+    let mut updates = adamw::updates(&config.optimizer, &model.params, &model.weights, &gradients);
+    let sum = Tensor::state(LOSS_SUM, [1]);
+    updates.push((sum.clone(), sum + loss.reshape([1])));
+    Ok((Program::trace(&[loss], &updates)?, eval))
+}
+
+impl std::fmt::Debug for Trainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trainer").field("config", &self.config).field("step", &self.step).finish_non_exhaustive()
+    }
+}

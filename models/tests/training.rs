@@ -1,0 +1,255 @@
+//! Training: it learns, it stops and goes on exactly, and it survives what goes wrong.
+
+use std::fs;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use primer_models::checkpoint::Checkpoint;
+use primer_models::generate::SampleOptions;
+use primer_models::optim::adamw;
+use primer_models::text::Corpus;
+use primer_models::train::{Event, Limit, RunFolder, Trainer};
+use primer_models::{Arch, Error, LanguageModel, RunConfig, Size, metrics};
+use primer_tensor::Device;
+use tempfile::tempdir;
+
+use crate::models::tiny;
+
+static GO: AtomicBool = AtomicBool::new(false);
+
+fn device() -> Device {
+    Device::cpu()
+}
+
+fn config(arch: Arch) -> RunConfig {
+    let mut config = RunConfig { model: tiny(arch), ..RunConfig::new(arch, Size::Nano) };
+    config.train.batch = 4;
+    config.train.steps = 20;
+    config.train.log_every = 5;
+    config.train.eval_every = 10;
+    config.train.checkpoint_every = 10;
+    config.schedule.warmup = 3;
+    config.optimizer.learning_rate = 1e-2;
+    config
+}
+
+fn corpus() -> Corpus {
+    let text: String = (0..400).map(|i| format!("{} sheep jump over the fence\n", i % 10)).collect();
+    Corpus::from_text("sheep", text.as_bytes()).unwrap()
+}
+
+fn losses(events: &[Event]) -> Vec<f64> {
+    events.iter().filter_map(|e| if let Event::Progress(p) = e { Some(p.loss) } else { None }).collect()
+}
+
+#[test]
+fn the_loss_falls_on_a_regular_text() {
+    for arch in Arch::ALL {
+        let mut config = config(arch);
+        config.train.steps = 60;
+        let mut trainer = Trainer::new(&config, &corpus(), &device()).unwrap();
+        let before = trainer.evaluate().unwrap();
+        let mut events = Vec::new();
+        trainer.run(60, &GO, &mut |e| events.push(e)).unwrap();
+        let after = trainer.evaluate().unwrap();
+        assert!(before > 5.0 && after < 3.0, "{arch}: {before} to {after}");
+        let losses = losses(&events);
+        assert_eq!(losses.len(), 12);
+        assert!(losses[11] < losses[0] - 1.0, "{losses:?}");
+    }
+}
+
+#[test]
+fn a_resumed_run_is_the_run_that_never_stopped() {
+    let folder = tempdir().unwrap();
+    for arch in Arch::ALL {
+        let config = config(arch);
+        let mut whole = Trainer::new(&config, &corpus(), &device()).unwrap();
+        whole.run(20, &GO, &mut |_| {}).unwrap();
+
+        let mut first = Trainer::new(&config, &corpus(), &device()).unwrap();
+        // An odd border: between two readings of the loss.
+        first.run(8, &GO, &mut |_| {}).unwrap();
+        let path = folder.path().join(format!("{arch}.safetensors"));
+        first.checkpoint().unwrap().write(&path).unwrap();
+        let mut second = Trainer::resume(&config, &corpus(), &device(), &path).unwrap();
+        second.run(20, &GO, &mut |_| {}).unwrap();
+
+        let (a, b) = (whole.checkpoint().unwrap(), second.checkpoint().unwrap());
+        assert_eq!(a.step, b.step);
+        // No assert_eq: a difference would print every weight.
+        assert!(a.weights == b.weights, "{arch}: other weights");
+        assert!(a.moments == b.moments, "{arch}: other moments");
+    }
+}
+
+#[test]
+fn a_run_s_folder_can_be_left_and_taken_up() {
+    let folder = tempdir().unwrap();
+    let config = config(Arch::PrimerEz);
+    let mut events = Vec::new();
+    let mut run = RunFolder::create(folder.path(), &config, &corpus(), &device()).unwrap();
+    run.run(Limit::Steps(10), &GO, &mut |e| events.push(e)).unwrap();
+    assert!(events.iter().any(|e| matches!(e, Event::Saved { step: 10, .. })), "{events:?}");
+    drop(run);
+
+    let stored = RunFolder::config(folder.path(), RunConfig::new(Arch::Vanilla, Size::Mini)).unwrap();
+    assert_eq!(stored, config);
+    let mut run = RunFolder::resume(folder.path(), &stored, &corpus(), &device()).unwrap();
+    run.run(Limit::Steps(20), &GO, &mut |_| {}).unwrap();
+    let lines = metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
+    let steps: Vec<u64> = lines.iter().filter(|m| m.train_loss.is_some()).map(|m| m.step).collect();
+    assert_eq!(steps, [5, 10, 15, 20]);
+    let evaluated: Vec<u64> = lines.iter().filter(|m| m.valid_loss.is_some()).map(|m| m.step).collect();
+    assert_eq!(evaluated, [10, 20]);
+    assert!(lines.windows(2).all(|w| w[0].seconds <= w[1].seconds));
+
+    let mut language = LanguageModel::load(folder.path(), &device()).unwrap();
+    let options = SampleOptions { tokens: 20, seed: 4, ..SampleOptions::default() };
+    let mut streamed = Vec::new();
+    let text = language.sample(b"3 sheep", &options, &mut |bytes| {
+        streamed.extend_from_slice(bytes);
+        true
+    });
+    assert_eq!(text.unwrap(), streamed);
+    assert_eq!(streamed.len(), 20);
+    let again = language.sample(b"3 sheep", &options, &mut |_| true).unwrap();
+    assert_eq!(again, streamed, "a seed fixes the text");
+}
+
+#[test]
+fn stopping_ends_in_a_checkpoint() {
+    let folder = tempdir().unwrap();
+    let stop = AtomicBool::new(true);
+    let mut run = RunFolder::create(folder.path(), &config(Arch::Vanilla), &corpus(), &device()).unwrap();
+    let path = run.run(Limit::Steps(1000), &stop, &mut |_| {}).unwrap();
+    assert_eq!(Checkpoint::read(&path).unwrap().step, 0);
+}
+
+#[test]
+fn slices_do_at_least_a_step_and_report_it() {
+    let mut trainer = Trainer::new(&config(Arch::Vanilla), &corpus(), &device()).unwrap();
+    let mut events = Vec::new();
+    let slice = trainer.run_slice(Duration::ZERO, &GO, &mut |e| events.push(e)).unwrap();
+    assert_eq!((slice.steps, trainer.step(), losses(&events).len()), (1, 1, 1));
+    assert!(slice.seconds > 0.0);
+}
+
+#[test]
+fn another_text_or_a_spoilt_file_is_refused() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("c.safetensors");
+    let config = config(Arch::Vanilla);
+    let trainer = Trainer::new(&config, &corpus(), &device()).unwrap();
+    let whole = trainer.checkpoint().unwrap();
+    whole.write(&path).unwrap();
+
+    let other = Corpus::from_text("other", &b"another text entirely\n".repeat(40)).unwrap();
+    let error = Trainer::resume(&config, &other, &device(), &path).unwrap_err();
+    assert!(matches!(error, Error::OtherCorpus { .. }), "{error}");
+
+    let mut wider = config.clone();
+    wider.model.d_ff = 48;
+    let error = Trainer::resume(&wider, &corpus(), &device(), &path).unwrap_err();
+    assert!(matches!(error, Error::OtherShape { .. }), "{error}");
+
+    let primer = RunConfig { model: tiny(Arch::PrimerEz), ..config.clone() };
+    let error = Trainer::resume(&primer, &corpus(), &device(), &path).unwrap_err();
+    assert!(matches!(error, Error::OtherArchitecture { .. }), "{error}");
+
+    Checkpoint { moments: None, ..whole }.write(&path).unwrap();
+    let error = Trainer::resume(&config, &corpus(), &device(), &path).unwrap_err();
+    assert!(matches!(error, Error::DamagedCheckpoint { .. }), "{error}");
+    assert!(LanguageModel::load(&path, &device()).is_ok(), "weights alone are enough to read with");
+
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let error = Trainer::resume(&config, &corpus(), &device(), &path).unwrap_err();
+    assert!(matches!(error, Error::DamagedCheckpoint { .. }), "{error}");
+}
+
+#[test]
+fn a_short_text_is_refused_before_anything_is_built() {
+    let short = Corpus::from_text("short", b"too short").unwrap();
+    let error = Trainer::new(&config(Arch::Vanilla), &short, &device()).unwrap_err();
+    assert!(matches!(error, Error::ShortCorpus { .. }), "{error}");
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_changes_nothing() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("c.safetensors");
+    let config = config(Arch::Vanilla);
+    let mut trainer = Trainer::new(&config, &corpus(), &device()).unwrap();
+    trainer.run(2, &GO, &mut |_| {}).unwrap();
+    let mut spoilt = trainer.checkpoint().unwrap();
+    let name = "blocks.0.ffn.b2";
+    let bias = spoilt.weights.iter_mut().find(|t| t.name == name).unwrap();
+    bias.data[0] = f32::INFINITY;
+    spoilt.write(&path).unwrap();
+
+    let mut trainer = Trainer::resume(&config, &corpus(), &device(), &path).unwrap();
+    let mut events = Vec::new();
+    trainer.run(5, &GO, &mut |e| events.push(e)).unwrap();
+    assert!(events.iter().any(|e| matches!(e, Event::NonFinite { step: 5 })), "{events:?}");
+    let after = trainer.checkpoint().unwrap();
+    assert_eq!(after.weights, spoilt.weights);
+    assert_eq!(after.moments, spoilt.moments);
+}
+
+/// AdamW against the equations in scalar f64, with clipping at work.
+#[test]
+fn adamw_follows_its_equations() {
+    use primer_models::nn::{Init, ParamSpec};
+    use primer_models::optim::AdamWConfig;
+    use primer_tensor::{Data, Program, State, Tensor};
+
+    let config = AdamWConfig { learning_rate: 0.1, clip_norm: 2.0, ..AdamWConfig::default() };
+    let spec =
+        |name: &str, shape: &[usize]| ParamSpec { name: name.into(), shape: shape.to_vec(), init: Init::Normal(1.0) };
+    let specs = [spec("matrix", &[2, 2]), spec("vector", &[2])];
+    let weights = [Tensor::state("matrix", [2, 2]), Tensor::state("vector", [2])];
+    let gradients =
+        [Tensor::from_slice(&[3.0, -4.0, 1.0, 0.0], [2, 2]).unwrap(), Tensor::from_slice(&[2.0, -2.0], [2]).unwrap()];
+    let updates = adamw::updates(&config, &specs, &weights, &gradients);
+    let program = Program::trace(&[], &updates).unwrap();
+    let device = Device::reference();
+    let mut state = State::new(&device);
+    let start = [1.0f32, 2.0, -1.0, 0.5, 1.5, -0.5];
+    state.insert("matrix", [2, 2], &start[..4]).unwrap();
+    state.insert("vector", [2], &start[4..]).unwrap();
+    for (name, shape) in [("matrix", vec![2, 2]), ("vector", vec![2])] {
+        let zeros = vec![0.0; shape.iter().product()];
+        state.insert(&adamw::moment_1(name), shape.as_slice(), &zeros).unwrap();
+        state.insert(&adamw::moment_2(name), shape.as_slice(), &zeros).unwrap();
+    }
+    state.insert(adamw::NON_FINITE, [1], &[0.0]).unwrap();
+    let roots: Vec<Tensor> = updates.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
+    let bound = Tensor::bound_data(&roots);
+    let mut executable = device.compile(&program).unwrap();
+
+    let g = [3.0, -4.0, 1.0, 0.0, 2.0, -2.0f64];
+    let norm = g.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let (mut p, mut m, mut v) = (start.map(f64::from), [0.0f64; 6], [0.0f64; 6]);
+    for step in 0..3u64 {
+        let scalars = adamw::scalars(&config, 0.5, step).map(|(name, x)| (name, [x]));
+        let mut inputs: Vec<(&str, Data<'_>)> =
+            bound.iter().map(|(name, data)| (name.as_str(), data.as_data())).collect();
+        inputs.extend(scalars.iter().map(|(name, x)| (*name, Data::F32(x))));
+        executable.run(&mut state, &inputs).unwrap();
+        for i in 0..6 {
+            let clipped = g[i] * 2.0 / norm;
+            m[i] = config.beta1 * m[i] + (1.0 - config.beta1) * clipped;
+            v[i] = config.beta2 * v[i] + (1.0 - config.beta2) * clipped * clipped;
+            let t = step as i32 + 1;
+            let (mh, vh) = (m[i] / (1.0 - config.beta1.powi(t)), v[i] / (1.0 - config.beta2.powi(t)));
+            let decay = if i < 4 { config.weight_decay * p[i] } else { 0.0 };
+            p[i] -= 0.05 * (mh / (vh.sqrt() + config.epsilon) + decay);
+        }
+    }
+    let found = [state.read("matrix").unwrap(), state.read("vector").unwrap()].concat();
+    for (i, (&a, &b)) in found.iter().zip(&p).enumerate() {
+        assert!((f64::from(a) - b).abs() < 1e-5, "{i}: {a} {b}");
+    }
+    assert_eq!(state.read(adamw::NON_FINITE).unwrap(), [0.0]);
+}
