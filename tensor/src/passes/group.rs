@@ -10,7 +10,7 @@ use super::reach::Reach;
 use super::views::node_of;
 use super::{PlanLimits, alias};
 use crate::graph::{Graph, NodeId, Op};
-use crate::plan::View;
+use crate::plan::{Extent, View};
 use crate::{DType, Program};
 
 /// The largest number of nodes that one row program takes.
@@ -41,6 +41,8 @@ pub(super) struct Groups {
     pub(super) units: Vec<Unit>,
     /// The unit that computes each node; views and inlined nodes have none.
     pub(super) unit_of: Vec<Option<usize>>,
+    /// Nodes that other row programs compute again instead of reading them; see `recompute`.
+    pub(super) recomputed: Vec<bool>,
     pub(super) reach: Reach,
 }
 
@@ -147,7 +149,7 @@ pub(super) fn group(program: &Program, views: &[View], live: &[bool], limits: Pl
             }
         }
     }
-    Groups { units: groups.units, unit_of: groups.unit_of, reach: groups.reach }
+    Groups { units: groups.units, unit_of: groups.unit_of, recomputed: vec![false; live.len()], reach: groups.reach }
 }
 
 /// Whether the node is a sum over rows, which leaves its kernel and cannot be used inside it.
@@ -171,8 +173,46 @@ pub(super) fn value_operands(graph: &Graph, id: NodeId) -> Vec<NodeId> {
     found
 }
 
+impl Groups {
+    /// [`value_operands`] once the groups are settled: what this member's unit computes again is replaced by its operands too.
+    pub(super) fn operands(&self, graph: &Graph, id: NodeId) -> Vec<NodeId> {
+        let extent = alias::operand_extent(graph, id);
+        let unit = self.unit_of[id.index()];
+        let mut found = Vec::new();
+        let mut pending = value_operands(graph, id);
+        while let Some(operand) = pending.pop() {
+            match self.again(graph, operand, extent, unit) {
+                Some(node) => pending.extend(value_operands(graph, node)),
+                None => found.push(operand),
+            }
+        }
+        found.reverse();
+        found
+    }
+
+    /// The node that `operand` shows, if a member of `unit` computes it again.
+    pub(super) fn again(&self, graph: &Graph, operand: NodeId, extent: Extent, unit: Option<usize>) -> Option<NodeId> {
+        let in_rows = |unit: usize| matches!(self.units[unit], Unit::Rows(..));
+        let node = alias::member(graph, operand, extent)?;
+        let elsewhere = self.unit_of[node.index()] != unit && unit.is_some_and(in_rows);
+        (self.recomputed[node.index()] && elsewhere).then_some(node)
+    }
+
+    /// The materialised nodes that a node reads, through views and what is computed in place.
+    pub(super) fn sources(&self, graph: &Graph, views: &[View], id: NodeId) -> Vec<NodeId> {
+        let mut found: Vec<NodeId> = Vec::new();
+        for operand in self.operands(graph, id) {
+            let source = node_of(views[operand.index()].buffer);
+            if !found.contains(&source) {
+                found.push(source);
+            }
+        }
+        found
+    }
+}
+
 /// The materialised nodes that a node reads, through views and inlined nodes.
-pub(super) fn sources(graph: &Graph, views: &[View], id: NodeId) -> Vec<NodeId> {
+fn sources(graph: &Graph, views: &[View], id: NodeId) -> Vec<NodeId> {
     let mut found: Vec<NodeId> = Vec::new();
     for operand in value_operands(graph, id) {
         let source = node_of(views[operand.index()].buffer);

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
-use super::group::{Groups, Unit, is_inline, sources};
+use super::group::{Groups, Unit, is_inline};
 use super::rows::{RowBuilder, loaded};
 use super::storage::Storage;
 use super::views::node_of;
@@ -20,6 +20,7 @@ pub(super) fn lower(program: &Program, views: &[View], groups: &Groups, storage:
         program,
         graph: &program.graph,
         views,
+        groups,
         storage,
         plan: Plan::default(),
         buffers: HashMap::new(),
@@ -28,7 +29,7 @@ pub(super) fn lower(program: &Program, views: &[View], groups: &Groups, storage:
     let mut copies: HashMap<NodeId, BufferId> = HashMap::new();
     for unit in schedule(groups) {
         match &groups.units[unit] {
-            Unit::Rows(space, members) => lowering.rows(*space, members),
+            Unit::Rows(space, members) => lowering.rows(unit, *space, members),
             Unit::Single(id) => lowering.single(*id),
             Unit::Copy(root) => {
                 let from = lowering.view(*root);
@@ -97,10 +98,12 @@ fn schedule(groups: &Groups) -> Vec<usize> {
 fn needed(program: &Program, views: &[View], groups: &Groups, storage: &Storage) -> BTreeSet<NodeId> {
     let graph = &program.graph;
     let mut needed = BTreeSet::new();
-    for unit in &groups.units {
-        match unit {
-            Unit::Rows(_, members) => needed.extend(loaded(graph, members).map(|o| node_of(views[o.index()].buffer))),
-            Unit::Single(id) => needed.extend(sources(graph, views, *id)),
+    for (unit, kind) in groups.units.iter().enumerate() {
+        match kind {
+            Unit::Rows(_, members) => {
+                needed.extend(loaded(graph, groups, unit, members).map(|o| node_of(views[o.index()].buffer)))
+            }
+            Unit::Single(id) => needed.extend(groups.sources(graph, views, *id)),
             Unit::Copy(root) => {
                 needed.insert(node_of(views[root.index()].buffer));
             }
@@ -116,6 +119,7 @@ struct Lowering<'a> {
     program: &'a Program,
     graph: &'a Graph,
     views: &'a [View],
+    groups: &'a Groups,
     storage: &'a Storage,
     plan: Plan,
     buffers: HashMap<NodeId, BufferId>,
@@ -123,7 +127,7 @@ struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
-    fn rows(&mut self, space: super::group::Space, members: &[NodeId]) {
+    fn rows(&mut self, unit: usize, space: super::group::Space, members: &[NodeId]) {
         let mut stores: HashMap<NodeId, View> = HashMap::new();
         for &member in members {
             if self.needed.contains(&member) {
@@ -131,11 +135,11 @@ impl Lowering<'_> {
             }
         }
         // Constants that are read through strides are filled before the program runs.
-        for operand in loaded(self.graph, members) {
+        for operand in loaded(self.graph, self.groups, unit, members) {
             self.view(operand);
         }
-        let graph = self.graph;
-        let builder = RowBuilder::new(graph, space, members, |operand| self.view(operand));
+        let (graph, groups) = (self.graph, self.groups);
+        let builder = RowBuilder::new(graph, groups, unit, space, members, |operand| self.view(operand));
         let program = builder.build(|member| stores.get(&member).cloned());
         self.plan.kernels.push(Kernel::Row(program));
     }

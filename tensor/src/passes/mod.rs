@@ -3,6 +3,7 @@
 //! - [`canonicalize`]: graph → graph.
 //! - `views`: reshapes, permutations, slices and repetitions become strides; what strides can't say is copied.
 //! - `group`: elementwise nodes and reductions are fused into row programs.
+//! - `recompute`: a cheap value that other kernels would read is computed there again from what is in memory anyway.
 //! - `storage`: state is updated in place where no one still reads the old value; a copy that only reorders its one source
 //!   becomes the layout in which the source is written.
 //! - `lower`: the schedule and the kernels.
@@ -14,6 +15,7 @@ mod group;
 mod lower;
 mod memory;
 mod reach;
+mod recompute;
 mod rows;
 mod storage;
 mod views;
@@ -23,7 +25,7 @@ mod tests;
 
 pub use canonicalize::canonicalize;
 
-use crate::plan::Plan;
+use crate::plan::{Plan, View};
 use crate::{Program, Result};
 
 /// What a device can take in one kernel.
@@ -45,9 +47,18 @@ pub fn plan(program: &Program, limits: PlanLimits) -> Result<Plan> {
     let live = program.graph.live(program.roots());
     let views = views::resolve(&program.graph);
     let mut groups = group::group(&program, &views, &live, limits);
-    let storage = storage::assign(&program, &views, &live, &mut groups);
-    let mut plan = lower::lower(&program, &views, &groups, &storage);
+    groups.recomputed = recompute::choose(&program, &views, &live, &groups);
+    let mut plan = finish(&program, &views, &live, groups);
+    if plan.kernels.iter().any(|kernel| kernel.buffers().len() > limits.buffers) {
+        // What is computed again needs its operands: with few bindings, values are read instead.
+        plan = finish(&program, &views, &live, group::group(&program, &views, &live, limits));
+    }
     memory::share_slots(&mut plan);
     plan.report = crate::plan::PlanReport::of(&plan);
     Ok(plan)
+}
+
+fn finish(program: &Program, views: &[View], live: &[bool], mut groups: group::Groups) -> Plan {
+    let storage = storage::assign(program, views, live, &mut groups);
+    lower::lower(program, views, &groups, &storage)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::alias;
-use super::group::{Space, is_column, value_operands};
+use super::group::{Groups, Space, is_column};
 use crate::DType;
 use crate::graph::{BinaryOp, Graph, NodeId, Op};
 use crate::plan::{Extent, Instruction, RowOp, RowProgram, Store, StoreKind, View};
@@ -19,16 +19,22 @@ enum Found {
 }
 
 /// The operands of members that are read from memory. These must be materialised by others.
-pub(super) fn loaded<'a>(graph: &'a Graph, members: &'a [NodeId]) -> impl Iterator<Item = NodeId> + 'a {
+pub(super) fn loaded<'a>(
+    graph: &'a Graph,
+    groups: &'a Groups,
+    unit: usize,
+    members: &'a [NodeId],
+) -> impl Iterator<Item = NodeId> + 'a {
     members.iter().flat_map(move |&member| {
         let extent = alias::operand_extent(graph, member);
-        value_operands(graph, member)
+        groups
+            .operands(graph, member)
             .into_iter()
-            .filter(move |&operand| matches!(find(graph, members, operand, extent), Found::Memory))
+            .filter(move |&operand| matches!(find(graph, groups, unit, members, operand, extent), Found::Memory))
     })
 }
 
-fn find(graph: &Graph, members: &[NodeId], operand: NodeId, extent: Extent) -> Found {
+fn find(graph: &Graph, groups: &Groups, unit: usize, members: &[NodeId], operand: NodeId, extent: Extent) -> Found {
     let node = graph.node(operand);
     if let Some(value) = alias::constant(graph, operand) {
         return Found::Constant(value, node.dtype);
@@ -39,6 +45,9 @@ fn find(graph: &Graph, members: &[NodeId], operand: NodeId, extent: Extent) -> F
     if let Some((counter, at)) = alias::counter(graph, operand, extent) {
         return Found::Counter(counter, at);
     }
+    if let Some(node) = groups.again(graph, operand, extent, Some(unit)) {
+        return Found::Inline(node);
+    }
     match alias::member(graph, operand, extent) {
         Some(member) if members.binary_search(&member).is_ok() && !is_column(graph, member) => Found::Member(member),
         _ => Found::Memory,
@@ -48,6 +57,8 @@ fn find(graph: &Graph, members: &[NodeId], operand: NodeId, extent: Extent) -> F
 /// Builds the program of one group.
 pub(super) struct RowBuilder<'a, F> {
     graph: &'a Graph,
+    groups: &'a Groups,
+    unit: usize,
     members: &'a [NodeId],
     program: RowProgram,
     values: HashMap<(NodeId, Extent), usize>,
@@ -56,7 +67,14 @@ pub(super) struct RowBuilder<'a, F> {
 }
 
 impl<'a, F: FnMut(NodeId) -> View> RowBuilder<'a, F> {
-    pub(super) fn new(graph: &'a Graph, space: Space, members: &'a [NodeId], view: F) -> Self {
+    pub(super) fn new(
+        graph: &'a Graph,
+        groups: &'a Groups,
+        unit: usize,
+        space: Space,
+        members: &'a [NodeId],
+        view: F,
+    ) -> Self {
         let program = RowProgram {
             rows: space.rows,
             length: space.length.unwrap_or(1),
@@ -64,7 +82,7 @@ impl<'a, F: FnMut(NodeId) -> View> RowBuilder<'a, F> {
             body: Vec::new(),
             stores: Vec::new(),
         };
-        Self { graph, members, program, values: HashMap::new(), view }
+        Self { graph, groups, unit, members, program, values: HashMap::new(), view }
     }
 
     /// The program that stores those members for which `store` gives a place.
@@ -141,7 +159,7 @@ impl<'a, F: FnMut(NodeId) -> View> RowBuilder<'a, F> {
 
     fn operand(&mut self, operand: NodeId, extent: Extent) -> usize {
         let dtype = self.graph.dtype(operand);
-        match find(self.graph, self.members, operand, extent) {
+        match find(self.graph, self.groups, self.unit, self.members, operand, extent) {
             Found::Constant(value, DType::U32) => {
                 self.push(RowOp::Index(value as u32), Vec::new(), Extent::Row, DType::U32)
             }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::group::{Groups, Unit, is_column, is_inline, sources, value_operands};
+use super::group::{Groups, Unit, is_column, is_inline};
 use super::views::node_of;
 use crate::Program;
 use crate::graph::{Graph, NodeId, Op};
@@ -51,7 +51,7 @@ pub(super) fn assign(program: &Program, views: &[View], live: &[bool], groups: &
         }
         storage.copied_last.push((state, value));
     }
-    lay_out(program, views, live, &mut storage);
+    lay_out(program, views, live, groups, &mut storage);
     storage
 }
 
@@ -78,7 +78,7 @@ fn readers(graph: &Graph, views: &[View], live: &[bool], groups: &Groups) -> Has
     let mut readers: HashMap<NodeId, Vec<usize>> = HashMap::new();
     for id in graph.ids().filter(|id| live[id.index()]) {
         let Some(unit) = groups.unit_of[id.index()] else { continue };
-        for source in sources(graph, views, id) {
+        for source in groups.sources(graph, views, id) {
             if matches!(graph.node(source).op, Op::Input(_)) {
                 readers.entry(source).or_default().push(unit);
             }
@@ -119,19 +119,19 @@ fn direct_source(
 fn reads_in_place(graph: &Graph, views: &[View], groups: &Groups, unit: usize, state: NodeId) -> bool {
     let Unit::Rows(_, members) = &groups.units[unit] else { return false };
     let whole = graph.shape(state).numel();
-    members.iter().flat_map(|&m| value_operands(graph, m)).all(|operand| {
+    members.iter().flat_map(|&m| groups.operands(graph, m)).all(|operand| {
         let view = &views[operand.index()];
         node_of(view.buffer) != state || (view.is_contiguous() && view.numel() == whole)
     })
 }
 
 /// A reshape that needs a copy, of a node that nobody else reads, becomes the layout in which that node is written.
-fn lay_out(program: &Program, views: &[View], live: &[bool], storage: &mut Storage) {
+fn lay_out(program: &Program, views: &[View], live: &[bool], groups: &Groups, storage: &mut Storage) {
     let graph = &program.graph;
     let mut uses: HashMap<NodeId, usize> = HashMap::new();
     for id in graph.ids().filter(|id| live[id.index()]) {
         if node_of(views[id.index()].buffer) == id {
-            for source in sources(graph, views, id) {
+            for source in groups.sources(graph, views, id) {
                 *uses.entry(source).or_default() += 1;
             }
         }

@@ -175,6 +175,14 @@ impl Kernel {
         }
     }
 
+    /// The distinct buffers that it binds, in ascending order.
+    pub fn buffers(&self) -> Vec<BufferId> {
+        let mut bound: Vec<BufferId> = self.reads().into_iter().chain(self.writes()).map(|view| view.buffer).collect();
+        bound.sort_unstable();
+        bound.dedup();
+        bound
+    }
+
     /// Floating-point operations of one launch: 2 for each multiply-add of a contraction, 1 for each elementwise function.
     pub fn flops(&self) -> u64 {
         let n = |view: &View| view.numel() as u64;
