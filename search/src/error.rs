@@ -105,6 +105,22 @@ pub enum Error {
         /// Why it can't be used.
         reason: String,
     },
+    /// Nothing can be bred from the study's seed program.
+    #[error("the seed program can't be evaluated: {reason}")]
+    Seed {
+        /// Why it was rejected or given up.
+        reason: String,
+    },
+    /// Attempts went wrong one after the other, so that the fault is not the programs'.
+    #[error("{failures} evaluations in a row failed, the last of candidate {child_no}: {reason}")]
+    Evaluation {
+        /// The last candidate.
+        child_no: u64,
+        /// Failed attempts.
+        failures: u32,
+        /// What went wrong in the last one.
+        reason: String,
+    },
     /// A file could not be read or written.
     #[error("{}: {source}", .path.display())]
     Io {

@@ -4,11 +4,15 @@
 pub mod canonical;
 pub mod dna;
 pub mod error;
+pub mod evolve;
 pub mod leak;
 pub mod lower;
 pub mod mutate;
 pub mod rejection;
 pub mod rng;
+pub mod store;
+pub mod study;
+pub mod worker;
 
 pub use error::{Error, Result};
 pub use rejection::Rejection;

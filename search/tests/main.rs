@@ -2,8 +2,15 @@
 
 mod canonical;
 mod dna;
+mod faults;
+mod kill;
 mod leak;
+mod leases;
 mod lower;
 mod mutate;
 mod naive;
+mod resume;
 mod rng;
+mod synthetic;
+mod twins;
+mod verify;

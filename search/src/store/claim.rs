@@ -1,0 +1,239 @@
+//! A worker's next candidate: one that waits, one whose worker is gone, or a new child.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Row};
+
+use super::finish;
+use super::record::{self, Candidate, State, signed};
+use super::worker_id::{self, WorkerId};
+use super::{BEGIN, Fault, Store, read};
+use crate::error::{Error, Result};
+use crate::evolve::{self, Member};
+use crate::study::StudySpec;
+
+/// How long a worker may go without a sign of progress before another takes its candidate.
+pub const LEASE: Duration = Duration::from_secs(120);
+
+/// Attempts that may end badly before a candidate is given up, so that a program that kills its
+/// worker doesn't kill every worker in turn.
+pub const MAX_ATTEMPTS: u32 = 3;
+
+/// What a worker asks for.
+#[derive(Debug, Clone)]
+pub struct ClaimOptions {
+    /// Who asks.
+    pub worker: WorkerId,
+    /// Until when it is the worker's, without a renewal.
+    pub lease: Duration,
+    /// Children after which no new one is made, besides the study's own limit.
+    pub children: Option<u64>,
+}
+
+/// What a worker gets.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Claim {
+    /// A candidate to evaluate, leased.
+    Leased(Candidate),
+    /// A new child that had a finished twin, or an old one past its last attempt: finished, no
+    /// work.
+    Settled(Candidate),
+    /// Nothing yet: another worker evaluates the seed program.
+    Wait,
+    /// Nothing any more: the limit is reached.
+    Over,
+}
+
+impl Store {
+    /// Takes the next candidate.
+    ///
+    /// The limits are checked in the transaction that gives it out, so that of several workers
+    /// none passes them and none waits for what won't come.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Seed`] if the seed program was rejected or given up: nothing can be bred from it.
+    /// Otherwise as [`Store::status`].
+    pub fn claim(&self, options: &ClaimOptions) -> Result<Claim> {
+        let (spec, options) = (Arc::clone(&self.spec), options.clone());
+        self.call("claim", async move |connection| {
+            let mut transaction = connection.begin_with(BEGIN).await?;
+            let claim = claim(&mut transaction, &spec, &options).await?;
+            transaction.commit().await?;
+            Ok(claim)
+        })
+    }
+}
+
+async fn claim(connection: &mut SqliteConnection, spec: &StudySpec, options: &ClaimOptions) -> Result<Claim, Fault> {
+    if let Some(limit) = spec.limits.seconds {
+        let spent: f64 = sqlx::query("SELECT coalesce(sum(seconds), 0.0) FROM ledger")
+            .fetch_one(&mut *connection)
+            .await?
+            .try_get(0)?;
+        if spent >= limit {
+            return Ok(Claim::Over);
+        }
+    }
+    let limits = [spec.limits.children, options.children];
+    let most = limits.into_iter().flatten().min().unwrap_or(u64::MAX);
+    if let Some(open) = open_candidate(connection, most).await? {
+        if open.candidate.state == State::Leased {
+            // The attempt that was lost: what it spent is known up to its last renewal.
+            finish::charge(connection, &open.candidate, "wasted", open.candidate.cost).await?;
+            if open.spent >= MAX_ATTEMPTS {
+                let Candidate { child_no, cost, .. } = open.candidate;
+                let reason = format!("its worker died in each of {MAX_ATTEMPTS} attempts");
+                finish::give_up(connection, child_no, &reason, cost).await?;
+                return Ok(Claim::Settled(reread(connection, child_no).await?));
+            }
+        }
+        let child_no = open.candidate.child_no;
+        return lease(connection, child_no, options).await.map(Claim::Leased);
+    }
+    let study = sqlx::query("SELECT next_child, done_seq FROM study WHERE id = 1").fetch_one(&mut *connection).await?;
+    let child_no = record::count(&study, 0)?;
+    let Ok(watermark) = u64::try_from(study.try_get::<i64, _>(1)?) else {
+        return Ok(Claim::Wait);
+    };
+    if child_no > most {
+        return Ok(Claim::Over);
+    }
+    propose(connection, spec, child_no, watermark).await?;
+    let child = reread(connection, child_no).await?;
+    if let Some(twin) = finished_twin(connection, child.canonical.as_deref()).await? {
+        finish::inherit(connection, &child, &twin).await?;
+    }
+    let child = reread(connection, child_no).await?;
+    if child.state.is_finished() {
+        return Ok(Claim::Settled(child));
+    }
+    lease(connection, child_no, options).await.map(Claim::Leased)
+}
+
+/// A candidate that can be claimed.
+struct Open {
+    candidate: Candidate,
+    spent: u32,
+}
+
+/// The first candidate that waits, or whose lease has ended or whose worker is dead.
+async fn open_candidate(connection: &mut SqliteConnection, most: u64) -> Result<Option<Open>, Fault> {
+    let rows = sqlx::query(
+        "SELECT child_no, state, spent, worker,
+             lease_until < CAST(unixepoch('subsec') * 1000 AS INTEGER)
+         FROM candidate WHERE state IN ('pending', 'leased') AND child_no <= ?
+         ORDER BY child_no",
+    )
+    .bind(signed(most))
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in &rows {
+        let leased = row.try_get::<&str, _>(1)? == "leased";
+        if leased {
+            let expired: bool = row.try_get(4)?;
+            let dead = row.try_get::<Option<&str>, _>(3)?.is_some_and(worker_id::is_dead);
+            if !expired && !dead {
+                continue;
+            }
+        }
+        return Ok(Some(Open {
+            spent: u32::try_from(record::count(row, 2)?).unwrap_or(u32::MAX),
+            candidate: reread(connection, record::count(row, 0)?).await?,
+        }));
+    }
+    Ok(None)
+}
+
+/// Gives the candidate to the worker under a new attempt.
+async fn lease(connection: &mut SqliteConnection, child_no: u64, options: &ClaimOptions) -> Result<Candidate, Fault> {
+    sqlx::query(
+        "UPDATE candidate SET state = 'leased', worker = ?, attempt = attempt + 1,
+             spent = spent + 1, steps = 0, tokens = 0, seconds = 0,
+             lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + ?
+         WHERE child_no = ?",
+    )
+    .bind(options.worker.as_str())
+    .bind(milliseconds(options.lease))
+    .bind(signed(child_no))
+    .execute(&mut *connection)
+    .await?;
+    reread(connection, child_no).await
+}
+
+/// Makes the next child and puts it in, pending, or rejected if it is too large to look at.
+async fn propose(
+    connection: &mut SqliteConnection,
+    spec: &StudySpec,
+    child_no: u64,
+    watermark: u64,
+) -> Result<(), Fault> {
+    let seed = reread(connection, 0).await?;
+    if matches!(seed.state, State::Rejected | State::Failed) {
+        let reason = seed.error.unwrap_or_default();
+        return Err(Error::Seed { reason }.into());
+    }
+    let rows = sqlx::query(
+        "SELECT child_no, fitness FROM candidate
+         WHERE done_seq BETWEEN ? AND ? AND child_no > 0 ORDER BY done_seq",
+    )
+    .bind(signed(watermark.saturating_sub(spec.population.into())) + 1)
+    .bind(signed(watermark))
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut recent = Vec::with_capacity(rows.len());
+    for row in &rows {
+        recent.push(Member { child_no: record::count(row, 0)?, fitness: row.try_get(1)? });
+    }
+    let parent = evolve::select_parent(spec, child_no, seed.fitness, &recent);
+    let program = reread(connection, parent).await?.program;
+    let child = evolve::breed(spec, child_no, &program)?;
+    sqlx::query(
+        "INSERT INTO candidate
+             (child_no, parent, mutation, program, canonical, watermark, state)
+         VALUES (?, ?, ?, ?, ?, ?, 'pending')",
+    )
+    .bind(signed(child_no))
+    .bind(signed(parent))
+    .bind(child.mutation)
+    .bind(child.program)
+    .bind(child.canonical.as_ref().ok())
+    .bind(signed(watermark))
+    .execute(&mut *connection)
+    .await?;
+    if let Err(rejection) = child.canonical {
+        let child = reread(connection, child_no).await?;
+        finish::reject(connection, &child, &rejection.to_string()).await?;
+    }
+    sqlx::query("UPDATE study SET next_child = next_child + 1 WHERE id = 1").execute(&mut *connection).await?;
+    Ok(())
+}
+
+/// The first finished candidate of that canonical form which was evaluated or rejected itself.
+async fn finished_twin(connection: &mut SqliteConnection, canonical: Option<&str>) -> Result<Option<Candidate>, Fault> {
+    let row = sqlx::query(
+        "SELECT child_no FROM candidate
+         WHERE canonical = ? AND state IN ('done', 'rejected') AND twin IS NULL
+         ORDER BY done_seq LIMIT 1",
+    )
+    .bind(canonical)
+    .fetch_optional(&mut *connection)
+    .await?;
+    match row {
+        Some(row) => Ok(Some(reread(connection, record::count(&row, 0)?).await?)),
+        None => Ok(None),
+    }
+}
+
+/// The candidate, which exists: its number was read in this transaction.
+pub(super) async fn reread(connection: &mut SqliteConnection, child_no: u64) -> Result<Candidate, Fault> {
+    read::candidate(connection, child_no)
+        .await?
+        .ok_or_else(|| Fault::Content(format!("candidate {child_no} is missing")))
+}
+
+pub(super) fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}

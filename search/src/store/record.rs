@@ -1,0 +1,295 @@
+//! What the store hands out: candidates, counts, totals.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::Fault;
+use crate::dna::Dna;
+use crate::error::Result;
+use crate::mutate::Chain;
+
+/// Where a candidate stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Waits for a worker.
+    Pending,
+    /// A worker has it, until its lease ends.
+    Leased,
+    /// Evaluated.
+    Done,
+    /// Took the result of a twin: a finished candidate of the same canonical form.
+    Cached,
+    /// Can't be trained; the reason is kept.
+    Rejected,
+    /// Given up after too many attempts; the last reason is kept.
+    Failed,
+}
+
+impl State {
+    /// Every state with its name in the store.
+    pub const ALL: [(State, &'static str); 6] = [
+        (State::Pending, "pending"),
+        (State::Leased, "leased"),
+        (State::Done, "done"),
+        (State::Cached, "cached"),
+        (State::Rejected, "rejected"),
+        (State::Failed, "failed"),
+    ];
+
+    /// The state of that name.
+    pub fn from_name(name: &str) -> Option<State> {
+        let found = State::ALL.into_iter().find(|&(_, known)| known == name);
+        found.map(|(state, _)| state)
+    }
+
+    /// Whether the candidate is in the log of finished ones.
+    pub fn is_finished(self) -> bool {
+        !matches!(self, State::Pending | State::Leased)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (_, name) = State::ALL[*self as usize];
+        f.pad(name)
+    }
+}
+
+/// What an evaluation has spent.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Cost {
+    /// Training steps.
+    pub steps: u64,
+    /// Training tokens.
+    pub tokens: u64,
+    /// Seconds, preparation and evaluation included.
+    pub seconds: f64,
+}
+
+/// A program of the study and all that is known of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Candidate {
+    /// 0 is the seed program; children count from 1 without gaps.
+    pub child_no: u64,
+    /// The candidate it was made from; none for the seed program.
+    pub parent: Option<u64>,
+    /// JSON of the mutations that made it; see [`Candidate::mutations`].
+    #[serde(skip)]
+    pub mutation: String,
+    /// The program's text; see [`Candidate::dna`].
+    pub program: String,
+    /// Hash of the canonical form; none if the program is too large to have one.
+    pub canonical: Option<String>,
+    /// Finished children that its selection saw.
+    pub watermark: u64,
+    /// Where it stands.
+    pub state: State,
+    /// Who has it, or had it last.
+    pub worker: Option<String>,
+    /// Grows with every lease; whoever holds an older one has lost it.
+    pub attempt: u32,
+    /// Place in the log of finished candidates, in the order of their commits; the seed's is 0.
+    pub done_seq: Option<u64>,
+    /// The candidate whose result it took.
+    pub twin: Option<u64>,
+    /// Validation loss in nats a token, less is better; none if not finished or not finite.
+    pub fitness: Option<f64>,
+    /// What the last attempt spent.
+    pub cost: Cost,
+    /// Why it was rejected or failed, or what went wrong in the last attempt.
+    pub error: Option<String>,
+    /// When it was finished, in milliseconds of Unix time. Decides nothing.
+    pub finished_ms: Option<i64>,
+}
+
+impl Candidate {
+    /// The mutations that made it from its parent.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Json`] if the record was changed from outside.
+    pub fn mutations(&self) -> Result<Chain> {
+        Ok(serde_json::from_str(&self.mutation)?)
+    }
+
+    /// The program.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Parse`] if the text was changed from outside.
+    pub fn dna(&self) -> Result<Dna> {
+        self.program.parse()
+    }
+}
+
+/// Candidates by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Waiting.
+    pub pending: u64,
+    /// Being evaluated.
+    pub leased: u64,
+    /// Evaluated.
+    pub done: u64,
+    /// Took a twin's result.
+    pub cached: u64,
+    /// Can't be trained.
+    pub rejected: u64,
+    /// Given up.
+    pub failed: u64,
+}
+
+impl Counts {
+    pub(super) fn slot(&mut self, state: State) -> &mut u64 {
+        match state {
+            State::Pending => &mut self.pending,
+            State::Leased => &mut self.leased,
+            State::Done => &mut self.done,
+            State::Cached => &mut self.cached,
+            State::Rejected => &mut self.rejected,
+            State::Failed => &mut self.failed,
+        }
+    }
+
+    /// Candidates in the log, the seed program included.
+    pub fn finished(&self) -> u64 {
+        self.done + self.cached + self.rejected + self.failed
+    }
+
+    /// All candidates, the seed program included.
+    pub fn total(&self) -> u64 {
+        self.finished() + self.pending + self.leased
+    }
+}
+
+/// The best candidate so far.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Its number; the earliest finished one where several are equal.
+    pub child_no: u64,
+    /// Its validation loss in nats a token.
+    pub fitness: f64,
+}
+
+/// How far a study is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Candidates by state.
+    pub counts: Counts,
+    /// The best so far.
+    pub best: Option<Best>,
+    /// The seed program's fitness.
+    pub seed_fitness: Option<f64>,
+    /// Spent on attempts that gave a result.
+    pub useful: Cost,
+    /// Spent on attempts that gave none: killed, stopped, failed, too late.
+    pub wasted: Cost,
+}
+
+/// A line of the log.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finished {
+    /// The candidate.
+    pub child_no: u64,
+    /// Its place in the log; the seed program's is 0.
+    pub done_seq: u64,
+    /// How it ended.
+    pub state: State,
+    /// The candidate whose result it took.
+    pub twin: Option<u64>,
+    /// Validation loss in nats a token; none if not finite.
+    pub fitness: Option<f64>,
+    /// Hash of its canonical form.
+    pub canonical: Option<String>,
+    /// What its last attempt spent.
+    pub cost: Cost,
+    /// When, in milliseconds of Unix time.
+    pub finished_ms: i64,
+}
+
+/// The finished candidates in the order of their commits.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Log {
+    /// Candidates made until then, finished or not, the seed program included.
+    pub candidates: u64,
+    /// The finished ones.
+    pub finished: Vec<Finished>,
+}
+
+/// Columns in the order that [`candidate`] reads them.
+pub(super) const COLUMNS: &str = "child_no, parent, mutation, program, canonical, watermark, \
+     state, worker, attempt, done_seq, twin, fitness, steps, tokens, seconds, error, finished_ms";
+
+/// Reads a row of [`COLUMNS`].
+pub(super) fn candidate(row: &SqliteRow) -> Result<Candidate, Fault> {
+    let state: &str = row.try_get(6)?;
+    Ok(Candidate {
+        child_no: count(row, 0)?,
+        parent: count_or_null(row, 1)?,
+        mutation: row.try_get(2)?,
+        program: row.try_get(3)?,
+        canonical: row.try_get(4)?,
+        watermark: count(row, 5)?,
+        state: State::from_name(state).ok_or_else(|| unknown_state(state))?,
+        worker: row.try_get(7)?,
+        attempt: u32::try_from(row.try_get::<i64, _>(8)?).map_err(|_| negative("attempt"))?,
+        done_seq: count_or_null(row, 9)?,
+        twin: count_or_null(row, 10)?,
+        fitness: row.try_get(11)?,
+        cost: cost(row, 12)?,
+        error: row.try_get(15)?,
+        finished_ms: row.try_get(16)?,
+    })
+}
+
+/// Reads the row of [`super::Store::log`], which is empty but for the study where nothing is
+/// finished.
+pub(super) fn finished(row: &SqliteRow) -> Result<Option<Finished>, Fault> {
+    let Some(child_no) = count_or_null(row, 1)? else {
+        return Ok(None);
+    };
+    let state: &str = row.try_get(3)?;
+    Ok(Some(Finished {
+        child_no,
+        done_seq: count(row, 2)?,
+        state: State::from_name(state).ok_or_else(|| unknown_state(state))?,
+        twin: count_or_null(row, 4)?,
+        fitness: row.try_get(5)?,
+        canonical: row.try_get(6)?,
+        cost: cost(row, 7)?,
+        finished_ms: row.try_get(10)?,
+    }))
+}
+
+pub(super) fn unknown_state(name: &str) -> Fault {
+    Fault::Content(format!("a candidate's state is {name:?}"))
+}
+
+/// Reads steps, tokens and seconds from three columns.
+pub(super) fn cost(row: &SqliteRow, at: usize) -> Result<Cost, Fault> {
+    Ok(Cost { steps: count(row, at)?, tokens: count(row, at + 1)?, seconds: row.try_get(at + 2)? })
+}
+
+/// Reads a number that is never negative.
+pub(super) fn count(row: &SqliteRow, at: usize) -> Result<u64, Fault> {
+    u64::try_from(row.try_get::<i64, _>(at)?).map_err(|_| negative("a count"))
+}
+
+fn count_or_null(row: &SqliteRow, at: usize) -> Result<Option<u64>, Fault> {
+    row.try_get::<Option<i64>, _>(at)?
+        .map(|value| u64::try_from(value).map_err(|_| negative("a reference")))
+        .transpose()
+}
+
+fn negative(what: &str) -> Fault {
+    Fault::Content(format!("{what} is out of range"))
+}
+
+/// The database's integers are signed. Saturates, which no count of steps or tokens reaches.
+pub(super) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,295 @@
+//! What a study is: every option that decides its course, stored once and never changed.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// Everything that decides the course of a search. Its JSON text is kept in the store and hashed;
+/// two studies with equal texts make the same children out of the same finished ones.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StudySpec {
+    /// Keys every random draw of the study.
+    pub seed: u64,
+    /// How a child's parent is found.
+    pub strategy: Strategy,
+    /// Members of the population: the last so many finished children (paper A.4: 100).
+    pub population: u32,
+    /// Members drawn, with replacement, of which the best is the parent (paper A.4: 10).
+    pub tournament: u32,
+    /// When the study is over.
+    pub limits: StudyLimits,
+    /// What each candidate may spend before its fitness is taken.
+    pub fitness: FitnessBudget,
+    /// The model that a program is a block of.
+    pub model: ModelDims,
+    /// Learning rate of a candidate's training.
+    pub learning_rate: f64,
+    /// SHA-256 of the corpus, in hexadecimal.
+    pub corpus: String,
+    /// Version of the random draws ([`crate::rng::RNG_VERSION`]); a build replays its own version only.
+    pub rng_version: u32,
+    /// The text of the program that every lineage starts from.
+    pub seed_dna: String,
+}
+
+/// How a child's parent is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// Regularized evolution: the best of a tournament among the youngest finished children.
+    Evolution,
+}
+
+/// The end of a study; without any it goes on until it is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StudyLimits {
+    /// Children made, the seed program not counted.
+    pub children: Option<u64>,
+    /// Seconds of evaluation, summed over all workers.
+    pub seconds: Option<f64>,
+}
+
+/// What one candidate may spend before its fitness is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FitnessBudget {
+    /// Training steps.
+    Steps(u64),
+    /// Training tokens.
+    Tokens(u64),
+    /// Seconds of training: the paper's rule. The fitness then depends on the machine.
+    Seconds(f64),
+}
+
+/// The model around a candidate block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelDims {
+    /// Copies of the block, each with its own weights.
+    pub layers: u32,
+    /// Attention heads of the seed program.
+    pub heads: u32,
+    /// The seed program's unit: a relative dimension r stands for `unit · r` channels.
+    pub unit: u32,
+    /// Tokens in a sequence.
+    pub seq: u32,
+    /// Sequences in a batch.
+    pub batch: u32,
+    /// Tokens in the vocabulary.
+    pub vocab: u32,
+}
+
+/// A named set of options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// The paper's search, for machines as large as the paper's.
+    Paper,
+    /// Bytes and a model of some 100k parameters: seconds a candidate on one core.
+    Small,
+}
+
+impl Preset {
+    /// Every preset with the name it is asked for by.
+    pub const ALL: [(&'static str, Preset); 2] = [("paper", Preset::Paper), ("small", Preset::Small)];
+}
+
+impl StudySpec {
+    /// The options of `preset` for one seed program, corpus and study seed.
+    pub fn preset(preset: Preset, seed_dna: String, corpus: String, seed: u64) -> StudySpec {
+        let paper = StudySpec {
+            seed,
+            strategy: Strategy::Evolution,
+            population: 100,
+            tournament: 10,
+            limits: StudyLimits { children: Some(25_000), seconds: None },
+            // The proxy budget of seven hours, 64 · 64 = 4,096 tokens a batch (paper §2).
+            fitness: FitnessBudget::Seconds(7.0 * 3600.0),
+            model: ModelDims { layers: 6, heads: 8, unit: 64, seq: 64, batch: 64, vocab: 1 << 15 },
+            learning_rate: 1e-3,
+            corpus,
+            rng_version: crate::rng::RNG_VERSION,
+            seed_dna,
+        };
+        match preset {
+            Preset::Paper => paper,
+            Preset::Small => StudySpec {
+                population: 48,
+                tournament: 8,
+                limits: StudyLimits { children: Some(3_000), seconds: None },
+                fitness: FitnessBudget::Steps(310),
+                model: ModelDims { layers: 2, heads: 4, unit: 32, seq: 64, batch: 16, vocab: 256 },
+                learning_rate: 3e-3,
+                ..paper
+            },
+        }
+    }
+
+    /// Checks that every option has a meaning on its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] with the first that has none.
+    pub fn validate(&self) -> Result<()> {
+        let positive = |key, value: u64| check(key, value, value > 0, "it must be at least 1");
+        positive("population", self.population.into())?;
+        positive("tournament", self.tournament.into())?;
+        check(
+            "tournament",
+            self.tournament,
+            self.tournament <= self.population,
+            "it can't be larger than the population",
+        )?;
+        positive("model.layers", self.model.layers.into())?;
+        positive("model.heads", self.model.heads.into())?;
+        positive("model.unit", self.model.unit.into())?;
+        positive("model.seq", self.model.seq.into())?;
+        positive("model.batch", self.model.batch.into())?;
+        positive("model.vocab", self.model.vocab.into())?;
+        let number = |key, value: f64| {
+            let good = value.is_finite() && value > 0.0;
+            check(key, value, good, "it must be a finite number above 0")
+        };
+        number("learning_rate", self.learning_rate)?;
+        match self.fitness {
+            FitnessBudget::Steps(steps) => positive("fitness.steps", steps)?,
+            FitnessBudget::Tokens(tokens) => positive("fitness.tokens", tokens)?,
+            FitnessBudget::Seconds(seconds) => number("fitness.seconds", seconds)?,
+        }
+        if let Some(seconds) = self.limits.seconds {
+            number("limits.seconds", seconds)?;
+        }
+        check(
+            "rng_version",
+            self.rng_version,
+            self.rng_version == crate::rng::RNG_VERSION,
+            "this build draws other random numbers",
+        )
+    }
+
+    /// The canonical text: JSON in the order of the fields.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Json`] if a number has no JSON form; [`StudySpec::validate`] excludes that.
+    pub fn to_json(&self) -> Result<String> {
+        Ok(serde_json::to_string(self)?)
+    }
+
+    /// The first option in which the `given` study differs from this, the stored one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StudyMismatch`] with the option's dotted name and both values.
+    pub fn check_same(&self, given: &StudySpec) -> Result<()> {
+        // Both go through text, since a number read back from text may differ in its last bit.
+        let stored: Value = serde_json::from_str(&self.to_json()?)?;
+        let given: Value = serde_json::from_str(&given.to_json()?)?;
+        match first_difference("", &stored, &given) {
+            None => Ok(()),
+            Some((key, stored, given)) => Err(Error::StudyMismatch { key, stored, given }),
+        }
+    }
+}
+
+/// SHA-256 of a text in hexadecimal.
+pub fn sha256_hex(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn check(key: &'static str, given: impl std::fmt::Display, good: bool, reason: &str) -> Result<()> {
+    if good {
+        return Ok(());
+    }
+    Err(Error::Option { key, given: given.to_string(), reason: reason.to_owned() })
+}
+
+/// Dotted key and both values, shortened, of the first leaf that differs.
+fn first_difference(key: &str, a: &Value, b: &Value) -> Option<(String, String, String)> {
+    if let (Value::Object(fields), Value::Object(others)) = (a, b)
+        && fields.keys().eq(others.keys())
+    {
+        return fields.iter().find_map(|(name, value)| {
+            let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+            first_difference(&key, value, &others[name])
+        });
+    }
+    (a != b).then(|| (key.to_owned(), shortened(a), shortened(b)))
+}
+
+fn shortened(value: &Value) -> String {
+    const MOST: usize = 60;
+    let text = value.to_string();
+    match text.char_indices().nth(MOST) {
+        // A long text, in practice a program, is told apart by its hash.
+        Some((end, _)) => format!("{}… (sha256 {:.12})", &text[..end], sha256_hex(&text)),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> StudySpec {
+        StudySpec::preset(Preset::Small, "program".to_owned(), "00".to_owned(), 7)
+    }
+
+    #[test]
+    fn presets_are_valid_and_survive_their_text() {
+        for (_, preset) in Preset::ALL {
+            let spec = StudySpec::preset(preset, "p".to_owned(), "00".to_owned(), 1);
+            spec.validate().unwrap();
+            let back: StudySpec = serde_json::from_str(&spec.to_json().unwrap()).unwrap();
+            assert_eq!(back, spec);
+        }
+        let paper = StudySpec::preset(Preset::Paper, "p".to_owned(), "00".to_owned(), 1);
+        assert_eq!((paper.population, paper.tournament), (100, 10));
+    }
+
+    #[test]
+    fn a_difference_names_the_dotted_key_and_both_values() {
+        let mut other = small();
+        other.model.seq = 128;
+        match small().check_same(&other) {
+            Err(Error::StudyMismatch { key, stored, given }) => {
+                assert_eq!((&*key, &*stored, &*given), ("model.seq", "64", "128"));
+            }
+            other => panic!("{other:?}"),
+        }
+        let mut other = small();
+        other.fitness = FitnessBudget::Tokens(310);
+        match small().check_same(&other) {
+            Err(Error::StudyMismatch { key, .. }) => assert_eq!(key, "fitness"),
+            other => panic!("{other:?}"),
+        }
+        small().check_same(&small()).unwrap();
+    }
+
+    #[test]
+    fn meaningless_options_are_named() {
+        let refused = |spec: StudySpec, wanted: &str| match spec.validate() {
+            Err(Error::Option { key, .. }) => assert_eq!(key, wanted),
+            other => panic!("{wanted}: {other:?}"),
+        };
+        let mut spec = small();
+        spec.population = 0;
+        refused(spec, "population");
+        let mut spec = small();
+        spec.tournament = spec.population + 1;
+        refused(spec, "tournament");
+        let mut spec = small();
+        spec.learning_rate = f64::NAN;
+        refused(spec, "learning_rate");
+        let mut spec = small();
+        spec.fitness = FitnessBudget::Steps(0);
+        refused(spec, "fitness.steps");
+        let mut spec = small();
+        spec.limits.seconds = Some(-1.0);
+        refused(spec, "limits.seconds");
+    }
+}
