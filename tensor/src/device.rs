@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 use crate::cpu::{CpuDevice, CpuExecutable};
 use crate::gpu::{GpuDevice, GpuExecutable};
@@ -133,6 +134,21 @@ impl Executable {
             Kind::Cpu(executable) => executable.run(state, inputs),
             Kind::Gpu(executable) => executable.run(state, inputs),
         }
+    }
+
+    /// Runs the program once as [`Executable::run`] does, and tells for each kernel in order what it is and how long it took.
+    /// Empty on the GPU and the reference, which have no such clock.
+    ///
+    /// # Errors
+    /// As [`Executable::run`].
+    pub fn profile(&mut self, state: &mut State, inputs: &[(&str, Data<'_>)]) -> Result<Vec<(String, Duration)>> {
+        if let Kind::Cpu(executable) = &mut self.0 {
+            check_inputs(executable.program(), inputs)?;
+            state.check(executable.program().state())?;
+            return executable.profile(state, inputs);
+        }
+        self.run(state, inputs)?;
+        Ok(Vec::new())
     }
 
     /// Reads back output `index` of the last run, row-major.

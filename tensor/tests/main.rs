@@ -1,5 +1,9 @@
 //! The engine's integration tests, in one binary.
 
+mod cpu_kernels;
+mod cpu_matmul;
+mod cpu_rows;
+mod cpu_support;
 mod gpu_device;
 mod gpu_kernels;
 mod gpu_support;
