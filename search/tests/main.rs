@@ -14,3 +14,4 @@ mod rng;
 mod synthetic;
 mod twins;
 mod verify;
+mod twin;
