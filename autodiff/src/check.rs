@@ -36,8 +36,9 @@ pub struct Probe {
     pub analytic: f64,
     /// The difference quotient.
     pub numeric: f64,
-    /// |analytic − numeric| / max(|analytic|, |numeric|, 10⁻⁴·max(|loss|, G)), G the largest |numeric| of all probes: relative,
-    /// but measured against the scale of the problem where a derivative vanishes. Infinite where only `analytic` isn't finite.
+    /// |analytic − numeric| / max(|analytic|, |numeric|, 10⁻⁴·|loss|, 10⁻⁴·G, 10⁻⁶·V), G the largest |numeric| of all probes, V
+    /// the largest finite value computed on the way: relative, but measured against the scale of the problem, and against the
+    /// rounding of its terms, where a derivative vanishes. Infinite where only `analytic` isn't finite.
     pub error: f64,
 }
 
@@ -83,7 +84,7 @@ pub fn check_gradient(
 
     let forward = Forward { program: Program::new(graph.clone(), vec![loss], Vec::new())?, loss };
     let mut inputs = inputs.clone();
-    let (value, decisions) = forward.run(&inputs)?;
+    let Run { loss: value, decisions, largest: scale } = forward.run(&inputs)?;
     let mut report = Report { probes: Vec::new(), discarded: 0 };
     let mut measured = Vec::new();
     for (index, name) in names.iter().enumerate() {
@@ -95,8 +96,8 @@ pub fn check_gradient(
             let mut difference = |distance: f64| -> Result<Option<f64>> {
                 let mut at = |x: f64| -> Result<Option<f64>> {
                     inputs.entry(name.clone()).and_modify(|data| data[element] = x);
-                    let (value, here) = forward.run(&inputs)?;
-                    Ok((here == decisions && value.is_finite()).then_some(value))
+                    let here = forward.run(&inputs)?;
+                    Ok((here.decisions == decisions && here.loss.is_finite()).then_some(here.loss))
                 };
                 let (high, low) = (at(x + distance)?, at(x - distance)?);
                 Ok(high.zip(low).map(|(high, low)| high - low))
@@ -115,7 +116,7 @@ pub fn check_gradient(
     }
 
     let largest = measured.iter().map(|(_, probe)| probe.numeric.abs()).fold(0.0, f64::max);
-    let floor = 1e-4 * value.abs().max(largest);
+    let floor = (1e-4 * value.abs()).max(1e-4 * largest).max(1e-6 * scale);
     for (coarse, mut probe) in measured {
         if error(coarse, probe.numeric, floor) > options.convergence {
             report.discarded += 1;
@@ -150,11 +151,19 @@ struct Forward {
     loss: NodeId,
 }
 
+struct Run {
+    loss: f64,
+    decisions: Vec<i64>,
+    /// The largest finite value computed on the way.
+    largest: f64,
+}
+
 impl Forward {
-    /// The loss, and everything that was decided on the way.
-    fn run(&self, inputs: &HashMap<String, Vec<f64>>) -> Result<(f64, Vec<i64>)> {
+    fn run(&self, inputs: &HashMap<String, Vec<f64>>) -> Result<Run> {
         let values = evaluate(&self.program, inputs, Precision::F64)?;
-        Ok((values[&self.loss].data[0], decisions(&self.program.graph, &values)))
+        let all = values.values().flat_map(|value| &value.data);
+        let largest = all.filter(|x| x.is_finite()).fold(0.0, |largest: f64, x| largest.max(x.abs()));
+        Ok(Run { loss: values[&self.loss].data[0], decisions: decisions(&self.program.graph, &values), largest })
     }
 }
 

@@ -1,5 +1,10 @@
 //! What several tests share.
 
+pub mod compare;
+pub mod leaves;
+pub mod programs;
+pub mod table;
+
 use std::collections::HashMap;
 
 use primer_autodiff::check::{Options, Report};

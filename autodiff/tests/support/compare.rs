@@ -1,0 +1,172 @@
+//! What a device gave against the oracle, with a tolerance that the oracle itself sets.
+//!
+//! The oracle runs in f64 and again with every op rounded to f32. What a device may differ by in a tensor is 16 times the largest
+//! difference of the two, plus an epsilon of the tensor's scale. NaN and infinities follow the rounded run. Rounding doesn't show
+//! in a sum of inputs, which are exact and are added in f64, so two more runs move each input by two units in the last place.
+
+use std::collections::HashMap;
+
+use primer_autodiff::check::decisions;
+use primer_tensor::reference::{Precision, Value, evaluate};
+use primer_tensor::{BinaryOp, DType, Data, Device, Graph, InputKind, NodeId, Op, Program, ReduceOp, Result, State};
+
+use super::leaves::{Values, random, wide};
+
+/// Allowed of the scale of a tensor, whatever the oracle's two runs say.
+pub const EPSILON: f64 = 2e-6;
+
+/// What the oracle says of a program: its outputs, then its new state.
+pub struct Expected {
+    wide: Vec<Vec<f64>>,
+    rounded: Vec<Vec<f64>>,
+    /// For each output and state the largest difference between runs.
+    spread: Vec<f64>,
+    /// The two runs decide alike, no decision is close, and they differ by less than 1e-3 of the scale.
+    pub stable: bool,
+    /// No result is infinite or NaN.
+    pub finite: bool,
+}
+
+impl Expected {
+    /// One element of an output, as the rounded run has it.
+    pub fn value(&self, output: usize, element: usize) -> f64 {
+        self.rounded[output][element]
+    }
+}
+
+pub fn expect(program: &Program, inputs: &[(String, Values)]) -> Expected {
+    let inputs = wide(inputs);
+    let run = |inputs: &HashMap<String, Vec<f64>>, precision| {
+        evaluate(program, inputs, precision).expect("inputs are complete")
+    };
+    let (exact, rounded) = (run(&inputs, Precision::F64), run(&inputs, Precision::RoundedF32));
+    let decided = decisions(&program.graph, &exact);
+    let alike = decided == decisions(&program.graph, &rounded);
+    let close = close_decision(&program.graph, &exact);
+    let of = |values: &HashMap<NodeId, Value>| -> Vec<Vec<f64>> {
+        program.roots().map(|id| values[&id].data.clone()).collect()
+    };
+    let (wide, rounded) = (of(&exact), of(&rounded));
+    let mut spread: Vec<f64> = wide.iter().zip(&rounded).map(|(w, r)| difference(w, r)).collect();
+    for seed in 1..=2 {
+        let moved = run(&moved(program, &inputs, seed), Precision::F64);
+        if decisions(&program.graph, &moved) == decided {
+            let moved = of(&moved);
+            for (spread, (w, m)) in spread.iter_mut().zip(wide.iter().zip(&moved)) {
+                *spread = spread.max(difference(w, m));
+            }
+        }
+    }
+    let near = wide.iter().zip(&spread).all(|(w, &spread)| spread <= 1e-3 * scale(w));
+    let finite = rounded.iter().flatten().all(|x| x.is_finite());
+    Expected { stable: alike && near && !close, finite, wide, rounded, spread }
+}
+
+/// Every float input moved by two units in the last place, up or down.
+fn moved(program: &Program, inputs: &HashMap<String, Vec<f64>>, seed: u64) -> HashMap<String, Vec<f64>> {
+    let mut moved = inputs.clone();
+    for info in program.graph.inputs() {
+        if program.graph.dtype(info.node) == DType::F32 {
+            let data = moved.get_mut(&info.name).expect("inputs are complete");
+            let numbers = random(seed + 100 * info.node.index() as u64, data.len());
+            for (x, u) in data.iter_mut().zip(numbers) {
+                *x *= if u < 0.5 { 1.0 - 2f64.powi(-22) } else { 1.0 + 2f64.powi(-22) };
+            }
+        }
+    }
+    moved
+}
+
+/// Runs a program once on a device: its outputs, then its new state.
+pub fn run(device: &Device, program: &Program, inputs: &[(String, Values)]) -> Result<Vec<Vec<f32>>> {
+    let mut executable = device.compile(program)?;
+    let mut state = State::new(device);
+    let mut data: Vec<(&str, Data<'_>)> = Vec::new();
+    for (name, values) in inputs {
+        let info = program.graph.input_named(name).expect("the program's own input");
+        match values {
+            Values::F32(values) if info.kind == InputKind::State => {
+                state.insert(name, program.graph.shape(info.node), values)?;
+            }
+            values => data.push((name, values.as_data())),
+        }
+    }
+    executable.run(&mut state, &data)?;
+    let mut found = (0..program.outputs.len()).map(|i| executable.output(i)).collect::<Result<Vec<_>>>()?;
+    for (target, _) in &program.updates {
+        let info = program.graph.inputs().iter().find(|info| info.node == *target).expect("a state");
+        found.push(state.read(&info.name)?);
+    }
+    Ok(found)
+}
+
+/// The first element that is out of tolerance, in words.
+pub fn mismatch(program: &Program, expected: &Expected, found: &[Vec<f32>]) -> Option<String> {
+    for (index, id) in program.roots().enumerate() {
+        let (wide, rounded, found) = (&expected.wide[index], &expected.rounded[index], &found[index]);
+        let spread = expected.spread[index];
+        if found.len() != wide.len() {
+            return Some(format!("root {index} ({id:?}) has {} elements, not {}", found.len(), wide.len()));
+        }
+        let tolerance = 16.0 * spread + EPSILON * scale(wide) + 1e-37;
+        for (element, &got) in found.iter().enumerate() {
+            if !agrees(wide[element], rounded[element], f64::from(got), tolerance) {
+                let want = wide[element];
+                let what = format!("root {index} ({id:?}) element {element}");
+                return Some(format!("{what}: {got:e}, expected {want:e} ± {tolerance:e}"));
+            }
+        }
+    }
+    None
+}
+
+/// As [`mismatch`], but every element is its own scale: for elementwise functions over all magnitudes. `at` names an element.
+pub fn elementwise_mismatch(expected: &Expected, found: &[f32], only_finite: bool) -> Option<usize> {
+    (0..found.len()).find(|&i| {
+        let (wide, rounded) = (expected.wide[0][i], expected.rounded[0][i]);
+        if only_finite && !rounded.is_finite() {
+            return false;
+        }
+        // Subnormal results may be flushed; sin and cos are bounded absolutely.
+        let tolerance = 16.0 * (wide - rounded).abs() + EPSILON * wide.abs() + 1.2e-38;
+        !agrees(wide, rounded, f64::from(found[i]), tolerance)
+    })
+}
+
+fn agrees(wide: f64, rounded: f64, found: f64, tolerance: f64) -> bool {
+    if rounded.is_nan() {
+        found.is_nan()
+    } else if rounded.is_infinite() {
+        found == rounded
+    } else {
+        (found - wide).abs() <= tolerance
+    }
+}
+
+fn difference(wide: &[f64], rounded: &[f64]) -> f64 {
+    wide.iter().zip(rounded).map(|(w, r)| (w - r).abs()).filter(|d| d.is_finite()).fold(0.0, f64::max)
+}
+
+fn scale(values: &[f64]) -> f64 {
+    values.iter().filter(|x| x.is_finite()).fold(0.0, |largest, x| largest.max(x.abs()))
+}
+
+/// Whether a comparison or a maximum is so close that another order of summation may decide it otherwise.
+fn close_decision(graph: &Graph, values: &HashMap<NodeId, Value>) -> bool {
+    let close = |a: f64, b: f64| a != b && (a - b).abs() <= 1e-5 * (a.abs() + b.abs() + 1e-3);
+    graph.ids().filter(|id| values.contains_key(id)).any(|id| {
+        let node = graph.node(id);
+        match &node.op {
+            Op::Compare(_) | Op::Binary(BinaryOp::Max | BinaryOp::Min) => {
+                let (a, b) = (&values[&node.operands[0]].data, &values[&node.operands[1]].data);
+                a.iter().zip(b).any(|(&a, &b)| close(a, b))
+            }
+            Op::Reduce { op: ReduceOp::Max | ReduceOp::Min, axis } => {
+                let (x, y) = (&values[&node.operands[0]], &values[&id]);
+                let (_, n, inner) = x.shape.around(*axis);
+                (0..x.data.len()).any(|i| close(x.data[i], y.data[i / (n * inner) * inner + i % inner]))
+            }
+            _ => false,
+        }
+    })
+}
