@@ -1,6 +1,8 @@
 //! The crate's tests, one binary.
 
+mod conventions;
 mod devices;
+mod gradients;
 mod random_gradients;
 mod rules;
 mod support;

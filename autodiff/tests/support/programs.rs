@@ -70,7 +70,7 @@ struct Builder<'a> {
 impl Builder<'_> {
     /// The newest values are chosen most.
     fn choose(&self, n: u8) -> NodeId {
-        let back = if n % 2 == 0 { usize::from(n / 2) % 2 } else { usize::from(n) };
+        let back = if n.is_multiple_of(2) { usize::from(n / 2) % 2 } else { usize::from(n) };
         self.pool[self.pool.len() - 1 - back % self.pool.len()]
     }
 
@@ -250,7 +250,7 @@ impl Builder<'_> {
         let shape = self.leaves.graph.shape(x).clone();
         let length = self.length(n);
         let mut dims: Vec<usize> = shape.iter().map(|&d| if d == 1 { length } else { d }).collect();
-        if y % 2 == 0 && dims.len() < 4 {
+        if y.is_multiple_of(2) && dims.len() < 4 {
             dims.insert(0, self.length(y / 2));
         }
         if dims.iter().product::<usize>() > self.recipe.largest {
@@ -265,7 +265,7 @@ impl Builder<'_> {
         let shape = self.leaves.graph.shape(x).clone();
         let r = shape.rank();
         let (ta, tb, right) = (n & 1 == 1, n & 2 == 2, n & 4 == 4);
-        let product = if y % 4 == 0 {
+        let product = if y.is_multiple_of(4) {
             self.leaves.graph.matmul_t(x, ta, x, !ta)
         } else {
             let (k, columns) = (if ta { shape[r - 2] } else { shape[r - 1] }, self.length(y / 4));
@@ -306,8 +306,8 @@ impl Builder<'_> {
     fn rows(&mut self, x: NodeId, y: u8, n: u8) -> Result<NodeId> {
         let x = self.ranked(x, 2)?;
         let shape = self.leaves.graph.shape(x).clone();
-        if n % 2 == 0 {
-            let count = if y % 2 == 0 { vec![self.length(y)] } else { vec![2, self.length(y)] };
+        if n.is_multiple_of(2) {
+            let count = if y.is_multiple_of(2) { vec![self.length(y)] } else { vec![2, self.length(y)] };
             let ids = self.leaves.indices(&count.into(), shape[0]);
             self.leaves.graph.gather(x, ids)
         } else {
