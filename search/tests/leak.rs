@@ -10,7 +10,7 @@ use primer_tensor::Device;
 #[test]
 fn the_seeds_do_not_leak() {
     for dna in [seeds::transformer(), seeds::primer_ez(), seeds::primer()] {
-        leak_test(&dna.unwrap(), 4, &Device::reference()).unwrap();
+        leak_test(&dna.unwrap(), 4, &Device::cpu_with_threads(1)).unwrap();
     }
 }
 
@@ -26,7 +26,7 @@ fn mutated_programs_do_not_leak() {
             dna = apply(&dna, &draw(&dna, &mut rng)).unwrap();
             let Ok(plan) = plan_with_unit(&dna, 4, sizes) else { continue };
             if step % 8 == 7 && plan.bytes() < 1 << 22 && plan.flops() < 1 << 23 {
-                leak_test(&dna, 4, &Device::reference()).unwrap_or_else(|error| panic!("{error}\n{dna}"));
+                leak_test(&dna, 4, &Device::cpu_with_threads(1)).unwrap_or_else(|error| panic!("{error}\n{dna}"));
                 tested += 1;
             }
         }

@@ -12,6 +12,6 @@ mod naive;
 mod resume;
 mod rng;
 mod synthetic;
+mod twin;
 mod twins;
 mod verify;
-mod twin;

@@ -10,7 +10,7 @@ use primer_search::dna::{Dna, seeds};
 use primer_search::lower::{Plan, Sizes, plan_with_unit, positions};
 use primer_search::rng::{Purpose, Rng};
 use primer_tensor::reference::{Precision, evaluate};
-use primer_tensor::{DType, Graph, Program, Tensor};
+use primer_tensor::{DType, Device, Executable, Graph, Program, Tensor};
 
 const DIMS: [u32; 6] = [2, 8, 1, 1, 4, 16];
 const BATCH: usize = 2;
@@ -64,13 +64,16 @@ fn twin_name(name: &str, arch: Arch) -> String {
     }
 }
 
-/// Logits and the gradients of the mean loss, by parameter name, in that precision.
+/// Logits, and the gradients of the mean loss by the hand-written model's names.
+type Outcome = (Vec<f64>, HashMap<String, Vec<f64>>);
+
+/// Logits and gradients in that precision.
 fn results(
     logits: &Tensor,
     parameters: &[(String, Tensor)],
     inputs: &HashMap<String, Vec<f64>>,
     precision: Precision,
-) -> (Vec<f64>, HashMap<String, Vec<f64>>) {
+) -> Outcome {
     let targets = Tensor::data("targets", [BATCH * 8], DType::U32);
     let loss = logits.cross_entropy(&targets).mean();
     let weights: Vec<Tensor> = parameters.iter().map(|(_, tensor)| tensor.clone()).collect();
@@ -84,7 +87,7 @@ fn results(
 }
 
 /// Both sides of a twin in one precision: (program, hand-written), parameters by the latter's names.
-fn both(dna: &Dna, config: &ModelConfig, precision: Precision) -> [(Vec<f64>, HashMap<String, Vec<f64>>); 2] {
+fn both(dna: &Dna, config: &ModelConfig, precision: Precision) -> [Outcome; 2] {
     let plan = planned(dna);
     let mut rng = Rng::new(9, 0, Purpose::InitialValues);
     let mut inputs: HashMap<String, Vec<f64>> = HashMap::new();
@@ -123,7 +126,7 @@ fn difference(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).fold(0f64, |m, (x, y)| m.max((x - y).abs())) / scale.max(1e-12)
 }
 
-fn worst([program, model]: &[(Vec<f64>, HashMap<String, Vec<f64>>); 2]) -> f64 {
+fn worst([program, model]: &[Outcome; 2]) -> f64 {
     let gradients = program.1.iter().map(|(name, gradient)| difference(gradient, &model.1[name]));
     gradients.fold(difference(&program.0, &model.0), f64::max)
 }
@@ -159,5 +162,32 @@ fn the_default_model_is_near() {
         let [program, model] = both(&dna, &dna_like, Precision::F64);
         let distance = difference(&program.0, &model.0);
         assert!(distance > 1e-9 && distance < 1e-3, "{distance:e}");
+    }
+}
+
+/// A step of plain gradient descent as the CPU plans it: what the twins' launches are counted on.
+fn step(logits: &Tensor, weights: &[Tensor], rows: usize) -> Executable {
+    let loss = logits.cross_entropy(&Tensor::data("targets", [rows], DType::U32)).mean();
+    let gradients = grad_tensors(&loss, weights).unwrap();
+    let updates: Vec<(Tensor, Tensor)> =
+        weights.iter().zip(gradients).map(|(w, g)| (w.clone(), w - g * 0.01)).collect();
+    Device::cpu_with_threads(1).compile(&Program::trace(&[loss], &updates).unwrap()).unwrap()
+}
+
+/// The seed costs at most 10% more launches, bytes and FLOPs a step than its hand-written twin.
+#[test]
+fn the_seed_costs_what_its_twin_costs() {
+    for (dna, config) in twins() {
+        let config = config.with_dna_conventions();
+        let plan = planned(&dna);
+        let mut graph = Graph::new();
+        let lowered = plan.build(&mut graph).unwrap();
+        let tensors = Tensor::raise(&graph, &HashMap::new());
+        let weights: Vec<Tensor> = lowered.parameters.iter().map(|id| tensors[id.index()].clone()).collect();
+        let program = *step(&tensors[lowered.logits.index()], &weights, BATCH * 8).report().unwrap();
+        let model = Model::build(&config, BATCH).unwrap();
+        let twin = *step(&model.logits, &model.weights, BATCH * 8).report().unwrap();
+        assert!(program.launches * 10 <= twin.launches * 11, "{}: {program:?} beside {twin:?}", config.arch);
+        assert!(program.bytes * 10 <= twin.bytes * 11, "{}: {program:?} beside {twin:?}", config.arch);
     }
 }
