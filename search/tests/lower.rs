@@ -9,7 +9,6 @@ use primer_search::mutate::{apply, draw};
 use primer_search::rng::{Purpose, Rng};
 use primer_tensor::reference::{Precision, evaluate};
 use primer_tensor::{Graph, Program};
-use proptest::prelude::*;
 
 use crate::naive;
 
@@ -30,7 +29,7 @@ fn weights(plan: &Plan, seed: u64) -> HashMap<String, Vec<f64>> {
 }
 
 /// The blocks' input and output by the graph on the reference, `[batch·n][d]` each.
-fn by_graph(plan: &Plan, weights: &HashMap<String, Vec<f64>>) -> [Vec<Vec<f64>>; 2] {
+fn by_graph(plan: &Plan, weights: &HashMap<String, Vec<f64>>, precision: Precision) -> [Vec<Vec<f64>>; 2] {
     let sizes = plan.sizes();
     let mut graph = Graph::new();
     let lowered = plan.build(&mut graph).unwrap();
@@ -42,7 +41,7 @@ fn by_graph(plan: &Plan, weights: &HashMap<String, Vec<f64>>) -> [Vec<Vec<f64>>;
     let signal = positions(sizes.sequence, plan.width());
     inputs.insert("positions".into(), signal.into_iter().map(f64::from).collect());
     let program = Program::new(graph, vec![lowered.block_input, lowered.block_output, lowered.logits], vec![]).unwrap();
-    let values = evaluate(&program, &inputs, Precision::F64).unwrap();
+    let values = evaluate(&program, &inputs, precision).unwrap();
     [lowered.block_input, lowered.block_output]
         .map(|id| values[&id].data.chunks(plan.width()).map(<[f64]>::to_vec).collect())
 }
@@ -60,19 +59,26 @@ fn by_hand(dna: &Dna, plan: &Plan, weights: &HashMap<String, Vec<f64>>, input: &
     input.chunks(sizes.sequence).flat_map(sequence).collect()
 }
 
-/// Panics where the two differ, counting what isn't finite as equal to what isn't finite.
-fn compare(dna: &Dna, sizes: Sizes, unit: u64) {
+/// Whether all pairs are close, or no number in both.
+fn close(a: &[Vec<f64>], b: &[Vec<f64>], tolerance: f64) -> bool {
+    let scale = b.iter().flatten().filter(|x| x.is_finite()).fold(1.0f64, |m, x| m.max(x.abs()));
+    let pairs = a.iter().flatten().zip(b.iter().flatten());
+    pairs.into_iter().all(|(x, y)| (x - y).abs() <= tolerance * scale || !x.is_finite() && !y.is_finite())
+}
+
+/// Panics where the graph and the naive interpreter differ. False, and nothing is compared, where
+/// the program amplifies rounding so much that its value in f32 differs from that in f64.
+fn compare(dna: &Dna, sizes: Sizes, unit: u64) -> bool {
     let plan = plan_with_unit(dna, unit, sizes).unwrap();
     let weights = weights(&plan, 3);
-    let [input, output] = by_graph(&plan, &weights);
-    let expected = by_hand(dna, &plan, &weights, &input);
-    let scale = expected.iter().flatten().filter(|x| x.is_finite()).fold(1.0f64, |m, x| m.max(x.abs()));
-    for (t, (row, wanted)) in output.iter().zip(&expected).enumerate() {
-        for (c, (&x, &y)) in row.iter().zip(wanted).enumerate() {
-            let close = (x - y).abs() <= 1e-9 * scale || !x.is_finite() && !y.is_finite();
-            assert!(close, "row {t}, channel {c}: {x} is not {y} in\n{dna}");
-        }
+    let [input, output] = by_graph(&plan, &weights, Precision::F64);
+    let [_, rounded] = by_graph(&plan, &weights, Precision::RoundedF32);
+    if !close(&rounded, &output, 1e-3) {
+        return false;
     }
+    let expected = by_hand(dna, &plan, &weights, &input);
+    assert!(close(&output, &expected, 1e-9), "{output:?} is not {expected:?} in\n{dna}");
+    true
 }
 
 #[test]
@@ -106,7 +112,7 @@ fn the_seed_has_the_presets_size() {
 #[test]
 fn the_seeds_agree_with_the_naive_interpreter() {
     for dna in [seeds::transformer(), seeds::primer_ez(), seeds::primer()] {
-        compare(&dna.unwrap(), TINY, 8);
+        assert!(compare(&dna.unwrap(), TINY, 8));
     }
 }
 
@@ -129,15 +135,17 @@ fn every_primitive_agrees_with_the_naive_interpreter() {
             format!("h2 = SCALE(h0); h3 = T_MAT_MUL(h2, h0); h4 = {}; h5 = SHIFT(h4)", op("h0, h3")),
             format!("h2 = SCALE(h0); h3 = T_MAT_MUL(h2, h0); h4 = {}; h5 = MAT_MUL(h4, h2)", op("h3, h3")),
         ];
+        let mut compared = 0;
         for body in bodies {
             let dna = program(&body);
             match plan_with_unit(&dna, 2, TINY) {
-                Ok(_) => compare(&dna, TINY, 2),
+                Ok(_) => compared += usize::from(compare(&dna, TINY, 2)),
                 Err(rejection) => {
                     assert!(matches!(rejection, Rejection::BranchedAttention { .. }), "{rejection} {dna}")
                 }
             }
         }
+        assert!(compared >= 4, "{}: {compared} of 6", primitive.name());
     }
 }
 
@@ -146,7 +154,7 @@ fn nested_branches_agree_with_the_naive_interpreter() {
     let text = "constants 0.5 2\ndims 8 16 1 1 4 2\nS0:\nh2 = S1(h0, h0) b2\nh3 = ADD(h2, h0)\n\
         S1:\nh2 = SCALE(h0)\nh3 = S2(h2, h0) b4\nh4 = S2(h0, h0) b2\nh5 = ADD(h3, h4)\n\
         S2:\nh2 = CONV_3X1(h0) d1\nh3 = DCONV_3X1(h2)\nh4 = CONV_1X1(h1) d0\nh5 = T_MAT_MUL(h3, h4)\nh6 = SHIFT(h5)\nh7 = MAT_MUL(h6, h0)\nh8 = CUM_SUM(h7)";
-    compare(&text.parse().unwrap(), TINY, 2);
+    assert!(compare(&text.parse().unwrap(), TINY, 2));
 }
 
 /// A branched dense layer is the same dense layer, its columns split.
@@ -157,7 +165,7 @@ fn branches_of_a_dense_layer_are_its_columns() {
         .map(|body| {
             let plan = plan_with_unit(&program(body), 4, TINY).unwrap();
             let weights = weights(&plan, 1);
-            by_graph(&plan, &weights)
+            by_graph(&plan, &weights, Precision::F64)
         })
         .collect();
     assert_eq!(outputs[0], outputs[1]);
@@ -218,22 +226,22 @@ fn starts_depend_on_what_a_parameter_is_and_not_on_the_rest() {
     assert_eq!(taps.init, Init::Normal(3f64.powf(-0.5)));
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    /// Programs along random chains of mutations lower to what the naive interpreter computes, or
-    /// are rejected.
-    #[test]
-    fn mutated_programs_agree_with_the_naive_interpreter(seed in any::<u64>(), which in 0usize..3) {
-        let mut dna: Dna = [seeds::TRANSFORMER, seeds::PRIMER_EZ, seeds::PRIMER][which].parse().unwrap();
-        let mut rng = Rng::new(seed, 0, Purpose::Mutation);
-        let sizes = Sizes { layers: 1, vocab: 3, sequence: 4, batch: 1 };
+/// Programs along random chains of mutations lower to what the naive interpreter computes, or are
+/// rejected.
+#[test]
+fn mutated_programs_agree_with_the_naive_interpreter() {
+    let sizes = Sizes { layers: 1, vocab: 3, sequence: 4, batch: 1 };
+    let (mut compared, mut discarded) = (0, 0);
+    for chain in 0..60 {
+        let mut dna: Dna = [seeds::TRANSFORMER, seeds::PRIMER_EZ, seeds::PRIMER][chain % 3].parse().unwrap();
+        let mut rng = Rng::new(21, chain as u64, Purpose::Mutation);
         for step in 0..30 {
             dna = apply(&dna, &draw(&dna, &mut rng)).unwrap();
             let Ok(plan) = plan_with_unit(&dna, 4, sizes) else { continue };
-            if step % 5 == 0 && plan.bytes() < 1 << 22 && plan.flops() < 1 << 22 {
-                compare(&dna, sizes, 4);
+            if step % 5 == 0 && plan.bytes() < 1 << 21 && plan.flops() < 1 << 21 {
+                if compare(&dna, sizes, 4) { compared += 1 } else { discarded += 1 }
             }
         }
     }
+    assert!(compared >= 150 && discarded * 10 <= 3 * compared, "{compared} compared, {discarded} discarded");
 }
