@@ -55,6 +55,9 @@ pub enum Error {
     /// A graph could not be differentiated.
     #[error(transparent)]
     Gradient(#[from] primer_autodiff::Error),
+    /// The text or the batches that candidates are trained on.
+    #[error(transparent)]
+    Model(#[from] primer_models::Error),
 
     // ---- storage ----
     /// The database failed.

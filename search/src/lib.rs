@@ -4,6 +4,7 @@
 pub mod canonical;
 pub mod dna;
 pub mod error;
+pub mod evaluate;
 pub mod evolve;
 pub mod leak;
 pub mod lower;
@@ -15,4 +16,5 @@ pub mod study;
 pub mod worker;
 
 pub use error::{Error, Result};
+pub use evaluate::Evaluator;
 pub use rejection::Rejection;
