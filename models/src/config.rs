@@ -258,7 +258,7 @@ impl ModelConfig {
         if batch == 0 {
             return bad("it must be at least 1");
         }
-        let widest = [self.vocab, self.d_ff, 3 * self.d_model, self.seq.saturating_mul(self.heads)];
+        let widest = [self.vocab, self.d_ff, self.d_model.saturating_mul(3), self.seq.saturating_mul(self.heads)];
         let rows = batch.saturating_mul(self.seq);
         if widest.into_iter().any(|width| width.saturating_mul(rows) >= MAX_ELEMENTS) {
             return bad("one activation would be too large: take fewer rows or a shorter sequence");

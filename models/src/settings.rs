@@ -53,7 +53,11 @@ impl RunConfig {
     pub fn new(arch: Arch, size: Size) -> Self {
         Self {
             model: ModelConfig::new(arch, size),
-            optimizer: AdamWConfig::default(),
+            optimizer: AdamWConfig {
+                // The smallest width learns faster at a higher rate (300 steps on `rust`: 2.17 nats at 3e-3, 2.11 at 6e-3).
+                learning_rate: if size == Size::Nano { 6e-3 } else { 3e-3 },
+                ..AdamWConfig::default()
+            },
             schedule: ScheduleConfig::default(),
             train: TrainConfig {
                 batch: size.batch(),
