@@ -106,6 +106,21 @@ fn reference_agrees_with_itself() {
 }
 
 #[test]
+fn cpu_table() {
+    table_on(&Device::cpu_with_threads(2));
+}
+
+#[test]
+fn cpu_edges() {
+    edges_on(&Device::cpu_with_threads(2), false);
+}
+
+#[test]
+fn cpu_random_programs() {
+    random_on(&Device::cpu_with_threads(2), 300, 12, false);
+}
+
+#[test]
 fn gpu_table() {
     table_on(&gpu());
 }

@@ -122,7 +122,8 @@ pub(super) fn group(program: &Program, views: &[View], live: &[bool], limits: Pl
             for unit in candidates {
                 match home {
                     None if groups.try_join(unit, id, space) => home = Some(unit),
-                    Some(first) if first != unit => {
+                    // What `id` reads isn't linked to its home yet.
+                    Some(first) if first != unit && groups.reads_allow(unit, id) => {
                         groups.try_merge(first, unit);
                     }
                     _ => {}
@@ -255,19 +256,8 @@ impl Grouping<'_> {
         if members.len() >= MAX_MEMBERS {
             return false;
         }
-        let extent = alias::operand_extent(self.graph, id);
-        for operand in value_operands(self.graph, id) {
-            let inside = alias::member(self.graph, operand, extent)
-                .is_some_and(|m| self.unit_of[m.index()] == Some(unit) && !is_column(self.graph, m));
-            if inside {
-                continue;
-            }
-            let source = node_of(self.views[operand.index()].buffer);
-            if let Some(other) = self.unit_of[source.index()]
-                && (other == unit || self.reach.depends(other, unit))
-            {
-                return false;
-            }
+        if !self.reads_allow(unit, id) {
+            return false;
         }
         let mut members = members.clone();
         members.push(id);
@@ -277,6 +267,18 @@ impl Grouping<'_> {
         self.unit_of[id.index()] = Some(unit);
         self.units[unit] = Unit::Rows(joined, members);
         true
+    }
+
+    /// Whether `id` may be in `unit` by what it reads: members in step with it, or what doesn't depend on the unit.
+    fn reads_allow(&self, unit: usize, id: NodeId) -> bool {
+        let extent = alias::operand_extent(self.graph, id);
+        value_operands(self.graph, id).into_iter().all(|operand| {
+            let inside = alias::member(self.graph, operand, extent)
+                .is_some_and(|m| self.unit_of[m.index()] == Some(unit) && !is_column(self.graph, m));
+            let source = node_of(self.views[operand.index()].buffer);
+            let other = self.unit_of[source.index()];
+            inside || other.is_none_or(|other| other != unit && !self.reach.depends(other, unit))
+        })
     }
 
     fn try_merge(&mut self, a: usize, b: usize) {
