@@ -7,7 +7,7 @@ use primer_tensor::{BinaryOp, Device, Op, Shape, UnaryOp};
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
 
-use crate::support::compare::{elementwise_mismatch, expect, mismatch, run};
+use crate::support::compare::{EPSILON, elementwise_mismatch, expect, mismatch, run};
 use crate::support::leaves::Leaves;
 use crate::support::programs::recipe;
 use crate::support::table::{EDGES, cases};
@@ -33,7 +33,7 @@ fn table_on(device: &Device) {
         assert!(expected.finite, "{}: the table's results are finite", case.name);
         match run(device, &program, &case.built.inputs) {
             Ok(found) => {
-                wrong.extend(mismatch(&program, &expected, &found).map(|what| format!("{}: {what}", case.name)))
+                wrong.extend(mismatch(&program, &expected, &found, 0.0).map(|what| format!("{}: {what}", case.name)))
             }
             Err(error) => wrong.push(format!("{}: {error}", case.name)),
         }
@@ -87,7 +87,8 @@ fn random_on(device: &Device, programs: u32, steps: usize, gpu: bool) {
         }
         compared.set(compared.get() + 1);
         let found = run(device, &program, &built.inputs).map_err(|error| TestCaseError::fail(error.to_string()))?;
-        let wrong = mismatch(&program, &expected, &found);
+        // Equal terms may cancel exactly in the oracle, and on a device to the rounding of the terms.
+        let wrong = mismatch(&program, &expected, &found, EPSILON * expected.largest);
         prop_assert!(wrong.is_none(), "{}\n{}", wrong.unwrap_or_default(), program.graph);
         Ok(())
     });
@@ -117,7 +118,7 @@ fn cpu_edges() {
 
 #[test]
 fn cpu_random_programs() {
-    random_on(&Device::cpu_with_threads(2), 300, 12, false);
+    random_on(&Device::cpu_with_threads(2), 400, 12, false);
 }
 
 #[test]
