@@ -33,10 +33,7 @@ pub fn run() -> Result<(), String> {
         .output()
         .map_err(|e| format!("cargo could not be started: {e}"))?;
     if !out.status.success() {
-        return Err(format!(
-            "`cargo tree` failed:\n{}",
-            String::from_utf8_lossy(&out.stderr)
-        ));
+        return Err(format!("`cargo tree` failed:\n{}", String::from_utf8_lossy(&out.stderr)));
     }
     let tree = String::from_utf8_lossy(&out.stdout);
     let found = forbidden_in(&tree);
@@ -62,12 +59,7 @@ mod tests {
                     openssl-sys v0.9\naws-lc-rs v1.13 (*)\nserde v1.0";
         assert_eq!(
             forbidden_in(tree).into_iter().collect::<Vec<_>>(),
-            [
-                "aws-lc-rs",
-                "onig_sys",
-                "openssl-sys",
-                "yeslogic-fontconfig-sys"
-            ]
+            ["aws-lc-rs", "onig_sys", "openssl-sys", "yeslogic-fontconfig-sys"]
         );
     }
 

@@ -21,10 +21,8 @@ pub fn build() -> Result<Vec<PathBuf>, String> {
     if !out.status.success() {
         return Err("the examples do not build".into());
     }
-    let mut found: Vec<PathBuf> = String::from_utf8_lossy(&out.stdout)
-        .lines()
-        .filter_map(executable_of_example)
-        .collect();
+    let mut found: Vec<PathBuf> =
+        String::from_utf8_lossy(&out.stdout).lines().filter_map(executable_of_example).collect();
     found.sort();
     Ok(found)
 }
@@ -57,11 +55,7 @@ pub fn run(program: &Path) -> Result<(), String> {
         .stdin(Stdio::null())
         .status()
         .map_err(|e| format!("example {name} could not be started: {e}"))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("example {name} failed ({status})"))
-    }
+    if status.success() { Ok(()) } else { Err(format!("example {name} failed ({status})")) }
 }
 
 #[cfg(test)]

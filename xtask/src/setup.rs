@@ -28,14 +28,8 @@ fn install_for(os_release: &str, root: bool, has_sudo: bool) -> Install {
     if is(&["debian", "ubuntu"]) {
         let commands = ["apt-get update", "apt-get install -y mesa-vulkan-drivers"];
         let prefixed = commands.map(|c| format!("{sudo}{c}"));
-        let steps = prefixed
-            .iter()
-            .map(|c| c.split(' ').map(str::to_owned).collect())
-            .collect();
-        return Install {
-            shown: prefixed.join(" && "),
-            steps: (root || has_sudo).then_some(steps),
-        };
+        let steps = prefixed.iter().map(|c| c.split(' ').map(str::to_owned).collect()).collect();
+        return Install { shown: prefixed.join(" && "), steps: (root || has_sudo).then_some(steps) };
     }
     let command = if is(&["fedora", "rhel", "centos"]) {
         "dnf install -y mesa-vulkan-drivers vulkan-loader"
@@ -53,10 +47,7 @@ fn install_for(os_release: &str, root: bool, has_sudo: bool) -> Install {
             steps: None,
         };
     };
-    Install {
-        shown: format!("{sudo}{command}"),
-        steps: None,
-    }
+    Install { shown: format!("{sudo}{command}"), steps: None }
 }
 
 /// Makes sure that the GPU tests will find an adapter; `setup` allows installing one.
@@ -78,11 +69,7 @@ pub fn ensure(setup: bool) -> Result<(), String> {
     let install = install_for(&os_release, is_root(), runs("sudo", &["-V"]));
 
     if !setup {
-        let alternative = if install.steps.is_some() {
-            "\n(or let `cargo xtask test --setup` run it)"
-        } else {
-            ""
-        };
+        let alternative = if install.steps.is_some() { "\n(or let `cargo xtask test --setup` run it)" } else { "" };
         return Err(format!(
             "{why}, and the GPU tests need one (a software driver will do). Install it with\n\n    \
              {}\n{alternative}",
@@ -118,18 +105,11 @@ pub fn ensure(setup: bool) -> Result<(), String> {
 }
 
 fn runs(program: &str, args: &[&str]) -> bool {
-    Command::new(program)
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .is_ok_and(|out| out.status.success())
+    Command::new(program).args(args).stdin(Stdio::null()).output().is_ok_and(|out| out.status.success())
 }
 
 fn is_root() -> bool {
-    Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|out| String::from_utf8_lossy(&out.stdout).trim() == "0")
+    Command::new("id").arg("-u").output().is_ok_and(|out| String::from_utf8_lossy(&out.stdout).trim() == "0")
 }
 
 #[cfg(test)]
@@ -138,15 +118,9 @@ mod tests {
 
     #[test]
     fn debian_and_its_kin_are_installed_by_apt() {
-        for text in [
-            "ID=debian\n",
-            "NAME=X\nID=mint\nID_LIKE=\"ubuntu debian\"\n",
-        ] {
+        for text in ["ID=debian\n", "NAME=X\nID=mint\nID_LIKE=\"ubuntu debian\"\n"] {
             let install = install_for(text, true, false);
-            assert_eq!(
-                install.shown,
-                "apt-get update && apt-get install -y mesa-vulkan-drivers"
-            );
+            assert_eq!(install.shown, "apt-get update && apt-get install -y mesa-vulkan-drivers");
             assert_eq!(install.steps.unwrap()[1][0], "apt-get");
         }
     }
@@ -154,11 +128,7 @@ mod tests {
     #[test]
     fn an_ordinary_user_goes_through_sudo_if_there_is_one() {
         let install = install_for("ID=debian", false, true);
-        assert!(
-            install
-                .shown
-                .starts_with("sudo apt-get update && sudo apt-get install")
-        );
+        assert!(install.shown.starts_with("sudo apt-get update && sudo apt-get install"));
         assert_eq!(install.steps.unwrap()[0], ["sudo", "apt-get", "update"]);
         assert_eq!(install_for("ID=debian", false, false).steps, None);
     }

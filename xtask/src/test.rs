@@ -20,18 +20,12 @@ pub fn run(install: bool) -> Result<(), String> {
         let start = Instant::now();
         let error = work().err();
         let failed = error.is_some();
-        parts.push(Part {
-            name,
-            took: start.elapsed(),
-            error,
-        });
+        parts.push(Part { name, took: start.elapsed(), error });
         !failed
     };
 
     let mut missing = None;
-    part("system check", &mut || {
-        setup::ensure(install).inspect_err(|why| missing = Some(why.clone()))
-    });
+    part("system check", &mut || setup::ensure(install).inspect_err(|why| missing = Some(why.clone())));
     if let Some(why) = missing {
         return Err(why);
     }
@@ -42,17 +36,10 @@ pub fn run(install: bool) -> Result<(), String> {
         Ok(())
     });
     if compiled {
-        part("unit and integration tests", &mut || {
-            cargo_test(&["--lib", "--bins", "--tests", "--no-fail-fast"])
-        });
-        part("documentation tests", &mut || {
-            cargo_test(&["--doc", "--no-fail-fast"])
-        });
+        part("unit and integration tests", &mut || cargo_test(&["--lib", "--bins", "--tests", "--no-fail-fast"]));
+        part("documentation tests", &mut || cargo_test(&["--doc", "--no-fail-fast"]));
         part("examples", &mut || {
-            let failed: Vec<String> = programs
-                .iter()
-                .filter_map(|program| examples::run(program).err())
-                .collect();
+            let failed: Vec<String> = programs.iter().filter_map(|program| examples::run(program).err()).collect();
             if failed.is_empty() {
                 return Ok(());
             }
@@ -60,11 +47,7 @@ pub fn run(install: bool) -> Result<(), String> {
         });
     }
     println!("\n{}", summary(&parts, programs.len()));
-    let failed: Vec<&str> = parts
-        .iter()
-        .filter(|p| p.error.is_some())
-        .map(|p| p.name)
-        .collect();
+    let failed: Vec<&str> = parts.iter().filter(|p| p.error.is_some()).map(|p| p.name).collect();
     if failed.is_empty() {
         return Ok(());
     }
@@ -77,14 +60,7 @@ fn cargo_test(args: &[&str]) -> Result<(), String> {
         .args(args)
         .status()
         .map_err(|e| format!("cargo could not be started: {e}"))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!(
-            "`cargo test --workspace {}`: {status}",
-            args.join(" ")
-        ))
-    }
+    if status.success() { Ok(()) } else { Err(format!("`cargo test --workspace {}`: {status}", args.join(" "))) }
 }
 
 /// The closing table.
@@ -96,11 +72,7 @@ fn summary(parts: &[Part], examples: usize) -> String {
             None => "ok".into(),
             Some(error) => format!("FAILED: {error}"),
         };
-        text += &format!(
-            "  {:<28}{:>7.1} s  {mark}\n",
-            part.name,
-            part.took.as_secs_f64()
-        );
+        text += &format!("  {:<28}{:>7.1} s  {mark}\n", part.name, part.took.as_secs_f64());
     }
     let total: Duration = parts.iter().map(|p| p.took).sum();
     text + &format!("  {:<28}{:>7.1} s\n", "total", total.as_secs_f64())
@@ -113,22 +85,11 @@ mod tests {
     #[test]
     fn the_summary_gives_seconds_and_names_failures() {
         let parts = [
-            Part {
-                name: "compile",
-                took: Duration::from_millis(1500),
-                error: None,
-            },
-            Part {
-                name: "examples",
-                took: Duration::from_millis(500),
-                error: Some("example x failed".into()),
-            },
+            Part { name: "compile", took: Duration::from_millis(1500), error: None },
+            Part { name: "examples", took: Duration::from_millis(500), error: Some("example x failed".into()) },
         ];
         let text = summary(&parts, 3);
-        assert!(
-            text.contains("compile") && text.contains("1.5 s  ok"),
-            "{text}"
-        );
+        assert!(text.contains("compile") && text.contains("1.5 s  ok"), "{text}");
         assert!(text.contains("FAILED: example x failed"), "{text}");
         assert!(text.contains("2.0 s"), "{text}");
     }

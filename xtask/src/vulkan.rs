@@ -25,13 +25,8 @@ pub fn find() -> Vulkan {
     if cfg!(not(target_os = "linux")) {
         return Vulkan::NotNeeded;
     }
-    let child = std::env::current_exe().and_then(|exe| {
-        Command::new(exe)
-            .arg(PROBE)
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output()
-    });
+    let child = std::env::current_exe()
+        .and_then(|exe| Command::new(exe).arg(PROBE).stdin(Stdio::null()).stderr(Stdio::null()).output());
     match child {
         Err(e) => Vulkan::Missing(format!("the Vulkan loader could not be asked ({e})")),
         Ok(out) => verdict(out.status.code(), &String::from_utf8_lossy(&out.stdout)),
@@ -41,25 +36,15 @@ pub fn find() -> Vulkan {
 /// Reads the child's answer: one `adapter NAME` or `missing WHY` a line.
 fn verdict(code: Option<i32>, stdout: &str) -> Vulkan {
     let all = |prefix: &str| -> Vec<String> {
-        stdout
-            .lines()
-            .filter_map(|line| line.strip_prefix(prefix))
-            .map(str::to_owned)
-            .collect()
+        stdout.lines().filter_map(|line| line.strip_prefix(prefix)).map(str::to_owned).collect()
     };
     if code != Some(0) {
-        return Vulkan::Missing(
-            "a Vulkan driver crashed while it was asked for its devices".into(),
-        );
+        return Vulkan::Missing("a Vulkan driver crashed while it was asked for its devices".into());
     }
     let adapters = all("adapter ");
     if adapters.is_empty() {
         let why = all("missing ").join(", ");
-        return Vulkan::Missing(if why.is_empty() {
-            "no Vulkan adapter answers".into()
-        } else {
-            why
-        });
+        return Vulkan::Missing(if why.is_empty() { "no Vulkan adapter answers".into() } else { why });
     }
     Vulkan::Adapters(adapters)
 }
@@ -118,8 +103,7 @@ mod loader {
         rest: [u8; 2048],
     }
 
-    type CreateInstance =
-        unsafe extern "C" fn(*const InstanceInfo, *const c_void, *mut *mut c_void) -> c_int;
+    type CreateInstance = unsafe extern "C" fn(*const InstanceInfo, *const c_void, *mut *mut c_void) -> c_int;
     type Enumerate = unsafe extern "C" fn(*mut c_void, *mut u32, *mut *mut c_void) -> c_int;
     type GetProperties = unsafe extern "C" fn(*mut c_void, *mut Properties);
     type DestroyInstance = unsafe extern "C" fn(*mut c_void, *const c_void);
@@ -135,10 +119,7 @@ mod loader {
             // SAFETY: `library` is a live handle and `name` a C string.
             let address = unsafe { dlsym(library, name.as_ptr()) };
             if address.is_null() {
-                return Err(format!(
-                    "the Vulkan loader lacks {}",
-                    name.to_string_lossy()
-                ));
+                return Err(format!("the Vulkan loader lacks {}", name.to_string_lossy()));
             }
             Ok(address)
         };
@@ -146,12 +127,8 @@ mod loader {
         let (create, list, properties_of, destroy) = unsafe {
             (
                 std::mem::transmute::<*mut c_void, CreateInstance>(symbol(c"vkCreateInstance")?),
-                std::mem::transmute::<*mut c_void, Enumerate>(symbol(
-                    c"vkEnumeratePhysicalDevices",
-                )?),
-                std::mem::transmute::<*mut c_void, GetProperties>(symbol(
-                    c"vkGetPhysicalDeviceProperties",
-                )?),
+                std::mem::transmute::<*mut c_void, Enumerate>(symbol(c"vkEnumeratePhysicalDevices")?),
+                std::mem::transmute::<*mut c_void, GetProperties>(symbol(c"vkGetPhysicalDeviceProperties")?),
                 std::mem::transmute::<*mut c_void, DestroyInstance>(symbol(c"vkDestroyInstance")?),
             )
         };
@@ -178,12 +155,7 @@ mod loader {
         let names = devices[..found]
             .iter()
             .map(|&device| {
-                let mut properties = Properties {
-                    versions_and_ids: [0; 4],
-                    kind: 0,
-                    name: [0; 256],
-                    rest: [0; 2048],
-                };
+                let mut properties = Properties { versions_and_ids: [0; 4], kind: 0, name: [0; 256], rest: [0; 2048] };
                 // SAFETY: a handle that was just listed, and more room than the structure takes.
                 unsafe { properties_of(device, &mut properties) };
                 describe(properties.kind, &properties.name)
@@ -215,14 +187,8 @@ mod tests {
     #[test]
     fn adapters_are_read_from_the_childs_lines() {
         assert_eq!(
-            verdict(
-                Some(0),
-                "adapter llvmpipe (software)\nadapter B (discrete GPU)\n"
-            ),
-            Vulkan::Adapters(vec![
-                "llvmpipe (software)".into(),
-                "B (discrete GPU)".into()
-            ])
+            verdict(Some(0), "adapter llvmpipe (software)\nadapter B (discrete GPU)\n"),
+            Vulkan::Adapters(vec!["llvmpipe (software)".into(), "B (discrete GPU)".into()])
         );
     }
 
@@ -240,10 +206,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_device_is_named_up_to_the_first_zero_byte() {
-        assert_eq!(
-            loader::describe(4, b"llvmpipe\0junk"),
-            "llvmpipe (software)"
-        );
+        assert_eq!(loader::describe(4, b"llvmpipe\0junk"), "llvmpipe (software)");
         assert_eq!(loader::describe(9, b"new"), "new (other)");
     }
 }

@@ -1,0 +1,475 @@
+//! The command line, as users type it.
+
+use clap::{Args, Parser, Subcommand};
+use primer_models::{Arch, Size};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::units;
+
+/// Train the language models of "Primer" and search for better ones, on any machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "primer",
+    version,
+    after_help = "Example: primer quickstart --time 3m\n\nExit codes: 0 done, 1 failed, 2 wrong usage. Ctrl-C saves and stops; a second one quits."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train vanilla and Primer-EZ side by side, search, sample, and write a report
+    #[command(after_help = "Example: primer quickstart --time 3m --out runs/first")]
+    Quickstart(Quickstart),
+    /// List every device with its speed
+    #[command(after_help = "Example: primer devices --json")]
+    Devices(Devices),
+    /// Train a model
+    #[command(
+        after_help = "Examples:\n  primer train --arch primer_ez --size nano --corpus rust --time 5m --out runs/ez\n  primer train --resume --out runs/ez --time 10m\n  primer train --arch vanilla --set optimizer.learning_rate=0.001 --steps 2k"
+    )]
+    Train(Train),
+    /// Measure a trained model on a whole text
+    #[command(after_help = "Example: primer eval --checkpoint runs/ez --corpus book.txt --json")]
+    Eval(Eval),
+    /// Print next-token log-probabilities at every position of a text
+    #[command(after_help = "Example: primer logits --checkpoint runs/ez --text \"fn main\" --json")]
+    Logits(Logits),
+    /// Write text with a trained model
+    #[command(after_help = "Example: primer sample --checkpoint runs/ez --prompt \"impl \" --tokens 300 --top-k 40")]
+    Sample(Sample),
+    /// Say what a model costs: parameters, FLOPs a token, training memory
+    #[command(after_help = "Example: primer info --arch primer_ez --size mini --tflops 0.1")]
+    Info(Info),
+    /// Time kernels and whole training steps, beside the device's own roof
+    #[command(after_help = "Example: primer bench --device cpu --json")]
+    Bench(Bench),
+    /// Search for better programs by regularized evolution
+    #[command(
+        after_help = "Example: primer search run --store sqlite:study.db --preset small --corpus rust --time 10m"
+    )]
+    Search(Search),
+}
+
+/// Where and how it computes.
+#[derive(Debug, Clone, Args)]
+pub struct Compute {
+    /// auto (a real GPU, else the CPU), cpu, gpu, gpu:N or software
+    #[arg(long, default_value = "auto", value_parser = device_name)]
+    pub device: String,
+    /// CPU threads [default: all cores]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+/// `primer quickstart`
+#[derive(Debug, Args)]
+pub struct Quickstart {
+    /// Length of the whole run: 40% training, 50% search, 10% samples and report
+    #[arg(long, default_value = "3m", value_parser = units::duration)]
+    pub time: Duration,
+    /// Folder for the report [default: a new runs/quickstart-<time>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Write into a folder that is not empty
+    #[arg(long)]
+    pub force: bool,
+    /// A text file, a folder of text files, or `rust`: the sources of the locked crates
+    #[arg(long, default_value = "rust", value_name = "C")]
+    pub corpus: String,
+    /// Seed of weights, batches, search and samples
+    #[arg(long, default_value = "0", value_parser = units::seed)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub compute: Compute,
+}
+
+/// `primer devices`
+#[derive(Debug, Args)]
+pub struct Devices {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `primer train`
+#[derive(Debug, Args)]
+pub struct Train {
+    /// Architecture: vanilla or primer_ez
+    #[arg(long, value_name = "A", value_parser = arch, required_unless_present_any = ["resume", "config"])]
+    pub arch: Option<Arch>,
+    /// Size: nano, micro or mini [default: nano]
+    #[arg(long, value_name = "S", value_parser = size)]
+    pub size: Option<Size>,
+    /// A text file, a folder of text files, or `rust`: the sources of the locked crates
+    #[arg(long, default_value = "rust", value_name = "C")]
+    pub corpus: String,
+    /// Folder of the run [default: a new runs/train-<time>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Go on with the run in --out
+    #[arg(long, requires = "out", conflicts_with_all = ["arch", "size", "config", "force"])]
+    pub resume: bool,
+    /// Write into a folder that is not empty
+    #[arg(long)]
+    pub force: bool,
+    /// Settings from a TOML file, such as the config.toml of another run
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Change one setting; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Train for so many steps in all
+    #[arg(long, value_parser = units::count, group = "length")]
+    pub steps: Option<u64>,
+    /// Train for so long in all
+    #[arg(long, value_parser = units::duration, group = "length")]
+    pub time: Option<Duration>,
+    /// Train on so many tokens in all
+    #[arg(long, value_parser = units::count, group = "length")]
+    pub tokens: Option<u64>,
+    /// Tokens a sequence
+    #[arg(long, value_name = "N", value_parser = units::count)]
+    pub seq: Option<u64>,
+    /// Sequences a step
+    #[arg(long, value_name = "N", value_parser = units::count)]
+    pub batch: Option<u64>,
+    /// Seed of the weights and the batches
+    #[arg(long, value_parser = units::seed)]
+    pub seed: Option<u64>,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compute: Compute,
+}
+
+/// `primer eval`
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// A run's folder, its checkpoints folder, or one checkpoint file
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: PathBuf,
+    /// A text file, a folder of text files, or `rust`
+    #[arg(long, value_name = "C")]
+    pub corpus: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compute: Compute,
+}
+
+/// `primer logits`
+#[derive(Debug, Args)]
+pub struct Logits {
+    /// A run's folder, its checkpoints folder, or one checkpoint file
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: PathBuf,
+    /// The text
+    #[arg(long)]
+    pub text: String,
+    /// Print one JSON object with every log-probability
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compute: Compute,
+}
+
+/// `primer sample`
+#[derive(Debug, Args)]
+pub struct Sample {
+    /// A run's folder, its checkpoints folder, or one checkpoint file
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: PathBuf,
+    /// The text to go on from
+    #[arg(long, default_value = "")]
+    pub prompt: String,
+    /// Tokens to write
+    #[arg(long, default_value = "200", value_parser = units::count)]
+    pub tokens: u64,
+    /// Divides the scores; 0 takes the likeliest token
+    #[arg(long, default_value = "0.8", value_parser = temperature)]
+    pub temperature: f64,
+    /// Choose among so many likeliest tokens [default: all]
+    #[arg(long, value_name = "K", value_parser = units::count)]
+    pub top_k: Option<u64>,
+    /// Seed of the draws
+    #[arg(long, default_value = "0", value_parser = units::seed)]
+    pub seed: u64,
+    /// Print one JSON object at the end instead of streaming
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compute: Compute,
+}
+
+/// `primer info`
+#[derive(Debug, Args)]
+pub struct Info {
+    /// Architecture: vanilla or primer_ez
+    #[arg(long, value_name = "A", value_parser = arch)]
+    pub arch: Arch,
+    /// Size: nano, micro or mini
+    #[arg(long, value_name = "S", value_parser = size)]
+    pub size: Size,
+    /// Tokens a sequence
+    #[arg(long, value_name = "N", value_parser = units::count)]
+    pub seq: Option<u64>,
+    /// Sequences a step
+    #[arg(long, value_name = "N", value_parser = units::count)]
+    pub batch: Option<u64>,
+    /// Estimate the training speed of a device with so many TFLOP/s
+    #[arg(long, value_name = "T", value_parser = positive)]
+    pub tflops: Option<f64>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `primer bench`
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compute: Compute,
+}
+
+/// `primer search`
+#[derive(Debug, Args)]
+pub struct Search {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SearchCommand,
+}
+
+/// The subcommands of `primer search`.
+#[derive(Debug, Subcommand)]
+pub enum SearchCommand {
+    /// Make a study
+    #[command(after_help = "Example: primer search init --store sqlite:study.db --preset small --corpus rust")]
+    Init(SearchInit),
+    /// Work on a study until its budget is used; makes it if the store is new
+    #[command(
+        after_help = "Example: primer search run --store sqlite:study.db --preset small --corpus rust --time 10m"
+    )]
+    Run(SearchRun),
+    /// Work on a study beside other workers
+    #[command(after_help = "Example: primer search worker --store sqlite:study.db")]
+    Worker(SearchWorker),
+    /// Say how far a study is
+    #[command(after_help = "Example: primer search status --store sqlite:study.db --watch")]
+    Status(SearchStatus),
+    /// List the best programs
+    #[command(after_help = "Example: primer search top --store sqlite:study.db --count 5")]
+    Top(SearchTop),
+    /// Show one program with its forebears
+    #[command(after_help = "Example: primer search show 17 --store sqlite:study.db")]
+    Show(SearchShow),
+    /// Replay every selection and mutation and compare with the store
+    #[command(after_help = "Example: primer search verify --store sqlite:study.db")]
+    Verify(SearchVerify),
+}
+
+/// Where a study lies.
+#[derive(Debug, Clone, Args)]
+pub struct StoreArg {
+    /// The store: sqlite:PATH
+    #[arg(long, env = "PRIMER_STORE", value_name = "URL", value_parser = store)]
+    pub store: PathBuf,
+}
+
+/// What fixes a study when it is made.
+#[derive(Debug, Clone, Args)]
+pub struct StudyArgs {
+    /// paper (the paper's search, for large machines) or small (minutes on a CPU)
+    #[arg(long, value_parser = ["paper", "small"])]
+    pub preset: Option<String>,
+    /// Change one option of the preset; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Seed of every random draw of the study
+    #[arg(long, value_parser = units::seed)]
+    pub seed: Option<u64>,
+}
+
+/// `primer search init`
+#[derive(Debug, Args)]
+pub struct SearchInit {
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// A text file, a folder of text files, or `rust`
+    #[arg(long, default_value = "rust", value_name = "C")]
+    pub corpus: String,
+    #[command(flatten)]
+    pub study: StudyArgs,
+}
+
+/// `primer search run`
+#[derive(Debug, Args)]
+pub struct SearchRun {
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// A text file, a folder of text files, or `rust`
+    #[arg(long, default_value = "rust", value_name = "C")]
+    pub corpus: String,
+    #[command(flatten)]
+    pub study: StudyArgs,
+    /// Workers in this process
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
+    /// Stop after so long
+    #[arg(long, value_parser = units::duration, group = "length")]
+    pub time: Option<Duration>,
+    /// Stop once the study has so many candidates
+    #[arg(long, value_parser = units::count, group = "length")]
+    pub candidates: Option<u64>,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compute: Compute,
+}
+
+/// `primer search worker`
+#[derive(Debug, Args)]
+pub struct SearchWorker {
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// The study's corpus
+    #[arg(long, default_value = "rust", value_name = "C")]
+    pub corpus: String,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compute: Compute,
+}
+
+/// `primer search status`
+#[derive(Debug, Args)]
+pub struct SearchStatus {
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// Repeat every 2 seconds until Ctrl-C
+    #[arg(long, conflicts_with = "json")]
+    pub watch: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `primer search top`
+#[derive(Debug, Args)]
+pub struct SearchTop {
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// How many
+    #[arg(long, default_value = "10", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub count: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `primer search show`
+#[derive(Debug, Args)]
+pub struct SearchShow {
+    /// The candidate's number; 0 is the seed program
+    pub id: u64,
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `primer search verify`
+#[derive(Debug, Args)]
+pub struct SearchVerify {
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn arch(name: &str) -> Result<Arch, String> {
+    name.parse().map_err(|e: primer_models::Error| e.to_string())
+}
+
+fn size(name: &str) -> Result<Size, String> {
+    name.parse().map_err(|e: primer_models::Error| e.to_string())
+}
+
+fn device_name(name: &str) -> Result<String, String> {
+    let number = name.strip_prefix("gpu:").map(str::parse::<u16>);
+    match (name, number) {
+        ("auto" | "cpu" | "gpu" | "software", _) | (_, Some(Ok(_))) => Ok(name.to_owned()),
+        _ => Err("the devices are auto, cpu, gpu, gpu:N and software".into()),
+    }
+}
+
+fn store(url: &str) -> Result<PathBuf, String> {
+    match url.strip_prefix("sqlite:") {
+        Some("") => Err("the path is missing; write sqlite:study.db".into()),
+        Some(path) => Ok(path.strip_prefix("//").unwrap_or(path).into()),
+        None if url.contains("://") => Err("only sqlite:PATH is a store".into()),
+        None => Err(format!("write sqlite:{url}")),
+    }
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(t) if (0.0..=1e6).contains(&t) => Ok(t),
+        _ => Err("a temperature is a number from 0 on".into()),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(t) if t > 0.0 && t.is_finite() => Ok(t),
+        _ => Err("a number above 0 is needed".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_has_an_example() {
+        fn check(command: &clap::Command) {
+            if command.get_name() == "search" || !command.has_subcommands() {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("primer "), "{} has no example", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        Cli::command().debug_assert();
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn devices_and_stores_are_named_exactly() {
+        for good in ["auto", "cpu", "gpu", "gpu:0", "gpu:12", "software"] {
+            assert!(device_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "GPU", "gpu:", "gpu:-1", "cuda"] {
+            assert!(device_name(bad).is_err(), "{bad}");
+        }
+        assert_eq!(store("sqlite:a/b.db"), Ok("a/b.db".into()));
+        assert_eq!(store("sqlite:///a/b.db"), Ok("/a/b.db".into()));
+        for bad in ["sqlite:", "postgres://host/db", "b.db"] {
+            assert!(store(bad).is_err(), "{bad}");
+        }
+    }
+}

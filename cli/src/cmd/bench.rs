@@ -1,0 +1,164 @@
+//! `primer bench`
+
+use crate::args::Bench;
+use crate::cmd::device::{self, matmul_roof};
+use crate::failure::Outcome;
+use crate::terminal;
+use primer_models::text::Corpus;
+use primer_models::train::Trainer;
+use primer_models::{Arch, RunConfig, Size};
+use primer_tensor::{Device, Program, State, Tensor};
+use serde_json::{Value, json};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+/// A trainer on a text that only serves to have one; its numbers mean nothing, its cost does.
+///
+/// # Errors
+/// A configuration that can't be built on the device.
+pub fn step_without_text(config: &RunConfig, device: &Device) -> Outcome<Trainer> {
+    let line = "let sum: u64 = values.iter().map(|v| v * v).sum();\n";
+    let text = line.repeat(20 * (config.model.seq + 1) / line.len() + 40);
+    let corpus = Corpus::from_text("bench", text.as_bytes())?;
+    Ok(Trainer::new(config, &corpus, device)?)
+}
+
+/// Times kernels and whole training steps.
+///
+/// # Errors
+/// A device that isn't there or fails.
+pub fn run(args: &Bench) -> Outcome {
+    let chosen = device::open(&args.compute)?;
+    let device = &chosen.device;
+    terminal::note(&format!("device: {device} ({})", chosen.why));
+    terminal::note("measuring the matrix-product roof ...");
+    let roof = matmul_roof(device)?;
+    let mut kernels = Vec::new();
+    for (name, outputs, leaves) in kernel_cases() {
+        terminal::note(&format!("timing {name} ..."));
+        kernels.push(kernel(device, name, &outputs, &leaves)?);
+    }
+    let mut steps = Vec::new();
+    for arch in Arch::ALL {
+        terminal::note(&format!("timing the training step of {arch} ..."));
+        steps.push(training_step(device, arch, roof)?);
+    }
+    if args.json {
+        return terminal::json(&json!({
+            "device": device.to_string(),
+            "matmul_roof_gflops": roof,
+            "kernels": kernels,
+            "steps": steps,
+        }));
+    }
+    terminal::line(&device.to_string())?;
+    terminal::line(&format!("matrix-product roof   {:>8.1} GFLOP/s", roof.unwrap_or(f64::NAN)))?;
+    for k in &kernels {
+        terminal::line(&format!(
+            "{:<30} {:>9.3} ms  {:>7.1} GFLOP/s  {:>6.1} GB/s  {} launches",
+            k["name"].as_str().unwrap_or_default(),
+            number(k, "ms"),
+            number(k, "gflops"),
+            number(k, "gbytes"),
+            k["launches"]
+        ))?;
+    }
+    for s in &steps {
+        terminal::line(&format!(
+            "step of {:<10} {:>8.1} ms  {:>7.0} tokens/s  {:>6.1} GFLOP/s in products ({:.0}% of the roof)  {} launches  planned in {:.0} ms",
+            s["arch"].as_str().unwrap_or_default(),
+            number(s, "ms"),
+            number(s, "tokens_per_second"),
+            number(s, "matmul_gflops"),
+            100.0 * number(s, "share_of_roof"),
+            s["launches"],
+            number(s, "setup_ms"),
+        ))?;
+    }
+    terminal::line("The step: d 256, 4 layers, 8 heads, ff 1024, sequence 128, batch 16, vocabulary 1024, AdamW.")?;
+    terminal::line("Planning: trace, gradient, passes, compilation, and the initial weights.")
+}
+
+fn number(value: &Value, key: &str) -> f64 {
+    value[key].as_f64().unwrap_or(f64::NAN)
+}
+
+type Case = (&'static str, Vec<Tensor>, Vec<(&'static str, Vec<usize>)>);
+
+/// One program a kernel family, at the sizes of the reference step.
+fn kernel_cases() -> Vec<Case> {
+    let x = || Tensor::state("x", [2048, 256]);
+    let product = x().matmul(&Tensor::state("w", [256, 1024]));
+    let scores = Tensor::state("scores", [16384, 128]);
+    let mean = x().mean_axis(1);
+    let centred = x() - mean;
+    let norm = &centred / (centred.square().mean_axis(1) + 1e-6).sqrt();
+    let conv = Tensor::state("h", [16, 128, 256]).depthwise_conv(&Tensor::state("taps", [3, 256]));
+    let table = || vec![("x", vec![2048, 256])];
+    vec![
+        ("product 2048x256x1024", vec![product], [table(), vec![("w", vec![256, 1024])]].concat()),
+        ("softmax of 16384 rows of 128", vec![scores.softmax()], vec![("scores", vec![16384, 128])]),
+        ("layer norm of 2048 rows of 256", vec![norm], table()),
+        ("squared ReLU of 524288", vec![x().relu().square()], table()),
+        ("depthwise conv 16x128x256", vec![conv], vec![("h", vec![16, 128, 256]), ("taps", vec![3, 256])]),
+    ]
+}
+
+fn kernel(device: &Device, name: &str, outputs: &[Tensor], leaves: &[(&str, Vec<usize>)]) -> Outcome<Value> {
+    let mut state = State::new(device);
+    for (leaf, shape) in leaves {
+        let values: Vec<f32> = (0..shape.iter().product()).map(|i| ((i * 7919) % 1000) as f32 * 1e-3 - 0.5).collect();
+        state.insert(leaf, shape.as_slice(), &values)?;
+    }
+    // A sum is read back, so that the time is the kernel's and not the copy's.
+    let sums: Vec<Tensor> = outputs.iter().map(Tensor::sum).collect();
+    let mut executable = device.compile(&Program::trace(&sums, &[])?)?;
+    let mut once = || -> Outcome<f64> {
+        let start = Instant::now();
+        executable.run(&mut state, &[])?;
+        executable.output(0)?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    once()?;
+    let begin = Instant::now();
+    let mut best = once()?;
+    while begin.elapsed() < Duration::from_millis(400) {
+        best = best.min(once()?);
+    }
+    let report = executable.report().copied().unwrap_or_default();
+    Ok(json!({
+        "name": name,
+        "ms": best * 1e3,
+        "gflops": report.flops as f64 / best / 1e9,
+        "gbytes": report.bytes as f64 / best / 1e9,
+        "launches": report.launches,
+    }))
+}
+
+fn training_step(device: &Device, arch: Arch, roof: Option<f64>) -> Outcome<Value> {
+    let mut config = RunConfig::new(arch, Size::Mini);
+    config.model.vocab = 1024;
+    let start = Instant::now();
+    let mut trainer = step_without_text(&config, device)?;
+    let setup = start.elapsed().as_secs_f64();
+    let stop = AtomicBool::new(false);
+    trainer.run_slice(Duration::from_millis(1), &stop, &mut |_| {})?;
+    let mut best = f64::INFINITY;
+    for _ in 0..3 {
+        let slice = trainer.run_slice(Duration::from_secs(1), &stop, &mut |_| {})?;
+        best = best.min(slice.seconds / slice.steps as f64);
+    }
+    let report = trainer.step_executable().report().copied().unwrap_or_default();
+    let products = report.matmul_flops as f64 / best / 1e9;
+    Ok(json!({
+        "arch": arch.name(),
+        "ms": best * 1e3,
+        "tokens_per_second": trainer.tokens_per_step() as f64 / best,
+        "matmul_gflops": products,
+        "all_gflops": report.flops as f64 / best / 1e9,
+        "share_of_roof": roof.map(|roof| products / roof),
+        "launches": report.launches,
+        "peak_bytes": report.peak_bytes(),
+        "setup_ms": setup * 1e3,
+    }))
+}

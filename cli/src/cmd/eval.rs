@@ -1,0 +1,42 @@
+//! `primer eval`
+
+use crate::args::Eval;
+use crate::cmd::device;
+use crate::failure::Outcome;
+use crate::terminal;
+use primer_models::generate::LanguageModel;
+use primer_models::text::{Corpus, TokenSet};
+use serde_json::json;
+
+/// Measures a checkpoint on a whole text.
+///
+/// # Errors
+/// A checkpoint or corpus that can't be used, a device that fails.
+pub fn run(args: &Eval) -> Outcome {
+    let corpus = Corpus::open(&args.corpus)?;
+    let chosen = device::open(&args.compute)?;
+    let mut model = LanguageModel::load(&args.checkpoint, &chosen.device)?;
+    if let Some(note) = corpus.note() {
+        terminal::note(note);
+    }
+    let text = TokenSet::whole(&corpus);
+    terminal::note(&format!("evaluating {} tokens on {} ...", text.len(), chosen.device));
+    let e = model.evaluate(&text)?;
+    if args.json {
+        return terminal::json(&json!({
+            "loss_nats": e.loss_nats,
+            "perplexity": e.perplexity,
+            "bits_per_byte": e.bits_per_byte,
+            "tokens": e.tokens,
+            "bytes": e.bytes,
+            "corpus": corpus.name(),
+            "corpus_sha256": corpus.sha256(),
+            "device": chosen.device.to_string(),
+        }));
+    }
+    terminal::line(&format!("loss           {:.4} nats a token", e.loss_nats))?;
+    terminal::line(&format!("perplexity     {:.3}", e.perplexity))?;
+    terminal::line(&format!("bits per byte  {:.4}", e.bits_per_byte))?;
+    terminal::line(&format!("tokens         {}", e.tokens))?;
+    terminal::line(&format!("bytes          {}", e.bytes))
+}

@@ -1,0 +1,79 @@
+//! `primer info`
+
+use crate::args::Info;
+use crate::cmd::bench::step_without_text;
+use crate::failure::{Failure, Outcome};
+use crate::report::chart::short;
+use crate::terminal;
+use primer_models::RunConfig;
+use primer_tensor::Device;
+use serde_json::json;
+
+/// Says what a model costs, counted on its planned training step.
+///
+/// # Errors
+/// A size that can't be built.
+pub fn run(args: &Info) -> Outcome {
+    let mut config = RunConfig::new(args.arch, args.size);
+    let whole = |value: u64| {
+        usize::try_from(value).map_err(|_| Failure::usage(format!("{value} is more than this machine can hold")))
+    };
+    if let Some(seq) = args.seq {
+        config.model.seq = whole(seq)?;
+    }
+    if let Some(batch) = args.batch {
+        config.train.batch = whole(batch)?;
+    }
+    config.validate()?;
+    let device = Device::cpu();
+    let trainer = step_without_text(&config, &device)?;
+    let report = trainer.step_executable().report().copied().unwrap_or_default();
+    let (mut embedding, mut blocks, mut rest) = (0, 0, 0);
+    for parameter in &trainer.model().params {
+        let slot = match parameter.name.split('.').next() {
+            Some("embedding") => &mut embedding,
+            Some("blocks") => &mut blocks,
+            _ => &mut rest,
+        };
+        *slot += parameter.numel() as u64;
+    }
+    let total = embedding + blocks + rest;
+    let per_block = blocks / (config.model.layers as u64).max(1);
+    let tokens_a_step = trainer.tokens_per_step();
+    let flops_a_token = report.flops as f64 / tokens_a_step as f64;
+    let memory = report.peak_bytes();
+    let tokens_a_second = args.tflops.map(|t| t * 1e12 / flops_a_token);
+    if args.json {
+        return terminal::json(&json!({
+            "arch": args.arch.name(),
+            "size": args.size.name(),
+            "parameters": { "total": total, "embedding": embedding, "per_block": per_block, "blocks": config.model.layers },
+            "training_flops_per_token": flops_a_token,
+            "tokens_per_step": tokens_a_step,
+            "training_memory_bytes": memory,
+            "estimated_tokens_per_second": tokens_a_second,
+        }));
+    }
+    let m = &config.model;
+    terminal::line(&format!(
+        "{} {}: d {}, {} layers, {} heads, ff {}, sequence {}, batch {}",
+        args.arch, args.size, m.d_model, m.layers, m.heads, m.d_ff, m.seq, config.train.batch
+    ))?;
+    terminal::line(&format!(
+        "parameters       {} (embedding {}, each block {})",
+        short(total as f64),
+        short(embedding as f64),
+        short(per_block as f64)
+    ))?;
+    terminal::line(&format!("training FLOPs   {} a token, as computed on a CPU", short(flops_a_token)))?;
+    terminal::line(&format!(
+        "training memory  {:.1} MiB (weights, gradients, AdamW's moments, activations)",
+        memory as f64 / f64::from(1 << 20)
+    ))?;
+    match (args.tflops, tokens_a_second) {
+        (Some(tflops), Some(rate)) => {
+            terminal::line(&format!("at {tflops} TFLOP/s    {} tokens/s at best", short(rate.round())))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,12 @@
+//! One file a command.
+
+pub mod bench;
+pub mod device;
+pub mod devices;
+pub mod eval;
+pub mod info;
+pub mod logits;
+pub mod quickstart;
+pub mod sample;
+pub mod search;
+pub mod train;

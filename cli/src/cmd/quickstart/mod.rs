@@ -1,0 +1,159 @@
+//! `primer quickstart`: the whole project in a few minutes, on any machine.
+
+mod duel;
+mod evolve;
+mod samples;
+
+use crate::args::Quickstart;
+use crate::cmd::device;
+use crate::failure::Outcome;
+use crate::folder::{self, Existing};
+use crate::report::data::{Corpus as CorpusData, Device as DeviceData, Report};
+use crate::report::derive::derive;
+use crate::report::{self, html};
+use crate::stop::Stop;
+use crate::terminal;
+use primer_models::text::Corpus;
+use primer_models::{Arch, RunConfig, Size};
+use std::time::{Duration, Instant};
+
+/// When each part of a run ends, from its start.
+#[derive(Debug, Clone, Copy)]
+struct Schedule {
+    start: Instant,
+    training: Instant,
+    search: Instant,
+    end: Instant,
+}
+
+impl Schedule {
+    /// 40% training, 50% search, 10% samples and report.
+    fn new(start: Instant, whole: Duration) -> Self {
+        Self { start, training: start + whole.mul_f64(0.4), search: start + whole.mul_f64(0.9), end: start + whole }
+    }
+}
+
+/// Trains both models, searches, samples, and writes the report.
+///
+/// # Errors
+/// A corpus, folder or device that can't be used.
+pub fn run(args: &Quickstart) -> Outcome {
+    let schedule = Schedule::new(Instant::now(), args.time);
+    let existing = if args.force { Existing::Overwrite } else { Existing::Refuse };
+    let corpus = Corpus::open(&args.corpus)?;
+    let chosen = device::open(&args.compute)?;
+    let out = folder::prepare(args.out.as_deref(), "quickstart", existing)?;
+    let stop = Stop::on_ctrl_c();
+
+    terminal::note(&format!("device  {} ({})", chosen.device, chosen.why));
+    terminal::note(&format!(
+        "corpus  {}: {} bytes to train on, {} held out{}",
+        corpus.name(),
+        corpus.train().len(),
+        corpus.valid().len(),
+        corpus.note().map_or(String::new(), |note| format!(" ({note})"))
+    ));
+    terminal::note(&format!("report  {}", out.join("report.html").display()));
+
+    let config = |arch| {
+        let mut config = RunConfig::new(arch, Size::Nano);
+        config.train.seed = args.seed;
+        config.train.eval_batches = 16;
+        config
+    };
+    let configs = [config(Arch::Vanilla), config(Arch::PrimerEz)];
+    let mut trained = duel::run(&configs, &corpus, &chosen.device, schedule, &stop)?;
+    let search = if stop.asked() {
+        None
+    } else {
+        evolve::run(&out, &corpus, &chosen.device, args.seed, &trained, schedule, &stop)?
+    };
+    samples::draw(&mut trained, &corpus, args.seed, schedule, &stop)?;
+
+    let report = Report {
+        title: "Primer quickstart: two models and a search".into(),
+        command: format!("primer quickstart --time {}s --seed {}", args.time.as_secs_f64(), args.seed),
+        stopped_early: stop.asked().then(|| "Ctrl-C".to_owned()),
+        wall_seconds: schedule.start.elapsed().as_secs_f64(),
+        device: DeviceData { name: chosen.device.to_string(), why: chosen.why },
+        corpus: CorpusData {
+            name: corpus.note().map_or(corpus.name().to_owned(), |note| format!("{}: {note}", corpus.name())),
+            sha256: corpus.sha256(),
+            train_bytes: corpus.train().len() as u64,
+            validation_bytes: corpus.valid().len() as u64,
+            documents: corpus.documents() as u64,
+        },
+        settings: settings(&configs[0], args.seed),
+        versions: vec![("primer".into(), env!("CARGO_PKG_VERSION").into())],
+        arms: trained.into_iter().map(|arm| arm.data).collect(),
+        search,
+    };
+    let page = report::write(&report, &out).map_err(|e| {
+        crate::failure::Failure::new(format!("cannot write the report into {}: {e}", out.display()))
+            .hint("Choose another folder with --out.")
+    })?;
+    closing(&report)?;
+    terminal::line(&format!("\nreport: {}", page.display()))
+}
+
+fn settings(config: &RunConfig, seed: u64) -> Vec<(String, String)> {
+    let m = &config.model;
+    let o = &config.optimizer;
+    vec![
+        (
+            "models".into(),
+            format!(
+                "size nano: d {}, {} layers, {} heads, ff {}, {} byte tokens a sequence, {} sequences a batch",
+                m.d_model, m.layers, m.heads, m.d_ff, m.seq, config.train.batch
+            ),
+        ),
+        (
+            "optimizer".into(),
+            format!(
+                "AdamW, peak learning rate {}, weight decay {}, gradient norm at most {}",
+                o.learning_rate, o.weight_decay, o.clip_norm
+            ),
+        ),
+        ("evaluation".into(), format!("{} fixed batches of held-out text", config.train.eval_batches)),
+        ("seed".into(), seed.to_string()),
+    ]
+}
+
+/// What was found, for readers who don't open the report.
+fn closing(report: &Report) -> Outcome {
+    for arm in &report.arms {
+        if let Some(sample) = arm.samples.first() {
+            terminal::line(&format!("\n--- {} writes:", html::pretty(&arm.arch)))?;
+            terminal::line(&format!("{}{}", sample.prompt, sample.text.trim_end()))?;
+        }
+    }
+    terminal::line("")?;
+    for arm in &report.arms {
+        if let Some(last) = arm.points.last() {
+            terminal::line(&format!(
+                "{:<20} held-out loss {:.4} after {} steps in {:.1} s of training",
+                html::pretty(&arm.arch),
+                last.validation_loss,
+                arm.steps,
+                arm.seconds
+            ))?;
+        }
+    }
+    for c in derive(report).comparisons {
+        let (factor, note) = html::speedup_text(c.time, "s");
+        terminal::line(&format!("speedup factor of {}: {factor} ({note})", html::pretty(&c.arch)))?;
+    }
+    if let Some(search) = &report.search {
+        let seed = search.seed_loss.map_or("not measured".into(), |l| format!("{l:.4}"));
+        match &search.best {
+            Some(best) => terminal::line(&format!(
+                "best of {} programs: candidate {} with loss {:.4} (the seed program: {seed})",
+                search.candidates.len(),
+                best.id,
+                best.loss
+            ))?,
+            None => terminal::line("the search measured no program")?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Looking at a study while it runs: `status`, `top`, `show`, `verify`.
+
+use super::describe;
+use crate::args::{SearchShow, SearchStatus, SearchTop, SearchVerify};
+use crate::failure::{Failure, Outcome};
+use crate::stop::Stop;
+use crate::terminal;
+use primer_search::evolve::{self, Verification};
+use primer_search::store::{Candidate, Store};
+use serde_json::json;
+use std::time::Duration;
+
+/// `primer search status`
+///
+/// # Errors
+/// A store that can't be read.
+pub fn status(args: &SearchStatus) -> Outcome {
+    let store = Store::open(&args.store.store)?;
+    let stop = Stop::on_ctrl_c();
+    loop {
+        let status = store.status()?;
+        if args.json {
+            return terminal::json(&json!({
+                "store": args.store.store,
+                "study": store.spec_sha256(),
+                "status": status,
+                "limits": store.spec().limits,
+            }));
+        }
+        let c = &status.counts;
+        let best = status.best.map_or("none yet".into(), |b| format!("{:.4} (candidate {})", b.fitness, b.child_no));
+        let seed = status.seed_fitness.map_or("not measured yet".into(), |f| format!("{f:.4}"));
+        terminal::line(&format!("study      {:.12} in {}", store.spec_sha256(), args.store.store.display()))?;
+        terminal::line(&format!(
+            "candidates {} finished: {} evaluated, {} cached, {} rejected, {} failed; {} running, {} waiting",
+            c.finished(),
+            c.done,
+            c.cached,
+            c.rejected,
+            c.failed,
+            c.leased,
+            c.pending
+        ))?;
+        terminal::line(&format!("best       {best}; the seed program {seed}"))?;
+        terminal::line(&format!(
+            "spent      {:.0} s useful, {:.0} s wasted; {} tokens",
+            status.useful.seconds, status.wasted.seconds, status.useful.tokens
+        ))?;
+        if !args.watch {
+            return Ok(());
+        }
+        terminal::line("")?;
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(100));
+            if stop.asked() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// `primer search top`
+///
+/// # Errors
+/// A store that can't be read.
+pub fn top(args: &SearchTop) -> Outcome {
+    let store = Store::open(&args.store.store)?;
+    let best = store.top(args.count)?;
+    if args.json {
+        return terminal::json(&json!({ "candidates": best }));
+    }
+    if best.is_empty() {
+        terminal::note("no candidate has been measured yet");
+        return Ok(());
+    }
+    terminal::line("candidate      loss  parent  mutation")?;
+    for candidate in &best {
+        terminal::line(&format!(
+            "{:>9}  {:>8}  {:>6}  {}",
+            candidate.child_no,
+            fitness(candidate),
+            candidate.parent.map_or("-".into(), |p| p.to_string()),
+            mutation(candidate)?
+        ))?;
+    }
+    Ok(())
+}
+
+fn fitness(candidate: &Candidate) -> String {
+    candidate.fitness.map_or("-".into(), |f| format!("{f:.4}"))
+}
+
+/// What made a candidate, in words.
+///
+/// # Errors
+/// A record that was changed from outside.
+pub fn mutation(candidate: &Candidate) -> Outcome<String> {
+    if candidate.parent.is_none() {
+        return Ok("the seed: Transformer".into());
+    }
+    Ok(describe::chain(&candidate.mutations()?))
+}
+
+/// `primer search show`
+///
+/// # Errors
+/// A store that can't be read, a number that isn't there.
+pub fn show(args: &SearchShow) -> Outcome {
+    let store = Store::open(&args.store.store)?;
+    let Some(candidate) = store.candidate(args.id)? else {
+        return Err(Failure::new(format!("the study has no candidate {}", args.id))
+            .hint("`primer search top` lists the best ones."));
+    };
+    let lineage = store.lineage(args.id)?;
+    if args.json {
+        return terminal::json(&json!({ "candidate": candidate, "lineage": lineage }));
+    }
+    terminal::line(&format!("candidate {}: {}, loss {}", candidate.child_no, candidate.state, fitness(&candidate)))?;
+    if let Some(reason) = &candidate.error {
+        terminal::line(&format!("reason: {reason}"))?;
+    }
+    terminal::line("\nlineage, youngest first:")?;
+    for step in &lineage {
+        terminal::line(&format!("{:>9}  {:>8}  {}", step.child_no, fitness(step), mutation(step)?))?;
+    }
+    terminal::line(&format!("\n{}", candidate.program.trim_end()))
+}
+
+/// `primer search verify`
+///
+/// # Errors
+/// A store that can't be read, or one whose replay differs.
+pub fn verify(args: &SearchVerify) -> Outcome {
+    let store = Store::open(&args.store.store)?;
+    let verification = evolve::verify(&store)?;
+    if args.json {
+        terminal::json(&json!({ "verification": verification }))?;
+    }
+    match verification {
+        Verification::Same { .. } if args.json => Ok(()),
+        Verification::Same { children } => {
+            terminal::line(&format!("all {children} candidates come out of the replay as they are stored"))
+        }
+        Verification::Different(difference) => Err(Failure::new(format!("the replay differs: {difference}"))
+            .hint("The store was changed from outside, or another version wrote it.")),
+    }
+}

@@ -1,0 +1,26 @@
+//! `primer search`
+
+pub mod describe;
+mod look;
+pub mod options;
+pub mod summary;
+pub mod work;
+
+use crate::args::SearchCommand;
+use crate::failure::Outcome;
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// A store or option that can't be used, a device that fails.
+pub fn run(command: SearchCommand) -> Outcome {
+    match command {
+        SearchCommand::Init(args) => work::init(&args),
+        SearchCommand::Run(args) => work::run(&args),
+        SearchCommand::Worker(args) => work::worker(&args),
+        SearchCommand::Status(args) => look::status(&args),
+        SearchCommand::Top(args) => look::top(&args),
+        SearchCommand::Show(args) => look::show(&args),
+        SearchCommand::Verify(args) => look::verify(&args),
+    }
+}

@@ -1,0 +1,168 @@
+//! A study's options from the command line.
+
+use crate::args::StudyArgs;
+use crate::failure::{Failure, Outcome};
+use primer_search::dna::seeds;
+use primer_search::study::{Preset, StudySpec};
+use serde_json::Value;
+
+/// The study that the options describe.
+///
+/// # Errors
+/// No preset, an unknown key, or a value that means nothing.
+pub fn study(args: &StudyArgs, corpus_sha256: &str) -> Outcome<StudySpec> {
+    let Some(name) = &args.preset else {
+        return Err(Failure::usage("a new study needs --preset")
+            .hint("--preset small suits a CPU; --preset paper is the paper's search."));
+    };
+    let preset = Preset::ALL.iter().find(|(known, _)| known == name).map(|&(_, preset)| preset);
+    let preset =
+        preset.ok_or_else(|| Failure::usage(format!("there is no preset {name:?}; there are paper and small")))?;
+    let spec = StudySpec::preset(preset, String::new(), corpus_sha256.to_owned(), args.seed.unwrap_or(0));
+    seeded(changed(spec, &args.set)?, preset)
+}
+
+/// The study with the Transformer program that fits its model.
+///
+/// # Errors
+/// Heads that the program can't have.
+pub fn seeded(spec: StudySpec, preset: Preset) -> Outcome<StudySpec> {
+    let mut dims = seeds::transformer()?.dims;
+    if preset == Preset::Paper {
+        // d 512 and ff 2048 at the preset's unit of 64 (paper section 2).
+        (dims[0], dims[1]) = (8, 32);
+    }
+    let heads = spec.model.heads;
+    let width = u64::from(spec.model.unit) * u64::from(dims[0]);
+    let head_width = usize::try_from(width / u64::from(heads).max(1)).unwrap_or(usize::MAX).max(1);
+    let dna = seeds::transformer_with(heads, head_width, dims)
+        .map_err(|e| Failure::usage(format!("model.heads = {heads} is not possible: {e}")))?;
+    Ok(StudySpec { seed_dna: dna.to_string(), ..spec })
+}
+
+/// The stored study with the options given laid over it: equal to it exactly if none differs.
+///
+/// # Errors
+/// As [`study`].
+pub fn over(stored: &StudySpec, args: &StudyArgs, corpus_sha256: &str) -> Outcome<StudySpec> {
+    if args.preset.is_some() {
+        let seed = args.seed.unwrap_or(stored.seed);
+        let args = StudyArgs { seed: Some(seed), ..args.clone() };
+        return study(&args, corpus_sha256);
+    }
+    let mut spec = stored.clone();
+    spec.corpus = corpus_sha256.to_owned();
+    spec.seed = args.seed.unwrap_or(spec.seed);
+    changed(spec, &args.set)
+}
+
+/// `spec` after `key=value` changes; keys are dotted, as in `model.seq=32`.
+fn changed(spec: StudySpec, assignments: &[String]) -> Outcome<StudySpec> {
+    let internal = |e: serde_json::Error| Failure::new(format!("the study cannot be written as JSON: {e}"));
+    let mut json = serde_json::to_value(&spec).map_err(internal)?;
+    let keys = keys("", &json);
+    for assignment in assignments {
+        let Some((key, text)) = assignment.split_once('=') else {
+            return Err(Failure::usage(format!("--set {assignment}: write key=value")));
+        };
+        let key = key.trim();
+        // `fitness` is one of three; any of them may be set.
+        let fitness = ["fitness.steps", "fitness.tokens", "fitness.seconds"];
+        if let Some(kind) = fitness.iter().find(|known| **known == key) {
+            let kind = kind.trim_start_matches("fitness.");
+            json["fitness"] = serde_json::json!({ kind: value(text) });
+        } else if let (true, Some(slot)) =
+            (keys.iter().any(|k| k == key), json.pointer_mut(&format!("/{}", key.replace('.', "/"))))
+        {
+            *slot = value(text);
+        } else {
+            let all: Vec<&str> = keys.iter().map(String::as_str).chain(fitness).collect();
+            return Err(Failure::usage(format!(
+                "there is no study option {key:?}; the nearest is {:?}",
+                nearest(key, &all)
+            ))
+            .hint(format!("The options: {}.", all.join(", "))));
+        }
+        serde_json::from_value::<StudySpec>(json.clone())
+            .map_err(|e| Failure::usage(format!("{key} = {text} is not possible: {e}")))?;
+    }
+    let spec: StudySpec = serde_json::from_value(json).map_err(internal)?;
+    spec.validate()?;
+    Ok(spec)
+}
+
+/// The dotted names of all leaves that a user may set.
+fn keys(prefix: &str, json: &Value) -> Vec<String> {
+    let fixed = ["seed_dna", "corpus", "rng_version", "seed", "fitness"];
+    let Value::Object(fields) = json else {
+        return vec![prefix.to_owned()];
+    };
+    fields
+        .iter()
+        .filter(|(name, _)| !fixed.contains(&name.as_str()))
+        .flat_map(|(name, value)| {
+            let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+            keys(&key, value)
+        })
+        .collect()
+}
+
+/// A number, or what it is.
+fn value(text: &str) -> Value {
+    match serde_json::from_str(text.trim()) {
+        Ok(value @ (Value::Number(_) | Value::Null)) => value,
+        _ => Value::String(text.trim().to_owned()),
+    }
+}
+
+/// The name with the most letter pairs in common.
+fn nearest<'a>(name: &str, all: &[&'a str]) -> &'a str {
+    let pairs = |s: &str| -> Vec<(char, char)> { s.chars().zip(s.chars().skip(1)).collect() };
+    let wanted = pairs(name);
+    let score = |other: &str| {
+        let found = pairs(other);
+        let common = wanted.iter().filter(|pair| found.contains(pair)).count();
+        (2 * common * 1000) / (wanted.len() + found.len()).max(1)
+    };
+    all.iter().copied().max_by_key(|other| score(other)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small(set: &[&str]) -> Outcome<StudySpec> {
+        let args = StudyArgs {
+            preset: Some("small".into()),
+            set: set.iter().map(|s| (*s).to_owned()).collect(),
+            seed: Some(3),
+        };
+        study(&args, "00")
+    }
+
+    #[test]
+    fn options_are_set_by_their_dotted_names() {
+        let spec = small(&["model.seq=32", "population=7", "tournament=2", "fitness.tokens=4096"]).unwrap();
+        assert_eq!((spec.model.seq, spec.population, spec.seed), (32, 7, 3));
+        assert_eq!(spec.fitness, primer_search::study::FitnessBudget::Tokens(4096));
+    }
+
+    #[test]
+    fn unknown_options_and_impossible_values_are_wrong_usage() {
+        for bad in ["model.sec=32", "population=many", "population=0", "population", "corpus=x"] {
+            assert_eq!(small(&[bad]).unwrap_err(), small(&[bad]).unwrap_err());
+            let said = format!("{:?}", small(&[bad]).unwrap_err());
+            assert!(said.contains("code: 2"), "{bad}: {said}");
+        }
+        assert!(format!("{:?}", small(&["model.sec=32"]).unwrap_err()).contains("model.seq"));
+    }
+
+    #[test]
+    fn a_stored_study_is_equal_until_an_option_differs() {
+        let stored = small(&[]).unwrap();
+        let none = StudyArgs { preset: None, set: Vec::new(), seed: None };
+        assert_eq!(over(&stored, &none, "00").unwrap(), stored);
+        let other = StudyArgs { set: vec!["population=9".into(), "tournament=3".into()], ..none };
+        assert!(stored.check_same(&over(&stored, &other, "00").unwrap()).is_err());
+    }
+}

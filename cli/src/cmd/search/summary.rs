@@ -1,0 +1,89 @@
+//! A study as the report shows it.
+
+use super::look::mutation;
+use crate::failure::Outcome;
+use crate::report::data::{Ancestor, Best, Candidate, Search};
+use primer_search::store::{State, Store};
+use primer_search::study::FitnessBudget;
+
+/// Reads the whole study.
+///
+/// # Errors
+/// A store that can't be read.
+pub fn of(store: &Store) -> Outcome<Search> {
+    let spec = store.spec();
+    let budget = match spec.fitness {
+        FitnessBudget::Steps(steps) => format!("{steps} steps"),
+        FitnessBudget::Tokens(tokens) => format!("{tokens} tokens"),
+        FitnessBudget::Seconds(seconds) => format!("{seconds} seconds"),
+    };
+    let mut spent = 0.0;
+    let mut candidates = Vec::new();
+    for finished in store.log()?.finished {
+        if finished.state != State::Cached {
+            spent += finished.cost.seconds;
+        }
+        candidates.push(Candidate {
+            id: i64::try_from(finished.child_no).unwrap_or(i64::MAX),
+            state: word(finished.state).to_owned(),
+            loss: finished.fitness,
+            cost: spent,
+        });
+    }
+    let states = State::ALL
+        .iter()
+        .map(|&(state, _)| word(state).to_owned())
+        .map(|name| {
+            let count = candidates.iter().filter(|c| c.state == name).count() as u64;
+            (name, count)
+        })
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    let status = store.status()?;
+    let best = match status.best {
+        None => None,
+        Some(best) => store.candidate(best.child_no)?.map(|found| (best, found)),
+    };
+    let best = match best {
+        None => None,
+        Some((best, found)) => {
+            let mut lineage = Vec::new();
+            for step in store.lineage(best.child_no)?.iter().rev() {
+                lineage.push(Ancestor {
+                    id: i64::try_from(step.child_no).unwrap_or(i64::MAX),
+                    mutation: if step.parent.is_none() { String::new() } else { mutation(step)? },
+                    loss: step.fitness,
+                });
+            }
+            Some(Best {
+                id: i64::try_from(best.child_no).unwrap_or(i64::MAX),
+                loss: best.fitness,
+                lineage,
+                program: found.program,
+                seed_program: spec.seed_dna.clone(),
+            })
+        }
+    };
+    Ok(Search {
+        rules: format!(
+            "population {}, tournament {}, each candidate trained for {budget}",
+            spec.population, spec.tournament
+        ),
+        cost_unit: "seconds of evaluation".into(),
+        seed_loss: status.seed_fitness,
+        candidates,
+        states,
+        best,
+    })
+}
+
+fn word(state: State) -> &'static str {
+    match state {
+        State::Pending => "waiting",
+        State::Leased => "running",
+        State::Done => "evaluated",
+        State::Cached => "the same program as an earlier one",
+        State::Rejected => "rejected before training",
+        State::Failed => "failed",
+    }
+}

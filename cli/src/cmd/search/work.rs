@@ -1,0 +1,207 @@
+//! Working on a study: `init`, `run`, `worker`.
+
+use super::options;
+use crate::args::{Compute, SearchInit, SearchRun, SearchWorker};
+use crate::cmd::device;
+use crate::failure::{Failure, Outcome};
+use crate::stop::Stop;
+use crate::terminal::{self, Progress};
+use primer_models::text::Corpus;
+use primer_search::evaluate::Evaluator;
+use primer_search::store::{State, Store};
+use primer_search::worker::{self, End, Event, RunOptions, RunSummary};
+use serde_json::json;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// `primer search init`
+///
+/// # Errors
+/// A store that is already there, an option that means nothing.
+pub fn init(args: &SearchInit) -> Outcome {
+    let corpus = Corpus::open(&args.corpus)?;
+    let path = &args.store.store;
+    if path.exists() {
+        return Err(Failure::new(format!("the store {} is already there", path.display()))
+            .hint("Go on with it by `primer search run`, or give another --store."));
+    }
+    let spec = options::study(&args.study, &corpus.sha256())?;
+    let store = Store::create(path, &spec)?;
+    terminal::note(&format!("corpus: {} (sha256 {:.12})", corpus.name(), corpus.sha256()));
+    terminal::line(&format!("study {:.12} in {}", store.spec_sha256(), path.display()))
+}
+
+/// `primer search run`
+///
+/// # Errors
+/// A store, option or corpus that can't be used; a device that fails.
+pub fn run(args: &SearchRun) -> Outcome {
+    let corpus = Corpus::open(&args.corpus)?;
+    let path = &args.store.store;
+    let store = if path.exists() {
+        let store = Store::open(path)?;
+        same_corpus(&store, &corpus)?;
+        store.spec().check_same(&options::over(store.spec(), &args.study, &corpus.sha256())?)?;
+        store
+    } else {
+        let spec = options::study(&args.study, &corpus.sha256())?;
+        Store::open_or_create(path, &spec)?
+    };
+    let options = RunOptions { children: args.candidates, time: args.time, ..RunOptions::default() };
+    work(&store, &corpus, &args.compute, &options, args.workers, args.json)
+}
+
+/// `primer search worker`
+///
+/// # Errors
+/// As [`run`], and a store that isn't there.
+pub fn worker(args: &SearchWorker) -> Outcome {
+    let store = existing(&args.store.store)?;
+    let corpus = Corpus::open(&args.corpus)?;
+    same_corpus(&store, &corpus)?;
+    work(&store, &corpus, &args.compute, &RunOptions::default(), 1, args.json)
+}
+
+fn existing(path: &Path) -> Outcome<Store> {
+    if !path.exists() {
+        return Err(
+            Failure::new(format!("there is no store {}", path.display())).hint("Make one with `primer search init`.")
+        );
+    }
+    Ok(Store::open(path)?)
+}
+
+fn same_corpus(store: &Store, corpus: &Corpus) -> Outcome {
+    if store.spec().corpus == corpus.sha256() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "the study was made on another text: sha256 {:.12} there, {:.12} for the corpus {}",
+        store.spec().corpus,
+        corpus.sha256(),
+        corpus.name()
+    ))
+    .hint("Give the study's corpus with --corpus, or begin a new store."))
+}
+
+/// Works with `workers` threads until the study is over, the time is, or the user stops it.
+fn work(
+    store: &Store,
+    corpus: &Corpus,
+    compute: &Compute,
+    options: &RunOptions,
+    workers: u16,
+    as_json: bool,
+) -> Outcome {
+    let stop = Stop::on_ctrl_c();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // Workers share the cores instead of fighting for them.
+    let threads = (workers > 1 && compute.threads.is_none())
+        .then(|| u16::try_from((cores / usize::from(workers)).max(1)).unwrap_or(1));
+    let compute = Compute { threads: threads.or(compute.threads), ..compute.clone() };
+    let live = Live::new(store, options.time, options.children);
+    let results: Vec<Outcome<RunSummary>> = std::thread::scope(|scope| {
+        let worker = || -> Outcome<RunSummary> {
+            let chosen = device::open(&compute)?;
+            let evaluator = Evaluator::new(store.spec(), corpus, &chosen.device)?;
+            let flag = stop.flag();
+            Ok(worker::run(
+                store,
+                options,
+                &flag,
+                |candidate, report| evaluator.evaluate(candidate, report),
+                |event| live.show(event),
+            )?)
+        };
+        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
+        let failed = || Err(Failure::new("a worker ended unexpectedly"));
+        handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| failed())).collect()
+    });
+    let mut finished = 0;
+    let mut end = End::Limit;
+    for result in results {
+        let summary = result?;
+        finished += summary.finished;
+        end = summary.end;
+    }
+    let status = store.status()?;
+    let best = status.best.map_or("none".into(), |b| format!("{:.4} (candidate {})", b.fitness, b.child_no));
+    let why = match end {
+        End::Limit => "the study's budget is used",
+        End::Time => "the time is over",
+        End::Stopped => "stopped; run it again to go on",
+    };
+    live.finish(&format!("{finished} candidates finished here, best loss {best}; {why}"));
+    if as_json {
+        return terminal::json(&json!({
+            "store": store.path(),
+            "study": store.spec_sha256(),
+            "finished": finished,
+            "end": end,
+            "status": status,
+        }));
+    }
+    Ok(())
+}
+
+/// Progress of a search, fed by any number of workers.
+pub struct Live {
+    start: Instant,
+    time: Option<Duration>,
+    children: Option<u64>,
+    inner: Mutex<(Progress, String, Option<f64>)>,
+}
+
+impl Live {
+    /// Begins; what the run may use says how far it is.
+    pub fn new(store: &Store, time: Option<Duration>, children: Option<u64>) -> Self {
+        let limits = store.spec().limits;
+        Self {
+            start: Instant::now(),
+            time,
+            children: children.or(limits.children),
+            inner: Mutex::new((Progress::new("search"), "nothing finished yet".into(), None)),
+        }
+    }
+
+    /// Shows an event.
+    pub fn show(&self, event: &Event) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let (progress, standing, share) = &mut *inner;
+        let mut now = String::new();
+        match event {
+            Event::Finished { candidate, best, counts } => {
+                *share = self.children.map(|all| counts.finished().saturating_sub(1) as f64 / all.max(1) as f64);
+                let best = best.map_or("none yet".into(), |b| format!("{:.4} (candidate {})", b.fitness, b.child_no));
+                *standing = format!("{} candidates finished, best loss {best}", counts.finished());
+                if candidate.state == State::Done && candidate.child_no == 0 {
+                    progress.say(&format!(
+                        "the seed program: loss {}",
+                        candidate.fitness.map_or("not finite".into(), |f| format!("{f:.4}"))
+                    ));
+                }
+            }
+            Event::Retry { child_no, reason } => {
+                progress.say(&format!("candidate {child_no} failed and will be tried again: {reason}"));
+            }
+            Event::Progress { child_no, progress: p } => {
+                let loss = p.loss.map_or(String::new(), |loss| format!(", loss {loss:.3}"));
+                now = format!("; candidate {child_no} at step {}{loss}", p.cost.steps);
+            }
+            _ => {}
+        }
+        let elapsed = self.start.elapsed();
+        let (done, left) = match self.time {
+            Some(time) => (elapsed.as_secs_f64() / time.as_secs_f64(), Some(time.saturating_sub(elapsed))),
+            None => (share.unwrap_or(0.0), None),
+        };
+        progress.update(done, left, &format!("{standing}{now}"));
+    }
+
+    /// Ends, leaving one line.
+    pub fn finish(self, text: &str) {
+        let (progress, ..) = self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
+        progress.finish(text);
+    }
+}

@@ -1,0 +1,140 @@
+//! `primer train`
+
+use crate::args::Train;
+use crate::cmd::device;
+use crate::failure::{Failure, Outcome};
+use crate::folder::{self, Existing};
+use crate::stop::Stop;
+use crate::terminal::{self, Progress};
+use primer_models::text::Corpus;
+use primer_models::train::{Event, Limit, RunFolder};
+use primer_models::{Arch, RunConfig, Size};
+use serde_json::json;
+use std::time::Duration;
+
+/// Trains, or goes on training, and writes the run's folder.
+///
+/// # Errors
+/// A setting, corpus, folder or checkpoint that can't be used; a device that fails.
+pub fn run(args: &Train) -> Outcome {
+    let existing = match (args.resume, args.force) {
+        (true, _) => Existing::Resume,
+        (_, true) => Existing::Overwrite,
+        _ => Existing::Refuse,
+    };
+    let config = config(args)?;
+    let limit = limit(args, &config);
+    let corpus = Corpus::open(&args.corpus)?;
+    let chosen = device::open(&args.compute)?;
+    let out = folder::prepare(args.out.as_deref(), "train", existing)?;
+    if let Some(note) = corpus.note() {
+        terminal::note(note);
+    }
+    terminal::note(&format!("device: {} ({})", chosen.device, chosen.why));
+    terminal::note(&format!("folder: {}", out.display()));
+    let stop = Stop::on_ctrl_c();
+    let mut progress = Progress::new("training");
+    let mut run = if args.resume {
+        RunFolder::resume(&out, &config, &corpus, &chosen.device)?
+    } else {
+        RunFolder::create(&out, &config, &corpus, &chosen.device)?
+    };
+
+    let mut last_valid = None;
+    let checkpoint = run.run(limit, &stop.flag(), &mut |event| match event {
+        Event::Progress(p) => {
+            let (done, left) = match limit {
+                Limit::Steps(steps) => {
+                    let left = steps.saturating_sub(p.step) as f64 * tokens_a_step(&config) / p.tokens_per_second;
+                    (p.step as f64 / steps as f64, left)
+                }
+                Limit::Seconds(seconds) => (p.seconds / seconds, seconds - p.seconds),
+            };
+            let left = Duration::try_from_secs_f64(left).ok();
+            let text = format!("step {}, loss {:.3}, {:.0} tokens/s", p.step, p.loss, p.tokens_per_second);
+            progress.update(done, left, &text);
+        }
+        Event::Evaluated { step, valid_loss } => {
+            last_valid = Some(valid_loss);
+            progress.say(&format!("step {step}: held-out loss {valid_loss:.4} nats a token"));
+        }
+        Event::NonFinite { step } => {
+            progress.say(&format!("step {step}: a gradient was not finite; that step was left out"));
+        }
+        _ => {}
+    })?;
+    let trainer = run.trainer();
+    let stopped = stop.asked();
+    progress.finish(&format!(
+        "{} steps, {} tokens in {} of training{}",
+        trainer.step(),
+        trainer.step() * trainer.tokens_per_step(),
+        terminal::clock(trainer.seconds()),
+        if stopped { "; stopped and saved, go on with --resume" } else { "" }
+    ));
+    if args.json {
+        return terminal::json(&json!({
+            "out": out,
+            "checkpoint": checkpoint,
+            "steps": trainer.step(),
+            "tokens": trainer.step() * trainer.tokens_per_step(),
+            "seconds": trainer.seconds(),
+            "validation_loss": last_valid,
+            "stopped": stopped,
+            "device": chosen.device.to_string(),
+            "corpus": corpus.name(),
+            "corpus_sha256": corpus.sha256(),
+        }));
+    }
+    terminal::line(&checkpoint.display().to_string())
+}
+
+fn tokens_a_step(config: &RunConfig) -> f64 {
+    (config.model.seq * config.train.batch) as f64
+}
+
+/// The settings in force: defaults of architecture and size, then the file, then the options.
+fn config(args: &Train) -> Outcome<RunConfig> {
+    let arch = args.arch.unwrap_or(Arch::Vanilla);
+    let mut config = RunConfig::new(arch, args.size.unwrap_or(Size::Nano));
+    if let (true, Some(out)) = (args.resume, &args.out) {
+        config = RunFolder::config(out, config)?;
+    }
+    if let Some(file) = &args.config {
+        config.apply_file(file)?;
+        if let Some(arch) = args.arch {
+            config.model.arch = arch;
+        }
+    }
+    for assignment in &args.set {
+        config.set(assignment)?;
+    }
+    let whole = |value: u64, name: &str| {
+        usize::try_from(value).map_err(|_| Failure::usage(format!("{name} {value} is more than this machine can hold")))
+    };
+    if let Some(seq) = args.seq {
+        config.model.seq = whole(seq, "--seq")?;
+    }
+    if let Some(batch) = args.batch {
+        config.train.batch = whole(batch, "--batch")?;
+    }
+    if let Some(seed) = args.seed {
+        config.train.seed = seed;
+    }
+    config.validate()?;
+    if let Limit::Steps(steps) = limit(args, &config) {
+        config.train.steps = steps;
+    }
+    Ok(config)
+}
+
+fn limit(args: &Train, config: &RunConfig) -> Limit {
+    if let Some(time) = args.time {
+        return Limit::Seconds(time.as_secs_f64());
+    }
+    if let Some(tokens) = args.tokens {
+        let a_step = (config.model.seq as u64).saturating_mul(config.train.batch as u64).max(1);
+        return Limit::Steps(tokens.div_ceil(a_step));
+    }
+    Limit::Steps(args.steps.unwrap_or(config.train.steps))
+}

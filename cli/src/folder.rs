@@ -1,0 +1,103 @@
+//! Where a command writes: never into a folder that holds something, unless asked to.
+
+use crate::failure::{Failure, Outcome};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What to do with a folder that isn't empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Refuse it.
+    Refuse,
+    /// Write into it; files of the same name are replaced.
+    Overwrite,
+    /// Go on with the run that is there.
+    Resume,
+}
+
+/// Makes sure that `wanted`, or a new `runs/<command>-<time>` without it, exists and can be written.
+///
+/// # Errors
+/// A folder that holds something and may not be touched, or one that can't be made or written.
+pub fn prepare(wanted: Option<&Path>, command: &str, existing: Existing) -> Outcome<PathBuf> {
+    let path = match wanted {
+        Some(path) => path.to_owned(),
+        None => PathBuf::from("runs").join(format!("{command}-{}", timestamp(SystemTime::now()))),
+    };
+    let failed = |what: &str, e: &io::Error| {
+        Failure::new(format!("cannot {what} the output folder {}: {e}", path.display()))
+            .hint("Choose another folder with --out.")
+    };
+    match std::fs::read_dir(&path) {
+        Ok(mut entries) => {
+            if existing == Existing::Refuse && entries.next().is_some() {
+                return Err(Failure::new(format!("the output folder {} is not empty", path.display())).hint(
+                    "Give another one with --out, or --force to write into it (files of the same name are replaced).",
+                ));
+            }
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            if existing == Existing::Resume {
+                return Err(failed("resume from", &e));
+            }
+            std::fs::create_dir_all(&path).map_err(|e| failed("make", &e))?;
+        }
+        Err(e) => return Err(failed("use", &e)),
+    }
+    // Found out now, not after minutes of work.
+    let probe = path.join(".primer-write-test");
+    std::fs::write(&probe, b"primer")
+        .and_then(|()| std::fs::remove_file(&probe))
+        .map_err(|e| failed("write into", &e))?;
+    Ok(path)
+}
+
+/// `20260131-154500`, in UTC.
+fn timestamp(now: SystemTime) -> String {
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days to a date, by the civil calendar's 400-year cycle that begins on 1 March.
+    let z = days + 719_468;
+    let (era, day_of_era) = (z / 146_097, z % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", second / 3600, second / 60 % 60, second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_time_is_written_as_a_sortable_date() {
+        for (seconds, text) in [
+            (0, "19700101-000000"),
+            (951_782_399, "20000228-235959"),
+            (951_782_400, "20000229-000000"),
+            (1_767_225_599, "20251231-235959"),
+        ] {
+            assert_eq!(timestamp(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_holds_something_is_refused_unless_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        assert_eq!(prepare(Some(path), "train", Existing::Refuse).unwrap(), path);
+        std::fs::write(path.join("a"), "x").unwrap();
+        assert!(prepare(Some(path), "train", Existing::Refuse).is_err());
+        assert!(prepare(Some(path), "train", Existing::Overwrite).is_ok());
+        assert!(prepare(Some(path), "train", Existing::Resume).is_ok());
+        assert_eq!(std::fs::read(path.join("a")).unwrap(), b"x");
+        assert!(prepare(Some(&path.join("a")), "train", Existing::Overwrite).is_err());
+        assert!(prepare(Some(&path.join("new/deep")), "train", Existing::Resume).is_err());
+        assert!(prepare(Some(&path.join("new/deep")), "train", Existing::Refuse).is_ok());
+    }
+}

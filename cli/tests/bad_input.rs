@@ -1,0 +1,165 @@
+//! Every bad input: one clear sentence, exit code 1 or 2, and nothing harmed.
+
+use crate::kit::{self, TINY, bad, newest_checkpoint};
+use std::path::Path;
+
+fn train(folder: &Path, more: &[&str], code: i32, words: &[&str]) {
+    let mut args = vec!["train", "--arch", "vanilla", "--steps", "2"];
+    args.extend(TINY);
+    args.extend(more);
+    bad(folder, &args, code, words);
+}
+
+#[test]
+fn corpora_that_cannot_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::write(path.join("empty.txt"), "").unwrap();
+    std::fs::write(path.join("short.txt"), "ab\n").unwrap();
+    std::fs::create_dir(path.join("nothing")).unwrap();
+    for (corpus, words) in [
+        ("missing.txt", &["cannot read missing.txt"][..]),
+        ("empty.txt", &["empty.txt", "no text"]),
+        ("nothing", &["nothing", "no text"]),
+        ("short.txt", &["short.txt", "one sequence needs"]),
+    ] {
+        train(path, &["--corpus", corpus, "--out", "run"], 1, words);
+        bad(path, &["quickstart", "--time", "2s", "--device", "cpu", "--corpus", corpus, "--out", "q"], 1, words);
+        bad(kit::trained(), &["eval", "--checkpoint", "run", "--corpus", path.join(corpus).to_str().unwrap()], 1, &[]);
+    }
+    assert!(!path.join("run/metrics.jsonl").exists());
+}
+
+#[test]
+fn names_and_values_that_do_not_exist_name_the_nearest() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    bad(path, &["train", "--arch", "primer-ez"], 2, &["primer_ez"]);
+    bad(path, &["train", "--arch", "vanilla", "--size", "nan"], 2, &["nano"]);
+    bad(path, &["train", "--corpus", "text.txt"], 2, &["--arch"]);
+    bad(path, &["trian"], 2, &["train"]);
+    bad(path, &["train", "--arch", "vanilla", "--step", "3"], 2, &["--steps"]);
+    bad(path, &["info", "--arch", "vanilla", "--size", "nano", "--device", "cuda"], 2, &[]);
+    bad(path, &["bench", "--device", "cuda"], 2, &["auto, cpu, gpu, gpu:N and software"]);
+    for (value, words) in [
+        ("optimizer.learning_rat=1", &["learning_rate"][..]),
+        ("heads=3", &["heads"]),
+        ("d_model=many", &["d_model"]),
+        ("d_model=0", &["d_model"]),
+        ("layers", &["key=value"]),
+        ("d_model=99999999999", &["d_model"]),
+    ] {
+        train(path, &["--corpus", "text.txt", "--out", "run", "--set", value], 2, words);
+    }
+    assert!(!path.join("run").exists(), "a refused setting made a folder");
+    for (option, value) in [
+        ("--steps", "0"),
+        ("--time", "5 parsecs"),
+        ("--tokens", "1.5"),
+        ("--seq", "0"),
+        ("--seed", "x"),
+        ("--threads", "0"),
+    ] {
+        bad(path, &["train", "--arch", "vanilla", option, value], 2, &[option]);
+    }
+    bad(path, &["train", "--arch", "vanilla", "--steps", "1", "--time", "1s"], 2, &["--time"]);
+    std::fs::write(path.join("bad.toml"), "[model\n").unwrap();
+    bad(path, &["train", "--config", "bad.toml", "--corpus", "text.txt"], 2, &["bad.toml"]);
+    bad(path, &["train", "--config", "none.toml", "--corpus", "text.txt"], 1, &["none.toml"]);
+    std::fs::write(path.join("key.toml"), "[model]\nlayerz = 1\n").unwrap();
+    bad(path, &["train", "--config", "key.toml", "--corpus", "text.txt"], 2, &["layers"]);
+}
+
+#[test]
+fn a_model_too_large_for_any_machine_is_refused_by_a_sentence() {
+    let folder = kit::folder_with_text();
+    for more in [["--seq", "1M"], ["--batch", "1G"], ["--set", "layers=100000000"]] {
+        let args = ["train", "--arch", "vanilla", "--corpus", "text.txt", "--device", "cpu", "--steps", "1"];
+        let run = kit::run(folder.path(), &[&args[..], &more].concat());
+        assert!(matches!(run.code, Some(1 | 2)), "{more:?}: {:?}\n{}", run.code, run.stderr);
+        assert!(run.stderr.contains("error: "), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_gpu_that_is_not_there() {
+    let folder = kit::folder_with_text();
+    let args = ["train", "--arch", "vanilla", "--corpus", "text.txt", "--out", "run", "--device", "gpu:99"];
+    bad(folder.path(), &args, 1, &["gpu:99", "primer devices"]);
+    bad(folder.path(), &["bench", "--device", "gpu:99"], 1, &["gpu:99"]);
+    assert!(!folder.path().join("run").exists());
+}
+
+#[test]
+fn output_folders_that_may_not_or_cannot_be_written() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    std::fs::create_dir(path.join("mine")).unwrap();
+    std::fs::write(path.join("mine/notes"), "dear diary").unwrap();
+    train(path, &["--corpus", "text.txt", "--out", "mine"], 1, &["mine", "not empty", "--force"]);
+    bad(path, &["quickstart", "--time", "2s", "--corpus", "text.txt", "--out", "mine"], 1, &["not empty"]);
+    assert_eq!(std::fs::read_dir(path.join("mine")).unwrap().count(), 1);
+    train(path, &["--corpus", "text.txt", "--out", "mine/notes/below"], 1, &["mine/notes/below"]);
+    train(path, &["--corpus", "text.txt", "--out", "text.txt"], 1, &["text.txt"]);
+    assert_eq!(std::fs::read_to_string(path.join("mine/notes")).unwrap(), "dear diary");
+    #[cfg(target_os = "linux")]
+    train(path, &["--corpus", "text.txt", "--out", "/proc/primer"], 1, &["/proc/primer"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_fills_up_is_an_error_and_the_checkpoints_stay() {
+    let folder = kit::trained_copy();
+    let path = folder.path();
+    let checkpoint = newest_checkpoint(&path.join("run"));
+    let before = std::fs::read(&checkpoint).unwrap();
+    // A file may not grow past 8 blocks of 512 bytes or so: what a full disk does to a checkpoint.
+    let binary = env!("CARGO_BIN_EXE_primer");
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 8; exec {binary} train --resume --out run --corpus text.txt --steps 12 --device cpu"
+    );
+    let out = std::process::Command::new("sh").args(["-c", &script]).current_dir(path).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot write") && !said.contains("panicked"), "{said}");
+    assert_eq!(std::fs::read(&checkpoint).unwrap(), before);
+    kit::good(path, &["eval", "--checkpoint", "run", "--corpus", "text.txt", "--device", "cpu"]);
+}
+
+#[test]
+fn checkpoints_that_are_missing_truncated_or_of_another_shape() {
+    let folder = kit::trained_copy();
+    let path = folder.path();
+    let eval = |checkpoint: &str, words: &[&str]| {
+        bad(path, &["eval", "--checkpoint", checkpoint, "--corpus", "text.txt", "--device", "cpu"], 1, words);
+    };
+    eval("nowhere", &["nowhere"]);
+    eval("text.txt", &["text.txt"]);
+    bad(path, &["sample", "--checkpoint", "nowhere"], 1, &["nowhere"]);
+    bad(path, &["logits", "--checkpoint", "nowhere", "--text", "a"], 1, &["nowhere"]);
+    bad(path, &["train", "--resume", "--out", "nowhere", "--corpus", "text.txt"], 1, &["nowhere"]);
+    assert!(!path.join("nowhere").exists());
+
+    let resume = ["train", "--resume", "--out", "run", "--corpus", "text.txt", "--device", "cpu"];
+    bad(path, &[&resume[..], &["--set", "d_model=32"]].concat(), 1, &["shape"]);
+    std::fs::write(path.join("other.txt"), "quite another text\n".repeat(100)).unwrap();
+    let other = ["train", "--resume", "--out", "run", "--corpus", "other.txt", "--device", "cpu"];
+    bad(path, &other, 1, &["corpus"]);
+
+    let file = newest_checkpoint(&path.join("run"));
+    let bytes = std::fs::read(&file).unwrap();
+    for length in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
+        std::fs::write(&file, &bytes[..length]).unwrap();
+        eval(file.to_str().unwrap(), &["checkpoint"]);
+        assert_eq!(std::fs::read(&file).unwrap().len(), length, "the file was touched");
+    }
+}
+
+#[test]
+fn texts_that_do_not_fit_the_model() {
+    let path = kit::trained();
+    bad(path, &["logits", "--checkpoint", "run", "--device", "cpu", "--text", ""], 2, &["--text"]);
+    let long = "x".repeat(17);
+    bad(path, &["logits", "--checkpoint", "run", "--device", "cpu", "--text", &long], 1, &["17", "16"]);
+    bad(path, &["sample", "--checkpoint", "run", "--temperature=-1"], 2, &["--temperature"]);
+}

@@ -1,0 +1,177 @@
+//! Each command with good input.
+
+use crate::kit::{self, TINY, good, json};
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let folder = tempfile::tempdir().unwrap();
+    let commands: [&[&str]; 17] = [
+        &[],
+        &["quickstart"],
+        &["devices"],
+        &["train"],
+        &["eval"],
+        &["logits"],
+        &["sample"],
+        &["info"],
+        &["bench"],
+        &["search"],
+        &["search", "init"],
+        &["search", "run"],
+        &["search", "worker"],
+        &["search", "status"],
+        &["search", "top"],
+        &["search", "show"],
+        &["search", "verify"],
+    ];
+    for command in commands {
+        let run = good(folder.path(), &[command, &["--help"]].concat());
+        assert!(run.stdout.contains("Example") && run.stdout.contains("Usage"), "{command:?}:\n{}", run.stdout);
+    }
+}
+
+#[test]
+fn devices_are_listed_with_their_speed() {
+    let folder = tempfile::tempdir().unwrap();
+    let listed = json(folder.path(), &["devices", "--json"]);
+    let devices = listed["devices"].as_array().unwrap();
+    let cpu = devices.iter().find(|d| d["device"] == "cpu").unwrap();
+    assert!(cpu["matmul_gflops"].as_f64().unwrap() > 0.0, "{cpu}");
+    assert!(devices.iter().any(|d| d["device"] == listed["auto"]), "{listed}");
+    assert!(good(folder.path(), &["devices"]).stdout.contains("GFLOP/s"));
+}
+
+#[test]
+fn training_writes_what_it_promises_and_goes_on_where_it_was() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    let mut args = vec!["train", "--arch", "vanilla", "--corpus", "text.txt", "--out", "run", "--steps", "4", "--json"];
+    args.extend(TINY);
+    let first = json(path, &args);
+    assert_eq!((&first["steps"], &first["stopped"]), (&4.into(), &false.into()));
+    let run = path.join("run");
+    for file in ["config.toml", "metrics.jsonl"] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    assert!(std::fs::read_to_string(run.join("config.toml")).unwrap().contains("d_model = 16"));
+    let resumed = json(
+        path,
+        &["train", "--resume", "--out", "run", "--corpus", "text.txt", "--steps", "7", "--device", "cpu", "--json"],
+    );
+    assert_eq!(resumed["steps"], 7);
+    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let steps: Vec<u64> = metrics
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap())
+        .collect();
+    assert!(steps.is_sorted() && steps.last() == Some(&7), "{steps:?}");
+}
+
+#[test]
+fn the_length_of_a_run_can_be_given_in_tokens_or_time() {
+    let folder = kit::folder_with_text();
+    let train = |length: [&str; 2], out: &str| {
+        let mut args = vec!["train", "--arch", "vanilla", "--corpus", "text.txt", "--json", "--out", out];
+        args.extend(TINY);
+        args.extend(length);
+        json(folder.path(), &args)
+    };
+    // 16 tokens, 4 rows: 64 a step.
+    let by_tokens = train(["--tokens", "0.3k"], "a");
+    assert_eq!((&by_tokens["steps"], &by_tokens["tokens"]), (&5.into(), &320.into()));
+    let by_time = train(["--time", "50ms"], "b");
+    assert!(by_time["seconds"].as_f64().unwrap() >= 0.05, "{by_time}");
+}
+
+#[test]
+fn a_checkpoint_is_evaluated_the_same_every_time() {
+    let args = ["eval", "--checkpoint", "run", "--corpus", "text.txt", "--json", "--device", "cpu"];
+    let first = json(kit::trained(), &args);
+    assert_eq!(first, json(kit::trained(), &args));
+    let loss = first["loss_nats"].as_f64().unwrap();
+    assert!(loss > 0.0 && loss < 7.0);
+    assert!((first["perplexity"].as_f64().unwrap().ln() - loss).abs() < 1e-9);
+    assert!((first["bits_per_byte"].as_f64().unwrap() * 2f64.ln() - loss).abs() < 1e-9);
+    let length = std::fs::metadata(kit::trained().join("text.txt")).unwrap().len();
+    assert_eq!(first["tokens"].as_u64().unwrap() + 1, length);
+}
+
+#[test]
+fn log_probabilities_are_normalised_and_causal() {
+    let ask = |text: &str| {
+        let args = ["logits", "--checkpoint", "run", "--json", "--device", "cpu", "--text", text];
+        let answer = json(kit::trained(), &args);
+        let rows = answer["log_probabilities"].as_array().unwrap().clone();
+        assert_eq!(rows.len(), text.len());
+        rows
+    };
+    let rows = ask("line");
+    for row in &rows {
+        let sum: f64 = row.as_array().unwrap().iter().map(|x| x.as_f64().unwrap().exp()).sum();
+        assert!((sum - 1.0).abs() < 1e-4, "{sum}");
+    }
+    assert_eq!(rows[..2], ask("lizz")[..2], "a later byte changed an earlier prediction");
+    let text = good(kit::trained(), &["logits", "--checkpoint", "run", "--text", "a", "--device", "cpu"]);
+    assert!(text.stdout.contains("position") && text.stdout.contains("'a'"));
+}
+
+#[test]
+fn samples_repeat_for_a_seed_and_differ_for_another() {
+    let draw = |seed: &str| {
+        let args = ["sample", "--checkpoint", "run", "--prompt", "line ", "--tokens", "40", "--seed", seed];
+        good(kit::trained(), &[&args[..], &["--device", "cpu"]].concat()).stdout
+    };
+    let first = draw("1");
+    assert!(first.starts_with("line ") && first.len() > 20, "{first}");
+    assert_eq!(first, draw("1"));
+    assert_ne!(first, draw("2"));
+    let args = ["sample", "--checkpoint", "run", "--tokens", "8", "--temperature", "0", "--top-k", "5", "--json"];
+    let greedy = json(kit::trained(), &[&args[..], &["--device", "cpu"]].concat());
+    assert!(!greedy["text"].as_str().unwrap().is_empty());
+}
+
+#[test]
+fn info_counts_what_the_paper_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |arch| json(folder.path(), &["info", "--arch", arch, "--size", "nano", "--json"]);
+    let (vanilla, primer) = (of("vanilla"), of("primer_ez"));
+    // d 64, ff 256, biases on both FFN matrices only, two norms a block, a final norm, tied embedding.
+    let block = 4 * 64 * 64 + 2 * 64 * 256 + 256 + 64 + 4 * 64;
+    assert_eq!(vanilla["parameters"]["per_block"], block);
+    assert_eq!(vanilla["parameters"]["total"], 256 * 64 + 2 * block + 2 * 64);
+    // Multi-dconv-head attention adds three taps for each channel of Q, K and V (spec: 9·d_attn a layer).
+    assert_eq!(primer["parameters"]["per_block"], block + 9 * 64);
+    let more =
+        primer["training_flops_per_token"].as_f64().unwrap() / vanilla["training_flops_per_token"].as_f64().unwrap();
+    assert!(more > 1.0 && more < 1.3, "{more}");
+    let text = good(folder.path(), &["info", "--arch", "vanilla", "--size", "nano", "--tflops", "0.05"]);
+    assert!(text.stdout.contains("tokens/s at best"));
+}
+
+#[test]
+fn bench_measures_kernels_and_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = json(folder.path(), &["bench", "--device", "cpu", "--json"]);
+    assert!(found["matmul_roof_gflops"].as_f64().unwrap() > 0.0);
+    assert_eq!(found["steps"].as_array().unwrap().len(), 2);
+    for entry in found["kernels"].as_array().unwrap().iter().chain(found["steps"].as_array().unwrap()) {
+        assert!(entry["ms"].as_f64().unwrap() > 0.0 && entry["launches"].as_u64().unwrap() > 0, "{entry}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_behind_stdout_is_an_error_and_a_closed_pipe_is_none() {
+    use std::process::Stdio;
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["info", "--arch", "vanilla", "--size", "nano"];
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let out = kit::command(folder.path(), &args).stdout(full).output().unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("cannot write to standard output"));
+
+    let mut child = kit::command(folder.path(), &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+}

@@ -1,0 +1,7 @@
+//! Whole commands, run as a user runs them.
+
+mod bad_input;
+mod commands;
+mod kit;
+mod quickstart;
+mod search;

@@ -1,0 +1,141 @@
+//! The search, with a study of a few tiny candidates.
+
+use crate::kit::{self, bad, good, json};
+use std::path::Path;
+
+const STORE: [&str; 2] = ["--store", "sqlite:study.db"];
+const STUDY: [&str; 18] = [
+    "--preset",
+    "small",
+    "--set",
+    "population=4",
+    "--set",
+    "tournament=2",
+    "--set",
+    "fitness.steps=3",
+    "--set",
+    "model.layers=1",
+    "--set",
+    "model.heads=2",
+    "--set",
+    "model.unit=4",
+    "--set",
+    "model.seq=16",
+    "--set",
+    "model.batch=4",
+];
+
+fn run(folder: &Path, candidates: &str) -> serde_json::Value {
+    let args = ["search", "run", "--corpus", "text.txt", "--device", "cpu", "--json", "--candidates", candidates];
+    json(folder, &[&args[..], &STORE, &STUDY].concat())
+}
+
+#[test]
+fn a_search_runs_goes_on_and_can_be_looked_at() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    let first = run(path, "6");
+    assert_eq!(first["status"]["counts"]["pending"], 0);
+    assert!(first["finished"].as_u64().unwrap() >= 7, "{first}");
+    let more = run(path, "9");
+    assert_eq!(more["finished"].as_u64().unwrap(), 3, "the finished ones were done again: {more}");
+
+    let status = json(path, &[&["search", "status", "--json"], &STORE[..]].concat());
+    assert_eq!(status["status"]["counts"], more["status"]["counts"]);
+    assert!(good(path, &[&["search", "status"], &STORE[..]].concat()).stdout.contains("best"));
+    let top = json(path, &[&["search", "top", "--count", "3", "--json"], &STORE[..]].concat());
+    let losses: Vec<f64> =
+        top["candidates"].as_array().unwrap().iter().map(|c| c["fitness"].as_f64().unwrap()).collect();
+    assert!(!losses.is_empty() && losses.is_sorted(), "{losses:?}");
+    let shown = good(path, &[&["search", "show", "0"], &STORE[..]].concat());
+    assert!(shown.stdout.contains("the seed: Transformer") && shown.stdout.contains("S0"), "{}", shown.stdout);
+    let verified = good(path, &[&["search", "verify"], &STORE[..]].concat());
+    assert!(verified.stdout.contains("all 9 candidates"), "{}", verified.stdout);
+    // The store may come from the environment.
+    let out = kit::command(path, &["search", "top"]).env("PRIMER_STORE", "sqlite:study.db").output().unwrap();
+    assert!(out.status.success());
+
+    // The study stays what it was made as.
+    let other = ["search", "run", "--corpus", "text.txt", "--set", "population=5"];
+    bad(path, &[&other[..], &STORE].concat(), 2, &["population", "4", "5"]);
+    std::fs::write(path.join("other.txt"), "another text\n".repeat(500)).unwrap();
+    let other = ["search", "run", "--corpus", "other.txt"];
+    bad(path, &[&other[..], &STORE].concat(), 2, &["another text"]);
+    bad(path, &[&["search", "show", "999"], &STORE[..]].concat(), 1, &["no candidate 999"]);
+    let again = ["search", "init", "--corpus", "text.txt", "--preset", "small"];
+    bad(path, &[&again[..], &STORE].concat(), 1, &["already there"]);
+}
+
+#[test]
+fn init_and_workers_share_a_study() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    let init = ["search", "init", "--corpus", "text.txt", "--set", "limits.children=4"];
+    good(path, &[&init[..], &STORE, &STUDY].concat());
+    let worker = ["search", "worker", "--corpus", "text.txt", "--device", "cpu", "--json"];
+    let done = json(path, &[&worker[..], &STORE].concat());
+    assert_eq!((&done["finished"], &done["end"]), (&5.into(), &"limit".into()), "{done}");
+    let run = ["search", "run", "--workers", "2", "--corpus", "text.txt", "--device", "cpu", "--json"];
+    assert_eq!(json(path, &[&run[..], &STORE].concat())["finished"], 0);
+}
+
+#[test]
+fn stores_that_cannot_be_used_are_refused_and_left_as_they_are() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    for command in ["status", "top", "verify", "worker"] {
+        bad(path, &[&["search", command], &STORE[..]].concat(), 1, &["study.db"]);
+        assert!(!path.join("study.db").exists(), "{command} made a store");
+    }
+    std::fs::write(path.join("study.db"), "this is a letter to a friend, not a database").unwrap();
+    for command in ["status", "worker", "run"] {
+        let mut args = vec!["search", command, STORE[0], STORE[1]];
+        if command != "status" {
+            args.extend(["--corpus", "text.txt"]);
+        }
+        bad(path, &args, 1, &["study.db"]);
+    }
+    assert!(std::fs::read_to_string(path.join("study.db")).unwrap().starts_with("this is a letter"));
+
+    std::fs::remove_file(path.join("study.db")).unwrap();
+    let init = ["search", "init", "--corpus", "text.txt"];
+    good(path, &[&init[..], &STORE, &STUDY].concat());
+    // A store of another version: SQLite keeps the user version big-endian at byte 60.
+    let mut bytes = std::fs::read(path.join("study.db")).unwrap();
+    bytes[60..64].copy_from_slice(&9999u32.to_be_bytes());
+    std::fs::write(path.join("study.db"), &bytes).unwrap();
+    bad(path, &[&["search", "status"], &STORE[..]].concat(), 1, &["version 9999"]);
+    assert_eq!(std::fs::read(path.join("study.db")).unwrap(), bytes);
+}
+
+#[test]
+fn wrong_search_options_name_what_is_right() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    let init = |more: &[&str]| {
+        let base = ["search", "init", "--corpus", "text.txt", "--store", "sqlite:new.db"];
+        [&base[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<String>>()
+    };
+    let cases: [(&[&str], &[&str]); 6] = [
+        (&[], &["--preset"]),
+        (&["--preset", "tiny"], &["small"]),
+        (&["--preset", "small", "--set", "popluation=4"], &["population"]),
+        (&["--preset", "small", "--set", "population=few"], &["population"]),
+        (&["--preset", "small", "--set", "tournament=500"], &["tournament"]),
+        (&["--preset", "small", "--set", "fitness.steps=0"], &["fitness.steps"]),
+    ];
+    for (more, words) in cases {
+        let args = init(more);
+        bad(path, &args.iter().map(String::as_str).collect::<Vec<_>>(), 2, words);
+        assert!(!path.join("new.db").exists(), "{more:?} left a store");
+    }
+    bad(path, &["search", "status", "--store", "postgres://host/db"], 2, &["sqlite:PATH"]);
+    bad(path, &["search", "status"], 2, &["--store"]);
+    // Seed programs whose shapes can't be resolved: no such branching, and a width that 16 heads can't share.
+    let args = ["search", "run", "--corpus", "text.txt", "--device", "cpu", "--candidates", "1", "--preset", "small"];
+    let three = ["--set", "model.heads=3", "--store", "sqlite:three.db"];
+    bad(path, &[&args[..], &three].concat(), 2, &["model.heads = 3", "branching"]);
+    assert!(!path.join("three.db").exists());
+    let odd = ["--set", "model.heads=16", "--set", "model.unit=1", "--store", "sqlite:odd.db"];
+    bad(path, &[&args[..], &odd].concat(), 1, &["no unit"]);
+}
