@@ -184,6 +184,11 @@ fn matrix_products() {
         let (at, bt) = (data("at", &[k, m]), data("bt", &[n, k]));
         check(&Case::new([a.matmul(&b), at.matmul_t(true, &bt, true), a.matmul_t(false, &bt, true)]));
     }
+    // Without subgroups and shared memory.
+    let plain = open(GpuOptions { default_limits: true, variants: Some(Variants::Software), ..GpuOptions::default() });
+    for (m, k, n) in [(17, 9, 20), (3, 5, 2)] {
+        Case::new([data("a", &[2, m, k]).matmul_t(false, &data("b", &[2, n, k]), true)]).check(&plain);
+    }
     // Attention's: heads cut out of one matrix and put back.
     let (q, k) = (data("q", &[2, 9, 3 * 4]), data("k", &[2, 9, 3 * 4]));
     let heads = |x: &Tensor| x.reshape([2, 9, 3, 4]).permute(&[0, 2, 1, 3]);

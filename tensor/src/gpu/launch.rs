@@ -161,8 +161,7 @@ impl<'a> Writer<'a> {
     /// A number that is given at launch, so that kernels of different sizes share a pipeline.
     pub fn param(&mut self, value: u32) -> String {
         self.params.push(value);
-        let i = self.params.len() - 1;
-        format!("p[{}].{}", i / 4, ["x", "y", "z", "w"][i % 4])
+        format!("n{}", self.params.len() - 1)
     }
 
     /// Adds a line to the body of `main`.
@@ -240,6 +239,15 @@ impl<'a> Writer<'a> {
             "fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(num_workgroups) ng: vec3<u32>, @builtin({lane}) lane: u32) {{\n"
         ));
         source.push_str("let group = wg.x + ng.x * (wg.y + ng.y * wg.z);\n");
+        if !self.params.is_empty() {
+            // lavapipe compiles a shader anew for each value of a uniform that bounds a loop, and unrolls the loop; not so where
+            // something that it can't know is added. No launch has 2³¹ workgroups along a dimension.
+            source.push_str("let zero = wg.z >> 31u;\n");
+        }
+        for i in 0..self.params.len() {
+            let component = ["x", "y", "z", "w"][i % 4];
+            source.push_str(&format!("let n{i} = p[{}].{component} + zero;\n", i / 4));
+        }
         source.push_str(&self.body);
         source.push_str("}\n");
         Shader { name, source, bindings: self.bindings, params: self.params, workgroups, auxiliary: self.auxiliary }

@@ -30,7 +30,8 @@ pub(super) fn scatter_add(indices: &View, updates: &View, out: &View, context: &
     let links = w.bind(Location::Auxiliary, DType::U32, true);
     w.invocation_id(&format!("{rows}u"));
     w.line("var last = id;");
-    w.line(&format!("for (var i = 0u; i < {n}u; i++) {{"));
+    let count = w.param(n as u32);
+    w.line(&format!("for (var i = 0u; i < {count}; i++) {{"));
     let at = w.element(index, DType::U32, &position(indices, "i"));
     w.line(&format!("if (min({at}, {}u) == id) {{", rows - 1));
     w.line(&format!("b{links}[last] = i + 1u;"));
@@ -71,7 +72,8 @@ pub(super) fn linrec(a: &View, b: &View, out: &View, reverse: bool, start: f32, 
     w.line(&format!("let c = id % {inner}u;"));
     let start = w.literal(start);
     w.line(&format!("var state = {start};"));
-    w.line(&format!("for (var step = 0u; step < {len}u; step++) {{"));
+    let count = w.param(len as u32);
+    w.line(&format!("for (var step = 0u; step < {count}; step++) {{"));
     w.line(&if reverse { format!("let t = {}u - step;", len.saturating_sub(1)) } else { "let t = step;".to_owned() });
     let place = |view: &View| {
         let offset = format!("{}u", view.offset);

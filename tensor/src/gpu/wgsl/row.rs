@@ -179,15 +179,17 @@ fn rows(program: &RowProgram, context: &Context<'_>) -> (Option<Shader>, usize) 
     let lanes = if shares { w.workgroup } else { 1 };
     let partials = (!sums.is_empty()).then(|| w.bind(Location::Auxiliary, DType::F32, true));
     w.auxiliary = sums.len() * blocks * length;
+    // Loops of a length known to the compiler would be unrolled, at seconds each on a software adapter.
+    let [width, depth] = [length, height].map(|value| w.param(value as u32));
     if height > 1 {
-        w.line(&format!("for (var k = 0u; k < {height}u; k++) {{"));
+        w.line(&format!("for (var k = 0u; k < {depth}; k++) {{"));
         w.line(&format!("let r = block * {height}u + k;"));
         w.line(&format!("if (r >= {count}u) {{ break; }}"));
     } else {
         w.line("let k = 0u;");
         w.line("let r = block;");
     }
-    let emitter = Rows { program, stages: stages(program), lanes };
+    let emitter = Rows { program, width, stages: stages(program), lanes };
     emitter.body(&mut w);
     emitter.stores(&mut w, &sums, partials, blocks);
     if height > 1 {
@@ -200,6 +202,8 @@ fn rows(program: &RowProgram, context: &Context<'_>) -> (Option<Shader>, usize) 
 /// The writer of [`rows`] and what it knows of the program.
 struct Rows<'a> {
     program: &'a RowProgram,
+    /// The length of a row, in WGSL.
+    width: String,
     /// For each value, the pass over the row in which it can first be computed.
     stages: Vec<usize>,
     lanes: u32,
@@ -273,7 +277,7 @@ impl Rows<'_> {
             }
         }
         let start = if self.lanes > 1 { "lane" } else { "0u" };
-        w.line(&format!("for (var c = {start}; c < {}u; c += {}u) {{", self.program.length, self.lanes));
+        w.line(&format!("for (var c = {start}; c < {}; c += {}u) {{", self.width, self.lanes));
         for (i, instruction) in self.program.body.iter().enumerate() {
             if needed[i] && instruction.extent == Extent::Full {
                 self.value(w, i);
