@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 pub struct CpuBuffer {
     start: NonNull<f32>,
     len: usize,
+    allocation: NonNull<u8>,
 }
 
 // SAFETY: the buffer owns its memory; kernels write it through raw pointers only while the executable that runs them holds the
@@ -18,18 +19,26 @@ unsafe impl Sync for CpuBuffer {}
 
 /// Alignment in bytes: one cache line, one AVX-512 register.
 const ALIGN: usize = 64;
+/// Size in bytes and alignment of a large page.
+const LARGE_PAGE: usize = 2 << 20;
 
 impl CpuBuffer {
-    /// `len` elements of zero bits.
+    /// `len` elements of zero bits. The memory of a long buffer is provided by the system as it is first touched.
     pub(crate) fn zeroed(len: usize) -> Self {
         if len == 0 {
-            return Self { start: NonNull::<Line>::dangling().cast(), len };
+            return Self { start: NonNull::<Line>::dangling().cast(), len, allocation: NonNull::dangling() };
         }
-        let layout = Self::layout(len);
+        let (layout, align) = Self::layout(len);
         // SAFETY: the layout's size is not zero.
-        let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start.cast()) else { handle_alloc_error(layout) };
-        Self { start, len }
+        let allocation = unsafe { alloc_zeroed(layout) };
+        let Some(allocation) = NonNull::new(allocation) else { handle_alloc_error(layout) };
+        let skip = allocation.as_ptr().align_offset(align);
+        // SAFETY: the layout holds `align` bytes more than the elements take, and `skip` is less.
+        let start = unsafe { allocation.add(skip) };
+        if align == LARGE_PAGE {
+            ask_for_large_pages(start, layout.size() - LARGE_PAGE);
+        }
+        Self { start: start.cast(), len, allocation }
     }
 
     pub(crate) fn from_slice(values: &[f32]) -> Self {
@@ -38,11 +47,14 @@ impl CpuBuffer {
         buffer
     }
 
-    fn layout(len: usize) -> Layout {
+    /// What is allocated, and how the elements are aligned in it. An allocation that is itself aligned would be cleared by hand,
+    /// one of the plainest alignment comes from the system as zeros.
+    fn layout(len: usize) -> (Layout, usize) {
         // The size is rounded up to whole cache lines, so that no two buffers share one.
         let bytes = len.checked_mul(4).and_then(|b| b.checked_next_multiple_of(ALIGN));
-        let layout = bytes.and_then(|b| Layout::from_size_align(b, ALIGN).ok());
-        layout.unwrap_or_else(|| panic!("a buffer of {len} elements exceeds the address space"))
+        let align = if bytes.is_some_and(|b| b >= LARGE_PAGE) { LARGE_PAGE } else { ALIGN };
+        let layout = bytes.and_then(|b| b.checked_add(align)).and_then(|b| Layout::from_size_align(b, 16).ok());
+        (layout.unwrap_or_else(|| panic!("a buffer of {len} elements exceeds the address space")), align)
     }
 
     /// Number of elements.
@@ -70,7 +82,7 @@ impl Drop for CpuBuffer {
     fn drop(&mut self) {
         if self.len > 0 {
             // SAFETY: allocated by `zeroed` with this layout.
-            unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.len)) };
+            unsafe { dealloc(self.allocation.as_ptr(), Self::layout(self.len).0) };
         }
     }
 }
@@ -78,13 +90,29 @@ impl Drop for CpuBuffer {
 #[repr(align(64))]
 struct Line;
 
+/// Asks the system to back memory with large pages: a training step walks hundreds of megabytes, far more than the processor has
+/// translations for in small pages. The system may refuse; nothing depends on it.
+#[cfg(target_os = "linux")]
+fn ask_for_large_pages(start: NonNull<u8>, bytes: usize) {
+    const MADV_HUGEPAGE: std::ffi::c_int = 14;
+    unsafe extern "C" {
+        fn madvise(address: *mut std::ffi::c_void, length: usize, advice: std::ffi::c_int) -> std::ffi::c_int;
+    }
+    let whole = bytes / LARGE_PAGE * LARGE_PAGE;
+    // SAFETY: advice on memory that this process owns; its contents do not change. Any result is fine.
+    unsafe { madvise(start.as_ptr().cast(), whole, MADV_HUGEPAGE) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ask_for_large_pages(_start: NonNull<u8>, _bytes: usize) {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn buffers_are_aligned_and_zero() {
-        for len in [0, 1, 15, 16, 17, 1000] {
+        for len in [0, 1, 15, 16, 17, 1000, (1 << 19) - 16, (1 << 19) + 1, 3 << 19] {
             let mut buffer = CpuBuffer::zeroed(len);
             assert_eq!(buffer.as_mut_ptr() as usize % ALIGN, 0);
             assert!(buffer.as_slice().iter().all(|x| x.to_bits() == 0));
