@@ -1,6 +1,6 @@
 //! Adapters reached through wgpu: Vulkan, Metal and DX12, hardware or software.
 //!
-//! A plan becomes WGSL ([`wgsl`]), one or two shaders a kernel; pipelines are shared by source and buffers by size ([`pools`]); an
+//! A plan becomes WGSL (`wgsl`), one or two shaders a kernel; pipelines are shared by source and buffers by size (`pools`); an
 //! executable holds everything that a run needs and submits once a run. Invariants: a buffer is bound once a launch, and written
 //! by it or only read; no binding is empty; no launch exceeds the granted limits; whatever the driver reports becomes an error of
 //! the next call; nothing here panics on a lost device.

@@ -5,6 +5,7 @@
 
 mod contract;
 mod convolve;
+mod express;
 pub(super) mod math;
 mod movement;
 mod row;
