@@ -28,6 +28,8 @@ pub struct Trained {
 const TRAINING_SHARE: f64 = 0.85;
 /// Each evaluation comes so much later than the one before, so that a logarithmic axis is even.
 const EVALUATION_GROWTH: f64 = 1.25;
+/// Where steps are slow, so many times its own duration passes in training between two evaluations.
+const EVALUATION_SPACING: f64 = 7.0;
 
 impl Trained {
     fn new(config: &RunConfig, corpus: &Corpus, device: &Device) -> Outcome<Self> {
@@ -68,8 +70,11 @@ impl Trained {
         if self.data.seconds < self.next_evaluation {
             return Ok(());
         }
-        self.next_evaluation = self.data.seconds * EVALUATION_GROWTH;
-        self.evaluate()
+        let begin = Instant::now();
+        self.evaluate()?;
+        let apart = EVALUATION_SPACING * begin.elapsed().as_secs_f64();
+        self.next_evaluation = (self.data.seconds * EVALUATION_GROWTH).max(self.data.seconds + apart);
+        Ok(())
     }
 
     fn told(&self) -> String {
