@@ -1,10 +1,10 @@
 //! Graph → graph: dead code goes, and every reduction runs over the last axis or is a column sum.
 
-use crate::graph::{Graph, NodeId, Op, ReduceOp};
+use crate::graph::{BinaryOp, Graph, NodeId, Op, ReduceOp};
 use crate::{Program, Result, Shape};
 
 /// The program without dead nodes and in the form that the planner expects:
-/// no `stop_gradient`; no reduction over an axis of length 1; a reduction runs over the last axis, or is a sum over the only
+/// no `stop_gradient`; a sum of parts padded to the whole, as the gradients of slices are, is a concat; no reduction over an axis of length 1; a reduction runs over the last axis, or is a sum over the only
 /// axis longer than 1 before it ([`is_column_sum`]).
 ///
 /// # Errors
@@ -44,8 +44,40 @@ fn rewrite(graph: &mut Graph, op: &Op, operands: &[NodeId]) -> Result<NodeId> {
         Op::StopGradient => Ok(operands[0]),
         Op::Reduce { op, axis } => reduce(graph, *op, *axis, operands[0]),
         Op::Reshape(shape) => graph.reshape(operands[0], shape),
+        Op::Binary(BinaryOp::Add) => match joined(graph, operands) {
+            Some((axis, parts)) => graph.concat(&parts, axis),
+            None => graph.push(op.clone(), operands),
+        },
         _ => graph.push(op.clone(), operands),
     }
+}
+
+/// The parts of a sum of pads along one axis, in order, if they fill the axis without overlapping.
+fn joined(graph: &Graph, operands: &[NodeId]) -> Option<(usize, Vec<NodeId>)> {
+    let mut parts: Vec<(usize, NodeId)> = Vec::new();
+    let mut along = None;
+    let mut pending = operands.to_vec();
+    while let Some(id) = pending.pop() {
+        let node = graph.node(id);
+        match node.op {
+            Op::Binary(BinaryOp::Add) => pending.extend(&node.operands),
+            Op::Pad { axis, before, .. } if along.is_none_or(|a| a == axis) => {
+                along = Some(axis);
+                parts.push((before, node.operands[0]));
+            }
+            _ => return None,
+        }
+    }
+    let axis = along?;
+    parts.sort_unstable();
+    let mut end = 0;
+    for &(start, part) in &parts {
+        if start != end {
+            return None;
+        }
+        end += graph.shape(part)[axis];
+    }
+    (end == graph.shape(operands[0])[axis]).then(|| (axis, parts.into_iter().map(|(_, part)| part).collect()))
 }
 
 fn reduce(graph: &mut Graph, op: ReduceOp, axis: usize, x: NodeId) -> Result<NodeId> {

@@ -163,9 +163,12 @@ impl Lowering<'_> {
             }
             Op::Concat { axis } => {
                 let mut start = 0;
-                for part in operands {
+                for (part, &operand) in operands.into_iter().zip(&node.operands) {
                     let end = start + part.dims[*axis];
-                    self.copy(part, out.slice(*axis, start, end), DType::F32);
+                    // A part that is laid out has been written in place.
+                    if !self.storage.laid_out.contains_key(&self.source(operand)) {
+                        self.copy(part, out.slice(*axis, start, end), DType::F32);
+                    }
                     start = end;
                 }
                 return;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::group::{Groups, Unit, is_column, is_inline};
-use super::views::node_of;
+use super::views::{buffer_of, node_of};
 use crate::Program;
 use crate::graph::{Graph, NodeId, Op};
 use crate::plan::View;
@@ -125,41 +125,79 @@ fn reads_in_place(graph: &Graph, views: &[View], groups: &Groups, unit: usize, s
     })
 }
 
-/// A reshape that needs a copy, of a node that nobody else reads, becomes the layout in which that node is written.
+/// A copy or a concat of a value that nobody else reads becomes the layout in which that value is written.
 fn lay_out(program: &Program, views: &[View], live: &[bool], groups: &Groups, storage: &mut Storage) {
+    let graph = &program.graph;
+    let uses = uses(program, views, live, groups);
+    let holds_itself = |id: NodeId| live[id.index()] && node_of(views[id.index()].buffer) == id;
+    // Users first, so that a value lands where its user's value has been placed.
+    for id in graph.ids().rev().filter(|&id| holds_itself(id)) {
+        let node = graph.node(id);
+        let place = storage.laid_out.get(&id).cloned().unwrap_or_else(|| View::contiguous(buffer_of(id), &node.shape));
+        let mut start = 0;
+        for operand in &node.operands {
+            let view = &views[operand.index()];
+            let target = match node.op {
+                Op::Reshape(_) => place.reshape(&view.dims),
+                Op::Concat { axis } => {
+                    let end = start + view.dims[axis];
+                    let part = place.slice(axis, start, end);
+                    start = end;
+                    Some(part)
+                }
+                _ => break,
+            };
+            let source = node_of(view.buffer);
+            let only_here = uses.get(&source) == Some(&1);
+            if only_here
+                && can_be_laid_out(graph, views, source)
+                && let Some(layout) = target.and_then(|target| inverse(view, &target, graph.shape(source)))
+                && (holds_reshape(graph, source).is_none_or(|o| layout.reshape(&views[o.index()].dims).is_some()))
+            {
+                storage.laid_out.insert(source, layout);
+            }
+        }
+    }
+}
+
+/// How often each materialised node is read, by whom doesn't matter; a root is one more reader.
+fn uses(program: &Program, views: &[View], live: &[bool], groups: &Groups) -> HashMap<NodeId, usize> {
     let graph = &program.graph;
     let mut uses: HashMap<NodeId, usize> = HashMap::new();
     for id in graph.ids().filter(|id| live[id.index()]) {
         if node_of(views[id.index()].buffer) == id {
-            for source in groups.sources(graph, views, id) {
-                *uses.entry(source).or_default() += 1;
+            for operand in groups.operands(graph, id) {
+                *uses.entry(node_of(views[operand.index()].buffer)).or_default() += 1;
             }
         }
     }
     for root in program.roots() {
         *uses.entry(node_of(views[root.index()].buffer)).or_default() += 1;
     }
-    for id in graph.ids().filter(|id| live[id.index()]) {
-        let node = graph.node(id);
-        if !matches!(node.op, Op::Reshape(_)) || node_of(views[id.index()].buffer) != id {
-            continue;
-        }
-        let view = &views[node.operands[0].index()];
-        let source = node_of(view.buffer);
-        let written_by_strided_store = match &graph.node(source).op {
-            Op::MatMul { .. } => true,
-            op => op.is_elementwise(),
-        };
-        if uses.get(&source) != Some(&1) || !written_by_strided_store || is_inline(graph, source) {
-            continue;
-        }
-        let mut order: Vec<usize> = (0..view.dims.len()).collect();
-        order.sort_by_key(|&axis| (std::cmp::Reverse(view.strides[axis]), axis));
-        let sorted = view.permute(&order);
-        let whole = sorted.is_contiguous() && sorted.offset == 0 && sorted.numel() == graph.shape(source).numel();
-        let target = View::contiguous(super::views::buffer_of(id), &view.dims.as_slice().into());
-        if whole && let Some(layout) = target.permute(&order).reshape(graph.shape(source)) {
-            storage.laid_out.insert(source, layout);
-        }
-    }
+    uses
+}
+
+/// Whether the node's kernel can write through strides.
+fn can_be_laid_out(graph: &Graph, views: &[View], id: NodeId) -> bool {
+    let written_through_strides = match &graph.node(id).op {
+        Op::MatMul { .. } => true,
+        Op::Reshape(_) => node_of(views[id.index()].buffer) == id,
+        op => op.is_elementwise(),
+    };
+    written_through_strides && !is_inline(graph, id)
+}
+
+/// The operand of a reshape.
+fn holds_reshape(graph: &Graph, id: NodeId) -> Option<NodeId> {
+    let node = graph.node(id);
+    matches!(node.op, Op::Reshape(_)).then(|| node.operands[0])
+}
+
+/// Where the elements of a node of `shape` lie if `view` shows all of it in another order and its elements lie at `target`.
+fn inverse(view: &View, target: &View, shape: &crate::Shape) -> Option<View> {
+    let mut order: Vec<usize> = (0..view.dims.len()).collect();
+    order.sort_by_key(|&axis| (std::cmp::Reverse(view.strides[axis]), axis));
+    let sorted = view.permute(&order);
+    let whole = sorted.is_contiguous() && sorted.offset == 0 && sorted.numel() == shape.numel();
+    if whole { target.permute(&order).reshape(shape) } else { None }
 }

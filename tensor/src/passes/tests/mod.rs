@@ -211,3 +211,17 @@ fn a_cheap_value_is_computed_again_and_not_stored() {
         .sum();
     assert_eq!(stored, 2, "a and dh; h is not stored");
 }
+
+#[test]
+fn a_sum_of_padded_parts_is_a_concat() {
+    let (a, b, c) = (data("a", &[3, 2]), data("b", &[3, 1]), data("c", &[3, 2]));
+    let whole = a.pad(1, 0, 3) + b.pad(1, 2, 2) + c.pad(1, 3, 0);
+    let plan = check(std::slice::from_ref(&whole), &[], usize::MAX);
+    assert_eq!(plan.kernels.len(), 3, "one store a part");
+    let heads = data("x", &[2, 3, 2]).matmul(&data("w", &[2, 2, 2]));
+    let parts = [heads.permute(&[1, 0, 2]).reshape([3, 4]), a.exp(), a.exp()];
+    let plan = check(&[Tensor::concat(&parts, 1), Tensor::concat(&[a.sin(), b.cos()], 1)], &[], usize::MAX);
+    assert_eq!(plan.kernels.len(), 6, "a product and two functions in place, one read twice and copied twice");
+    // Parts that overlap or leave a gap are summed.
+    check(&[a.pad(1, 0, 3) + b.pad(1, 1, 3), a.pad(1, 0, 3) + c.pad(1, 3, 0), a.pad(1, 1, 2) + a.pad(1, 2, 1)], &[], 7);
+}
