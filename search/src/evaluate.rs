@@ -178,7 +178,7 @@ impl Run {
         let mut inputs = vec![(TOKENS, Data::U32(&batch.inputs)), (TARGETS, Data::U32(&batch.targets))];
         inputs.extend(scalars.iter().map(|(name, value)| (*name, Data::F32(value))));
         self.step.run(&mut self.state, &inputs)?;
-        if step % READ_EVERY != 0 {
+        if !step.is_multiple_of(READ_EVERY) {
             return Ok(None);
         }
         let flag = self.state.read(adamw::NON_FINITE)?;

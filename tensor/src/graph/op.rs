@@ -102,7 +102,7 @@ pub enum InputKind {
     State,
 }
 
-/// One primitive. The operands are listed beside each; shapes are checked by [`Op::infer`](super::infer).
+/// One primitive. The operands are listed beside each; shapes are checked by [`Op::infer`].
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Op {
     /// A leaf, by its index in the graph's input table. Never merged by hash-consing.
@@ -190,11 +190,11 @@ pub enum Op {
         /// Use bᵀ.
         transpose_b: bool,
     },
-    /// `x [batch, n, c], w [k, c]`: y[t] = Σⱼ w[j]·x[t−j], per channel, zeros before the start.
+    /// `x [batch, n, c], w [k, c]`: `y[t] = Σⱼ w[j]·x[t−j]`, per channel, zeros before the start.
     DepthwiseConv,
-    /// `dy [batch, n, c], w [k, c]`: the adjoint of [`Op::DepthwiseConv`] in x, dx[t] = Σⱼ w[j]·dy[t+j].
+    /// `dy [batch, n, c], w [k, c]`: the adjoint of [`Op::DepthwiseConv`] in x, `dx[t] = Σⱼ w[j]·dy[t+j]`.
     DepthwiseConvInputGrad,
-    /// `x [batch, n, c], dy [batch, n, c]`: its adjoint in w, dw[j] = Σ_{b,t} dy[t]·x[t−j], of shape `[width, c]`.
+    /// `x [batch, n, c], dy [batch, n, c]`: its adjoint in w, `dw[j] = Σ_{b,t} dy[t]·x[t−j]`, of shape `[width, c]`.
     DepthwiseConvFilterGrad {
         /// Number of taps k.
         width: usize,

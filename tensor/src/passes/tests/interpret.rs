@@ -76,7 +76,7 @@ impl Memory<'_> {
             let spec = &self.plan.buffers[write.buffer.index()];
             for read in kernel.reads() {
                 let in_place = matches!(spec.place, Place::State(_)) && matches!(kernel, Kernel::Row(_));
-                let same = &self.plan.buffers[read.buffer.index()].place == &spec.place;
+                let same = self.plan.buffers[read.buffer.index()].place == spec.place;
                 assert!(!same || in_place, "a kernel reads what it writes: {kernel:?}");
             }
         }

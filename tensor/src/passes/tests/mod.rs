@@ -124,7 +124,7 @@ fn swapped_and_shifted_states_see_the_old_values() {
     check(&[], &[(a.clone(), b.clone()), (b.clone(), a.clone())], usize::MAX);
     check(&[], &[(a.clone(), &b + 1.0), (b.clone(), &a * 2.0)], usize::MAX);
     check(&[a.clone(), &a + &b], &[(a.clone(), a.reverse(0) + 1.0), (b.clone(), a.clone())], usize::MAX);
-    check(&[a.clone()], &[(a.clone(), Tensor::constant(3.0).broadcast_to([3]))], usize::MAX);
+    check(std::slice::from_ref(&a), &[(a.clone(), Tensor::constant(3.0).broadcast_to([3]))], usize::MAX);
 }
 
 #[test]
