@@ -73,7 +73,7 @@ pub struct Quickstart {
     /// Length of the whole run: 40% training, 50% search, 10% samples and report
     #[arg(long, default_value = "3m", value_parser = units::duration)]
     pub time: Duration,
-    /// Folder for the report [default: a new runs/quickstart-<time>]
+    /// Folder for the report (default: a new `runs/quickstart-<time>`)
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Write into a folder that is not empty
@@ -109,7 +109,7 @@ pub struct Train {
     /// A text file, a folder of text files, or `rust`: the sources of the locked crates
     #[arg(long, default_value = "rust", value_name = "C")]
     pub corpus: String,
-    /// Folder of the run [default: a new runs/train-<time>]
+    /// Folder of the run (default: a new `runs/train-<time>`)
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Go on with the run in --out

@@ -17,7 +17,7 @@ pub fn line(text: &str) -> Outcome {
 /// Writes text to stdout as it is, at once.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub fn text_out(text: &str) -> Outcome {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -30,7 +30,7 @@ pub fn text_out(text: &str) -> Outcome {
 /// Writes one JSON object to stdout.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub fn json(value: &impl serde::Serialize) -> Outcome {
     match serde_json::to_string_pretty(value) {
         Ok(text) => line(&text),

@@ -2,6 +2,8 @@
 //!
 //! Run with `cargo run --release -p primer-search --example search-short`.
 
+#![allow(clippy::print_stdout)] // an example prints
+
 use std::sync::atomic::AtomicBool;
 
 use primer_models::text::Corpus;
@@ -18,7 +20,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let text: String = (0..20_000).map(|i| words[i % words.len()]).collect();
     let corpus = Corpus::from_text("counting", text.as_bytes())?;
 
-    let mut spec = StudySpec::preset(Preset::Small, seeds::TRANSFORMER.into(), corpus.sha256(), 1);
+    let mut spec = StudySpec::preset(
+        Preset::Small,
+        seeds::transformer_with(4, 16, [2, 8, 1, 1, 4, 16])?.to_string(),
+        corpus.sha256(),
+        1,
+    );
     spec.population = 4;
     spec.tournament = 2;
     spec.fitness = FitnessBudget::Steps(12);

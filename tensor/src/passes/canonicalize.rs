@@ -5,7 +5,7 @@ use crate::{Program, Result, Shape};
 
 /// The program without dead nodes and in the form that the planner expects:
 /// no `stop_gradient`; a sum of parts padded to the whole, as the gradients of slices are, is a concat; no reduction over an axis of length 1; a reduction runs over the last axis, or is a sum over the only
-/// axis longer than 1 before it ([`is_column_sum`]).
+/// axis longer than 1 before it (a column sum).
 ///
 /// # Errors
 /// None beyond those of the graph's own rules.

@@ -73,7 +73,7 @@ pub enum Kernel {
     DepthwiseConv(DepthwiseConv),
     /// Its adjoint in the taps.
     DepthwiseConvFilterGrad(DepthwiseConvFilterGrad),
-    /// out[i] = table[min(index[i], v − 1)], rows of d.
+    /// `out[i] = table[min(index[i], v − 1)]`, rows of d.
     Gather {
         /// `[v, d]`, contiguous.
         table: View,
@@ -82,7 +82,7 @@ pub enum Kernel {
         /// `[n, d]`, contiguous.
         out: View,
     },
-    /// out = 0; out[min(index[i], rows − 1)] += updates[i], in the order of i.
+    /// `out = 0; out[min(index[i], rows − 1)] += updates[i]`, in the order of i.
     ScatterAdd {
         /// `[n]` u32, contiguous.
         indices: View,
@@ -117,7 +117,7 @@ pub struct MatMul {
     pub out: View,
 }
 
-/// out[b, t, c] = Σⱼ w[j, c]·x[b, t∓j, c].
+/// `out[b, t, c] = Σⱼ w[j, c]·x[b, t∓j, c]`.
 #[derive(Clone, Debug)]
 pub struct DepthwiseConv {
     /// `[batch, n, c]`
@@ -126,11 +126,11 @@ pub struct DepthwiseConv {
     pub w: View,
     /// `[batch, n, c]`
     pub out: View,
-    /// False: x[t − j], zeros before the start. True: the adjoint, x[t + j], zeros past the end.
+    /// False: `x[t − j]`, zeros before the start. True: the adjoint, `x[t + j]`, zeros past the end.
     pub adjoint: bool,
 }
 
-/// out[j, c] = Σ_{b,t} dy[b, t, c]·x[b, t−j, c].
+/// `out[j, c] = Σ_{b,t} dy[b, t, c]·x[b, t−j, c]`.
 #[derive(Clone, Debug)]
 pub struct DepthwiseConvFilterGrad {
     /// `[batch, n, c]`
