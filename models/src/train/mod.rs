@@ -6,7 +6,7 @@ mod trainer;
 use std::path::PathBuf;
 
 pub use folder::{Limit, RunFolder};
-pub use trainer::{Horizon, Slice, Trainer};
+pub use trainer::{Horizon, Slice, Trainer, step_program};
 
 /// What a run tells while it goes on.
 #[derive(Debug, Clone, PartialEq)]

@@ -331,6 +331,15 @@ impl Trainer {
     }
 }
 
+/// The program of one training step: forward, loss, gradient, clipping and AdamW as state updates; the mean loss as output 0.
+///
+/// # Errors
+/// [`Error::BadValue`] from the configuration, [`Error::Tensor`] where the gradient can't be built.
+pub fn step_program(config: &RunConfig) -> Result<Program> {
+    config.validate()?;
+    Ok(programs(&Model::build(&config.model, config.train.batch)?, config)?.0)
+}
+
 /// The step (its state updates; the mean loss as output 0) and the evaluation (each token's loss as output 0).
 fn programs(model: &Model, config: &RunConfig) -> Result<(Program, Program)> {
     let targets = Tensor::data(TARGETS, [model.tokens.shape().numel()], DType::U32);
