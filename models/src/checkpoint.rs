@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 
 const FORMAT: &str = "primer-checkpoint-1";
 const LATEST: &str = "latest";
+const BEST: &str = "best.safetensors";
 const M: &str = "adamw.m.";
 const V: &str = "adamw.v.";
 
@@ -195,6 +196,17 @@ impl CheckpointDir {
                 tracing::warn!(path = %old.display(), %error, "an old checkpoint stays");
             }
         }
+        Ok(path)
+    }
+
+    /// Writes the checkpoint with the lowest validation loss so far, which stays whatever comes after: `best.safetensors`.
+    ///
+    /// # Errors
+    /// [`Error::Write`]; the one that was there is then untouched.
+    pub fn save_best(&self, checkpoint: &Checkpoint) -> Result<PathBuf> {
+        fs::create_dir_all(&self.folder).map_err(|source| Error::Write { path: self.folder.clone(), source })?;
+        let path = self.folder.join(BEST);
+        checkpoint.write(&path)?;
         Ok(path)
     }
 

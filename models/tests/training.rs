@@ -103,6 +103,10 @@ fn a_run_s_folder_can_be_left_and_taken_up() {
     let evaluated: Vec<u64> = lines.iter().filter(|m| m.valid_loss.is_some()).map(|m| m.step).collect();
     assert_eq!(evaluated, [10, 20]);
     assert!(lines.windows(2).all(|w| w[0].seconds <= w[1].seconds));
+    let best =
+        lines.iter().filter(|m| m.valid_loss.is_some()).min_by(|a, b| a.valid_loss.partial_cmp(&b.valid_loss).unwrap());
+    let kept = Checkpoint::read(&folder.path().join("checkpoints/best.safetensors")).unwrap();
+    assert_eq!(kept.step, best.unwrap().step);
 
     let mut language = LanguageModel::load(folder.path(), &device()).unwrap();
     let options = SampleOptions { tokens: 20, seed: 4, ..SampleOptions::default() };

@@ -10,8 +10,10 @@ use primer_autodiff::grad_tensors;
 use primer_models::nn::{Init as Start, ParamSpec};
 use primer_models::optim::{AdamWConfig, adamw};
 use primer_models::text::{Corpus, TokenSet};
+use primer_tensor::plan::PlanReport;
 use primer_tensor::{DType, Data, Device, Executable, Graph, Program, State, Tensor};
 
+use crate::dna::Dna;
 use crate::error::{Error, Result};
 use crate::leak::leak_test;
 use crate::lower::{self, Init, Limits, POSITIONS, Plan, Sizes, TOKENS, initial_values, positions};
@@ -104,11 +106,11 @@ impl Evaluator {
         let dna = candidate.dna()?;
         let plan = lower::plan(&dna, self.sizes, &self.limits)?;
         leak_test(&dna, plan.unit(), &Device::cpu_with_threads(1))?;
-        let mut run = Run::new(self, &plan)?;
+        let mut run = Training::new(self, &plan)?;
         let tokens_per_step = (self.sizes.batch * self.sizes.sequence) as u64;
         let trained = Instant::now();
         while !self.spent(cost, trained) {
-            let loss = run.step(self, cost.steps)?;
+            let loss = run.step()?;
             cost.steps += 1;
             cost.tokens += tokens_per_step;
             if loss.is_some_and(|loss| !loss.is_finite()) {
@@ -119,7 +121,15 @@ impl Evaluator {
                 return Ok(Trained::Stopped);
             }
         }
-        run.evaluate(self).map(Trained::Loss)
+        run.evaluate().map(Trained::Loss)
+    }
+
+    /// A program in training, before its first step.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] where it exceeds the study's limits; the engine's errors.
+    pub fn prepare(&self, dna: &Dna) -> Result<Training<'_>> {
+        Training::new(self, &lower::plan(dna, self.sizes, &self.limits)?)
     }
 
     fn spent(&self, cost: &Cost, trained: Instant) -> bool {
@@ -131,15 +141,17 @@ impl Evaluator {
     }
 }
 
-/// One candidate in training.
-struct Run {
+/// One program in training.
+pub struct Training<'a> {
+    evaluator: &'a Evaluator,
     step: Executable,
     evaluation: Executable,
     state: State,
+    steps: u64,
 }
 
-impl Run {
-    fn new(evaluator: &Evaluator, plan: &Plan) -> Result<Run> {
+impl<'a> Training<'a> {
+    fn new(evaluator: &'a Evaluator, plan: &Plan) -> Result<Self> {
         let device = &evaluator.device;
         let mut graph = Graph::new();
         let lowered = plan.build(&mut graph)?;
@@ -166,11 +178,17 @@ impl Run {
         state.insert(adamw::NON_FINITE, [1], &[0.0])?;
         let (sequence, width) = (evaluator.sizes.sequence, plan.width());
         state.insert(POSITIONS, [sequence, width], &positions(sequence, width))?;
-        Ok(Run { step, evaluation, state })
+        Ok(Self { evaluator, step, evaluation, state, steps: 0 })
     }
 
-    /// One step; the loss where it is read. A gradient that isn't finite counts as such a loss.
-    fn step(&mut self, evaluator: &Evaluator, step: u64) -> Result<Option<f64>> {
+    /// One step; every tenth time also the loss in nats a token, for which the device is waited. A gradient that isn't finite counts
+    /// as such a loss.
+    ///
+    /// # Errors
+    /// The engine's errors.
+    pub fn step(&mut self) -> Result<Option<f64>> {
+        let (evaluator, step) = (self.evaluator, self.steps);
+        self.steps += 1;
         let Sizes { batch, sequence, .. } = evaluator.sizes;
         let batch = evaluator.train.batch(batch, sequence, evaluator.spec.seed, step)?;
         let rate = ((step + 1) as f64 / WARM_UP as f64).min(1.0);
@@ -187,8 +205,17 @@ impl Run {
         Ok(Some(if broken { f64::INFINITY } else { loss.first().copied().map_or(f64::NAN, f64::from) }))
     }
 
-    /// Mean loss over the study's fixed windows.
-    fn evaluate(&mut self, evaluator: &Evaluator) -> Result<f64> {
+    /// What a step costs.
+    pub fn report(&self) -> Option<&PlanReport> {
+        self.step.report()
+    }
+
+    /// Mean loss in nats a token over the study's fixed windows; infinite where a gradient wasn't finite.
+    ///
+    /// # Errors
+    /// The engine's errors.
+    pub fn evaluate(&mut self) -> Result<f64> {
+        let evaluator = self.evaluator;
         let Sizes { batch, sequence, .. } = evaluator.sizes;
         let batches = EVALUATION_TOKENS.div_ceil(batch * sequence);
         let (mut sum, mut count) = (0.0, 0);

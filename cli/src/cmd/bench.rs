@@ -2,25 +2,35 @@
 
 use crate::args::Bench;
 use crate::cmd::device::{self, matmul_roof};
+use crate::cmd::search::options;
 use crate::failure::Outcome;
 use crate::terminal;
 use primer_models::text::Corpus;
 use primer_models::train::{Trainer, step_program};
 use primer_models::{Arch, RunConfig, Size};
+use primer_search::evaluate::Evaluator;
+use primer_search::study::{Preset, StudySpec};
 use primer_tensor::{Device, Program, State, Tensor};
 use serde_json::{Value, json};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
+
+/// Turns of 0.2 seconds in which a program and its twin are timed.
+const TURNS: usize = 7;
 
 /// A trainer on a text that only serves to have one; its numbers mean nothing, its cost does.
 ///
 /// # Errors
 /// A configuration that can't be built on the device.
 pub fn step_without_text(config: &RunConfig, device: &Device) -> Outcome<Trainer> {
+    Ok(Trainer::new(config, &bench_text(config.model.seq)?, device)?)
+}
+
+/// A text of some dozens of sequences.
+fn bench_text(seq: usize) -> Outcome<Corpus> {
     let line = "let sum: u64 = values.iter().map(|v| v * v).sum();\n";
-    let text = line.repeat(20 * (config.model.seq + 1) / line.len() + 40);
-    let corpus = Corpus::from_text("bench", text.as_bytes())?;
-    Ok(Trainer::new(config, &corpus, device)?)
+    let text = line.repeat(20 * (seq + 1) / line.len() + 40);
+    Ok(Corpus::from_text("bench", text.as_bytes())?)
 }
 
 /// Times kernels and whole training steps.
@@ -43,12 +53,15 @@ pub fn run(args: &Bench) -> Outcome {
         terminal::note(&format!("timing the training step of {arch} ..."));
         steps.push(training_step(device, arch, roof)?);
     }
+    terminal::note("timing a step of the Transformer program and of its hand-written twin ...");
+    let twins = twins(device)?;
     if args.json {
         return terminal::json(&json!({
             "device": device.to_string(),
             "matmul_roof_gflops": roof,
             "kernels": kernels,
             "steps": steps,
+            "twins": twins,
         }));
     }
     terminal::line(&device.to_string())?;
@@ -75,7 +88,19 @@ pub fn run(args: &Bench) -> Outcome {
             number(s, "planning_ms"),
         ))?;
     }
+    for t in &twins {
+        terminal::line(&format!(
+            "small step of {:<15} {:>8.2} ms  {:>7.0} tokens/s  {} launches",
+            t["name"].as_str().unwrap_or_default(),
+            number(t, "ms"),
+            number(t, "tokens_per_second"),
+            t["launches"],
+        ))?;
+    }
     terminal::line("The step: d 256, 4 layers, 8 heads, ff 1024, sequence 128, batch 16, vocabulary 1024, AdamW.")?;
+    terminal::line(
+        "The small step: d 64, 2 layers, 4 heads, ff 256, sequence 64, batch 16, vocabulary 256; both with the program's conventions.",
+    )?;
     terminal::line(
         "Planned: traced, differentiated, passed through the planner and compiled, before any weight exists.",
     )
@@ -164,4 +189,48 @@ fn training_step(device: &Device, arch: Arch, roof: Option<f64>) -> Outcome<Valu
         "peak_bytes": report.peak_bytes(),
         "planning_ms": planning * 1e3,
     }))
+}
+
+/// Steps of the Transformer as a program and as the hand-written model with the same conventions, at the small search's size:
+/// the medians of many turns.
+fn twins(device: &Device) -> Outcome<Vec<Value>> {
+    let mut config = RunConfig::new(Arch::Vanilla, Size::Nano);
+    config.model = config.model.with_dna_conventions();
+    let corpus = bench_text(config.model.seq)?;
+    let mut by_hand = Trainer::new(&config, &corpus, device)?;
+    let spec = StudySpec::preset(Preset::Small, String::new(), corpus.sha256(), 0);
+    let spec = options::seeded(spec, Preset::Small)?;
+    let evaluator = Evaluator::new(&spec, &corpus, device)?;
+    let mut program = evaluator.prepare(&spec.seed_dna.parse()?)?;
+
+    let stop = AtomicBool::new(false);
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..TURNS {
+        let slice = by_hand.run_slice(Duration::from_millis(200), &stop, &mut |_| {})?;
+        times[0].push(slice.seconds / slice.steps as f64);
+        // Ten steps, of which one reads the loss: the device is waited for.
+        let (start, mut steps) = (Instant::now(), 0);
+        while start.elapsed() < Duration::from_millis(200) {
+            for _ in 0..10 {
+                program.step()?;
+            }
+            steps += 10;
+        }
+        times[1].push(start.elapsed().as_secs_f64() / f64::from(steps));
+    }
+    let reports = [by_hand.step_executable().report().copied(), program.report().copied()];
+    let tokens = by_hand.tokens_per_step() as f64;
+    let rows = ["vanilla", "dna:transformer"].into_iter().zip(times).zip(reports);
+    Ok(rows
+        .map(|((name, mut times), report)| {
+            times.sort_by(f64::total_cmp);
+            let median = times[times.len() / 2];
+            json!({
+                "name": name,
+                "ms": median * 1e3,
+                "tokens_per_second": tokens / median,
+                "launches": report.unwrap_or_default().launches,
+            })
+        })
+        .collect())
 }

@@ -1,4 +1,4 @@
-//! A run with its folder: `config.toml`, `metrics.jsonl`, `checkpoints/`.
+//! A run with its folder: `config.toml`, `metrics.jsonl`, `checkpoints/` (the last few, `latest`, `best.safetensors`).
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use primer_tensor::Device;
 use super::{Event, Horizon, Trainer};
 use crate::checkpoint::CheckpointDir;
 use crate::error::{Error, Result};
-use crate::metrics::{Metric, MetricsWriter};
+use crate::metrics::{self, Metric, MetricsWriter};
 use crate::settings::RunConfig;
 use crate::text::Corpus;
 
@@ -27,6 +27,8 @@ pub struct RunFolder {
     trainer: Trainer,
     metrics: MetricsWriter,
     checkpoints: CheckpointDir,
+    /// Lowest validation loss so far.
+    best: f64,
 }
 
 /// The configuration's file in a run's folder.
@@ -51,7 +53,8 @@ impl RunFolder {
         let path = folder.join(CONFIG);
         std::fs::write(&path, config.to_toml()?).map_err(failed(&path))?;
         let metrics = MetricsWriter::create(&folder.join(METRICS))?;
-        Ok(Self { trainer, metrics, checkpoints: CheckpointDir::new(folder.join(CHECKPOINTS), config.train.keep) })
+        let checkpoints = CheckpointDir::new(folder.join(CHECKPOINTS), config.train.keep);
+        Ok(Self { trainer, metrics, checkpoints, best: f64::INFINITY })
     }
 
     /// Goes on with the run in `folder` from its newest checkpoint, with the configuration given; metrics past it are cut off.
@@ -61,8 +64,11 @@ impl RunFolder {
     pub fn resume(folder: &Path, config: &RunConfig, corpus: &Corpus, device: &Device) -> Result<Self> {
         let checkpoints = CheckpointDir::new(folder.join(CHECKPOINTS), config.train.keep);
         let trainer = Trainer::resume(config, corpus, device, &checkpoints.latest()?)?;
-        let metrics = MetricsWriter::resume(&folder.join(METRICS), trainer.step())?;
-        Ok(Self { trainer, metrics, checkpoints })
+        let path = folder.join(METRICS);
+        let metrics = MetricsWriter::resume(&path, trainer.step())?;
+        let losses = metrics::read(&path)?.into_iter().filter_map(|metric| metric.valid_loss);
+        let best = losses.fold(f64::INFINITY, f64::min);
+        Ok(Self { trainer, metrics, checkpoints, best })
     }
 
     /// The configuration that a run's folder was begun with, laid over `base`.
@@ -135,6 +141,10 @@ impl RunFolder {
             tokens_per_second: None,
         })?;
         on_event(Event::Evaluated { step, valid_loss });
+        if valid_loss < self.best {
+            self.best = valid_loss;
+            self.checkpoints.save_best(&self.trainer.checkpoint()?)?;
+        }
         Ok(())
     }
 

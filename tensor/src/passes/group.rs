@@ -83,74 +83,25 @@ impl Space {
 /// Groups all live nodes of a program.
 pub(super) fn group(program: &Program, views: &[View], live: &[bool], limits: PlanLimits) -> Groups {
     let graph = &program.graph;
-    let mut groups = Grouping {
+    let mut grouping = Grouping {
         graph,
         views,
         limits,
         users: users(program, live),
+        readers: HashMap::new(),
         units: Vec::new(),
         unit_of: vec![None; live.len()],
         reach: Reach::default(),
     };
-    let mut readers: HashMap<NodeId, Vec<usize>> = HashMap::new();
     for id in graph.ids().filter(|id| live[id.index()]) {
-        let node = graph.node(id);
-        if matches!(node.op, Op::Input(_)) || is_inline(graph, id) {
-            continue;
-        }
+        let is_input = matches!(graph.node(id).op, Op::Input(_));
         let holds_itself = node_of(views[id.index()].buffer) == id;
-        if !holds_itself {
-            continue;
-        }
-        let space = space_of(graph, id);
-        let sources = sources(graph, views, id);
-        let mut home = None;
-        if let Some(space) = space {
-            let mut candidates: Vec<usize> = Vec::new();
-            for operand in value_operands(graph, id) {
-                if let Some(member) = alias::member(graph, operand, alias::operand_extent(graph, id))
-                    && let Some(unit) = groups.unit_of[member.index()]
-                    && !candidates.contains(&unit)
-                {
-                    candidates.push(unit);
-                }
-            }
-            if is_column(graph, id) {
-                let source = node_of(views[node.operands[0].index()].buffer);
-                candidates.extend(readers.get(&source).into_iter().flatten().copied());
-            }
-            for unit in candidates {
-                match home {
-                    None if groups.try_join(unit, id, space) => home = Some(unit),
-                    // What `id` reads isn't linked to its home yet.
-                    Some(first) if first != unit && groups.reads_allow(unit, id) => {
-                        groups.try_merge(first, unit);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        let home = home.unwrap_or_else(|| {
-            let unit = groups.reach.add();
-            groups.units.push(match space {
-                Some(space) => Unit::Rows(space, vec![id]),
-                None => Unit::Single(id),
-            });
-            groups.unit_of[id.index()] = Some(unit);
-            unit
-        });
-        for source in sources {
-            if let Some(unit) = groups.unit_of[source.index()]
-                && unit != home
-            {
-                groups.reach.link(home, unit);
-            }
-            if space.is_some() {
-                readers.entry(source).or_default().push(home);
-            }
+        if holds_itself && !is_input && !is_inline(graph, id) {
+            grouping.place(id);
         }
     }
-    Groups { units: groups.units, unit_of: groups.unit_of, recomputed: vec![false; live.len()], reach: groups.reach }
+    let Grouping { units, unit_of, reach, .. } = grouping;
+    Groups { units, unit_of, recomputed: vec![false; live.len()], reach }
 }
 
 /// Whether the node is a sum over rows, which leaves its kernel and cannot be used inside it.
@@ -244,12 +195,71 @@ struct Grouping<'a> {
     views: &'a [View],
     limits: PlanLimits,
     users: Vec<Vec<Option<NodeId>>>,
+    /// The row programs that read a materialised node.
+    readers: HashMap<NodeId, Vec<usize>>,
     units: Vec<Unit>,
     unit_of: Vec<Option<usize>>,
     reach: Reach,
 }
 
 impl Grouping<'_> {
+    /// Finds the unit of the next node and links it to what the node reads.
+    fn place(&mut self, id: NodeId) {
+        let space = space_of(self.graph, id);
+        let home = space.and_then(|space| self.join_one(id, space)).unwrap_or_else(|| {
+            self.units.push(match space {
+                Some(space) => Unit::Rows(space, vec![id]),
+                None => Unit::Single(id),
+            });
+            let unit = self.reach.add();
+            self.unit_of[id.index()] = Some(unit);
+            unit
+        });
+        for source in sources(self.graph, self.views, id) {
+            if let Some(unit) = self.unit_of[source.index()]
+                && unit != home
+            {
+                self.reach.link(home, unit);
+            }
+            if space.is_some() {
+                self.readers.entry(source).or_default().push(home);
+            }
+        }
+    }
+
+    /// Joins the first candidate that takes the node, and lets the other candidates merge into it.
+    fn join_one(&mut self, id: NodeId, space: Space) -> Option<usize> {
+        let mut home = None;
+        for unit in self.candidates(id) {
+            match home {
+                None if self.try_join(unit, id, space) => home = Some(unit),
+                // What `id` reads isn't linked to its home yet.
+                Some(first) if first != unit && self.reads_allow(unit, id) => self.try_merge(first, unit),
+                _ => {}
+            }
+        }
+        home
+    }
+
+    /// The units that compute an operand of the node; for a column sum also those that read what it sums.
+    fn candidates(&self, id: NodeId) -> Vec<usize> {
+        let extent = alias::operand_extent(self.graph, id);
+        let mut candidates: Vec<usize> = Vec::new();
+        for operand in value_operands(self.graph, id) {
+            if let Some(member) = alias::member(self.graph, operand, extent)
+                && let Some(unit) = self.unit_of[member.index()]
+                && !candidates.contains(&unit)
+            {
+                candidates.push(unit);
+            }
+        }
+        if is_column(self.graph, id) {
+            let source = node_of(self.views[self.graph.node(id).operands[0].index()].buffer);
+            candidates.extend(self.readers.get(&source).into_iter().flatten().copied());
+        }
+        candidates
+    }
+
     fn try_join(&mut self, unit: usize, id: NodeId, space: Space) -> bool {
         let Unit::Rows(have, members) = &self.units[unit] else { return false };
         let Some(joined) = have.join(space) else { return false };
