@@ -86,7 +86,8 @@ fn random_on(device: &Device, programs: u32, steps: usize, gpu: bool) {
             return Ok(());
         }
         compared.set(compared.get() + 1);
-        let found = run(device, &program, &built.inputs).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let found = run(device, &program, &built.inputs)
+            .map_err(|error| TestCaseError::fail(format!("{error}\n{}", program.graph)))?;
         // Equal terms may cancel exactly in the oracle, and on a device to the rounding of the terms.
         let wrong = mismatch(&program, &expected, &found, EPSILON * expected.largest);
         prop_assert!(wrong.is_none(), "{}\n{}", wrong.unwrap_or_default(), program.graph);

@@ -146,11 +146,14 @@ impl Lowering<'_> {
 
     fn single(&mut self, id: NodeId) {
         let node = self.graph.node(id);
-        let operands: Vec<View> = match node.op {
-            Op::Reshape(_) if self.storage.laid_out.contains_key(&self.source(node.operands[0])) => return,
-            _ => node.operands.iter().map(|&o| self.view(o)).collect(),
-        };
         let out = self.target(id);
+        if let Op::Concat { axis } = node.op {
+            return self.concat(&node.operands, axis, &out);
+        }
+        if matches!(node.op, Op::Reshape(_)) && self.is_laid_out(node.operands[0]) {
+            return;
+        }
+        let operands: Vec<View> = node.operands.iter().map(|&o| self.view(o)).collect();
         let kernel = match &node.op {
             Op::Reshape(_) => {
                 let to = out.reshape(&operands[0].dims).expect("a new buffer is contiguous");
@@ -160,18 +163,6 @@ impl Lowering<'_> {
                 self.fill(out.clone(), 0.0);
                 let to = out.slice(*axis, *before, before + operands[0].dims[*axis]);
                 return self.copy(operands[0].clone(), to, DType::F32);
-            }
-            Op::Concat { axis } => {
-                let mut start = 0;
-                for (part, &operand) in operands.into_iter().zip(&node.operands) {
-                    let end = start + part.dims[*axis];
-                    // A part that is laid out has been written in place.
-                    if !self.storage.laid_out.contains_key(&self.source(operand)) {
-                        self.copy(part, out.slice(*axis, start, end), DType::F32);
-                    }
-                    start = end;
-                }
-                return;
             }
             Op::MatMul { transpose_a, transpose_b } => {
                 let transposed = |view: &View, on: bool| {
@@ -227,6 +218,23 @@ impl Lowering<'_> {
             _ => unreachable!("every other primitive is an input, a view, inlined or in a row program"),
         };
         self.plan.kernels.push(kernel);
+    }
+
+    fn concat(&mut self, parts: &[NodeId], axis: usize, out: &View) {
+        let mut start = 0;
+        for &part in parts {
+            let end = start + self.graph.shape(part)[axis];
+            if !self.is_laid_out(part) {
+                let from = self.view(part);
+                self.copy(from, out.slice(axis, start, end), DType::F32);
+            }
+            start = end;
+        }
+    }
+
+    /// Whether the node's elements have been written where its one reader wants them.
+    fn is_laid_out(&self, id: NodeId) -> bool {
+        self.storage.laid_out.contains_key(&self.source(id))
     }
 
     /// The materialised node that a node shows.

@@ -38,6 +38,10 @@ fn check(outputs: &[Tensor], updates: &[(Tensor, Tensor)], buffers: usize) -> Pl
         let Op::Input(index) = program.graph.node(*target).op else { panic!("an update of no input") };
         close(&expected[value].data, &state[&program.graph.inputs()[index].name]);
     }
+    for (i, buffer) in plan.buffers.iter().enumerate() {
+        let used = plan.kernels.iter().flat_map(Kernel::buffers).any(|id| id.index() == i);
+        assert!(used || plan.outputs.iter().any(|id| id.index() == i), "nothing uses buffer {i}, {buffer:?}");
+    }
     for kernel in &plan.kernels {
         let bound = kernel.buffers().len();
         assert!(bound <= buffers, "{bound} buffers in {kernel:?}");
