@@ -171,11 +171,8 @@ impl<'a> Training<'a> {
         let mut state = State::new(device);
         for (parameter, spec) in plan.parameters().iter().zip(&specs) {
             state.insert(&spec.name, spec.shape.as_slice(), &initial_values(parameter, evaluator.spec.seed))?;
-            let zeros = vec![0.0; spec.numel()];
-            state.insert(&adamw::moment_1(&spec.name), spec.shape.as_slice(), &zeros)?;
-            state.insert(&adamw::moment_2(&spec.name), spec.shape.as_slice(), &zeros)?;
         }
-        state.insert(adamw::NON_FINITE, [1], &[0.0])?;
+        adamw::insert_start(&mut state, &specs)?;
         let (sequence, width) = (evaluator.sizes.sequence, plan.width());
         state.insert(POSITIONS, [sequence, width], &positions(sequence, width))?;
         Ok(Self { evaluator, step, evaluation, state, steps: 0 })

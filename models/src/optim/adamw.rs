@@ -1,6 +1,6 @@
 //! AdamW as graph: the gradients come in, the state's new values go out.
 
-use primer_tensor::{CompareOp, DType, Tensor};
+use primer_tensor::{CompareOp, DType, State, Tensor};
 
 use super::AdamWConfig;
 use crate::nn::ParamSpec;
@@ -22,6 +22,19 @@ pub fn moment_1(name: &str) -> String {
 /// Name of the second moment of a parameter, in the state and in checkpoints.
 pub fn moment_2(name: &str) -> String {
     format!("adamw.v.{name}")
+}
+
+/// Puts what [`updates`] reads and writes beside the parameters into a state: moments of 0, and [`NON_FINITE`] at 0.
+///
+/// # Errors
+/// What the device says of the allocation.
+pub fn insert_start(state: &mut State, specs: &[ParamSpec]) -> primer_tensor::Result<()> {
+    for spec in specs {
+        let zeros = vec![0.0; spec.numel()];
+        state.insert(&moment_1(&spec.name), spec.shape.as_slice(), &zeros)?;
+        state.insert(&moment_2(&spec.name), spec.shape.as_slice(), &zeros)?;
+    }
+    state.insert(NON_FINITE, [1], &[0.0])
 }
 
 /// The scalars of step `step`, counted from 0: learning rate and the two bias corrections, computed in f64.

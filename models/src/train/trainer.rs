@@ -72,12 +72,7 @@ impl Trainer {
         let model = Model::build(&config.model, config.train.batch)?;
         let (step, eval) = programs(&model, config)?;
         let mut state = model.initial_state(device, config.train.seed)?;
-        for spec in &model.params {
-            let zeros = vec![0.0; spec.numel()];
-            state.insert(&adamw::moment_1(&spec.name), spec.shape.as_slice(), &zeros)?;
-            state.insert(&adamw::moment_2(&spec.name), spec.shape.as_slice(), &zeros)?;
-        }
-        state.insert(adamw::NON_FINITE, [1], &[0.0])?;
+        adamw::insert_start(&mut state, &model.params)?;
         state.insert(LOSS_SUM, [1], &[0.0])?;
         Ok(Self {
             step_program: device.compile(&step)?,

@@ -1,5 +1,7 @@
 //! A planned program in a graph: the shell around the layers, and the walk through a block.
 
+use primer_models::arch::{POSITIONS, TOKENS};
+use primer_models::config::NORM_EPS;
 use primer_tensor::{DType, Graph, InputKind, NodeId};
 
 use super::value::{Builder, Value};
@@ -8,28 +10,6 @@ use crate::dna::{Node, NodeKind, ParameterKind, Primitive, Source};
 use crate::rejection::Rejection;
 
 type Result<T> = primer_tensor::Result<T>;
-
-/// Name of the data input with the token ids, u32 `[batch·n]`.
-pub const TOKENS: &str = "tokens";
-
-/// Name of the state input with the position signal, `[n, d]`.
-pub const POSITIONS: &str = "positions";
-
-/// ε of the final layer norm.
-const FINAL_EPSILON: f64 = 1e-6;
-
-/// The position signal `[n, d]`, row-major: the first half of the channels sines, the second cosines,
-/// with wavelengths geometric from 2π to 10000·2π (Vaswani et al. 2017). It lies in the state under
-/// the name `positions` and is never trained.
-pub fn positions(sequence: usize, width: usize) -> Vec<f32> {
-    let half = width / 2;
-    let step = 10_000f64.ln() / half.saturating_sub(1).max(1) as f64;
-    let signal = |t: usize, channel: usize| {
-        let angle = t as f64 * (-step * (channel % half) as f64).exp();
-        if channel < half { angle.sin() } else { angle.cos() }
-    };
-    (0..sequence * 2 * half).map(|i| signal(i / (2 * half), i % (2 * half)) as f32).collect()
-}
 
 /// What the leak test changes in a model.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +78,7 @@ fn output(graph: &mut Graph, h: NodeId, scale: NodeId, shift: NodeId, embedding:
     let centred = graph.sub(h, average)?;
     let square = graph.mul(centred, centred)?;
     let variance = mean(graph, square)?;
-    let epsilon = graph.constant(FINAL_EPSILON);
+    let epsilon = graph.constant(NORM_EPS);
     let raised = graph.add(variance, epsilon)?;
     let deviation = graph.unary(primer_tensor::UnaryOp::Sqrt, raised)?;
     let normed = graph.div(centred, deviation)?;

@@ -19,9 +19,11 @@ use primer_tensor::{Graph, NodeId};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use build::{DISTURBANCE, Probe};
-pub use build::{POSITIONS, TOKENS, positions};
 pub use init::initial_values;
 pub use kinds::{MAX_UNIT, loser_is_wider};
+// The shell around the blocks is that of the hand-written models: the inputs' names and the position signal.
+pub use primer_models::arch::{POSITIONS, TOKENS};
+pub use primer_models::nn::sinusoid as positions;
 
 use crate::dna::{Dna, Inlined, Source};
 use crate::rejection::Rejection;

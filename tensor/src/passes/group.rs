@@ -152,21 +152,14 @@ impl Groups {
 
     /// The materialised nodes that a node reads, through views and what is computed in place.
     pub(super) fn sources(&self, graph: &Graph, views: &[View], id: NodeId) -> Vec<NodeId> {
-        let mut found: Vec<NodeId> = Vec::new();
-        for operand in self.operands(graph, id) {
-            let source = node_of(views[operand.index()].buffer);
-            if !found.contains(&source) {
-                found.push(source);
-            }
-        }
-        found
+        shown(views, self.operands(graph, id))
     }
 }
 
-/// The materialised nodes that a node reads, through views and inlined nodes.
-fn sources(graph: &Graph, views: &[View], id: NodeId) -> Vec<NodeId> {
+/// The materialised nodes that the operands show, each once.
+fn shown(views: &[View], operands: Vec<NodeId>) -> Vec<NodeId> {
     let mut found: Vec<NodeId> = Vec::new();
-    for operand in value_operands(graph, id) {
+    for operand in operands {
         let source = node_of(views[operand.index()].buffer);
         if !found.contains(&source) {
             found.push(source);
@@ -215,7 +208,7 @@ impl Grouping<'_> {
             self.unit_of[id.index()] = Some(unit);
             unit
         });
-        for source in sources(self.graph, self.views, id) {
+        for source in shown(self.views, value_operands(self.graph, id)) {
             if let Some(unit) = self.unit_of[source.index()]
                 && unit != home
             {

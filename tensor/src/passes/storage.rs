@@ -17,8 +17,6 @@ pub(super) struct Storage {
     pub(super) laid_out: HashMap<NodeId, View>,
     /// `(state input, value)`: copied after everything else.
     pub(super) copied_last: Vec<(NodeId, NodeId)>,
-    /// Roots that show an input or a part of another node: copied by a unit of their own, scheduled like any other.
-    pub(super) copied: Vec<(usize, NodeId)>,
 }
 
 /// Decides the storage and adds the dependencies that it needs to the schedule.
@@ -28,7 +26,6 @@ pub(super) fn assign(program: &Program, views: &[View], live: &[bool], groups: &
     for root in roots_to_copy(program, views) {
         let unit = groups.reach.add();
         groups.units.push(Unit::Copy(root));
-        storage.copied.push((unit, root));
         if let Some(source) = groups.unit_of[node_of(views[root.index()].buffer).index()] {
             groups.reach.link(unit, source);
         }
