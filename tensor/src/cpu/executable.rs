@@ -32,13 +32,16 @@ enum Output {
     Copy { buffer: usize, held: CpuBuffer },
 }
 
+/// Bytes from which a tensor is held tile by tile: what is smaller stays in the caches anyway.
+const TILE_FROM: usize = 128 << 10;
+
 impl CpuDevice {
     /// Plans and compiles a program.
     ///
     /// # Errors
     /// Those of [`passes::plan`]; [`Error::Device`] where its plan is inconsistent.
     pub(crate) fn compile(&self, program: &Program) -> Result<CpuExecutable> {
-        let plan = passes::plan(program, PlanLimits { buffers: usize::MAX })?;
+        let plan = passes::plan(program, PlanLimits { buffers: usize::MAX, tile_from: Some(TILE_FROM) })?;
         let kernels = Kernels::new(self, &plan)?;
         let mut bases = Bases::new(plan.buffers.len());
         let mut slots: Vec<_> = plan.slots.iter().map(|&len| CpuBuffer::zeroed(len)).collect();
@@ -46,7 +49,7 @@ impl CpuDevice {
         for (position, spec) in plan.buffers.iter().enumerate() {
             match &spec.place {
                 Place::Slot(slot) => match slots.get_mut(*slot) {
-                    Some(memory) if memory.len() >= spec.shape.numel() => bases.set(position, memory),
+                    Some(memory) if memory.len() >= spec.shape.numel() => bases.set(position, memory.as_mut_ptr()),
                     _ => {
                         let message = format!("buffer {position} of shape {} does not fit slot {slot}", spec.shape);
                         return Err(Error::Device { message });
@@ -55,10 +58,10 @@ impl CpuDevice {
                 Place::Data(_) => {
                     inputs.push((position, CpuBuffer::zeroed(spec.shape.numel())));
                     if let Some((_, memory)) = inputs.last_mut() {
-                        bases.set(position, memory);
+                        bases.set(position, memory.as_mut_ptr());
                     }
                 }
-                Place::State(_) => {}
+                Place::State(_) | Place::Tile => {}
             }
         }
         let outputs = plan.outputs.iter().map(|id| {
@@ -72,7 +75,7 @@ impl CpuDevice {
         let outputs = outputs.collect();
         Ok(CpuExecutable {
             program: program.clone(),
-            report: plan.report,
+            report: PlanReport { tile_bytes: plan.report.tile_bytes * self.threads() as u64, ..plan.report },
             kernels,
             bases,
             slots,
@@ -115,7 +118,7 @@ impl CpuExecutable {
         for (position, spec) in self.specs.iter().enumerate() {
             if let Place::State(name) = &spec.place {
                 match state.buffer(name, &spec.shape)? {
-                    Buffer::Cpu(memory) => self.bases.set(position, memory),
+                    Buffer::Cpu(memory) => self.bases.set(position, memory.as_mut_ptr()),
                     _ => return Err(Error::DeviceMismatch { what: "a state" }),
                 }
             }

@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use super::CpuDevice;
 use super::arena::Arenas;
 use super::conv::{ConvKernel, FilterGradKernel};
 use super::indexed::{GatherKernel, ScatterKernel};
+use super::isa::Isa;
 use super::linrec::LinRecKernel;
 use super::matmul::MatMulKernel;
 use super::row::RowKernel;
-use super::{CpuBuffer, CpuDevice};
-use crate::plan::{Kernel, Plan, View};
+use super::team::Team;
+use super::tiled::TiledKernel;
+use crate::plan::{Kernel, Plan, Tiled, View};
 use crate::{Error, Result};
 
 /// Where each buffer of a plan begins during a run.
@@ -25,8 +28,8 @@ impl Bases {
         Self(vec![std::ptr::NonNull::dangling().as_ptr(); buffers])
     }
 
-    pub(super) fn set(&mut self, buffer: usize, to: &mut CpuBuffer) {
-        self.0[buffer] = to.as_mut_ptr();
+    pub(super) fn set(&mut self, buffer: usize, start: *mut f32) {
+        self.0[buffer] = start;
     }
 
     #[inline(always)]
@@ -35,7 +38,7 @@ impl Bases {
     }
 }
 
-enum Compiled {
+pub(super) enum Compiled {
     MatMul(MatMulKernel),
     Row(Box<RowKernel>),
     Conv(ConvKernel),
@@ -43,6 +46,7 @@ enum Compiled {
     Gather(GatherKernel),
     Scatter(ScatterKernel),
     LinRec(LinRecKernel),
+    Tiled(TiledKernel),
 }
 
 /// All kernels of a plan with the memory that their threads need.
@@ -57,18 +61,16 @@ impl Kernels {
     /// # Errors
     /// [`Error::Device`] where a view reaches past its buffer.
     pub(super) fn new(device: &CpuDevice, plan: &Plan) -> Result<Self> {
-        let mut kernels = Vec::with_capacity(plan.kernels.len());
-        let (mut values, mut elements) = (0, 0);
         for (position, kernel) in plan.kernels.iter().enumerate() {
             for view in kernel.reads().into_iter().chain(kernel.writes()) {
                 check(position, plan, view)?;
             }
-            kernels.push(compile(kernel));
-            if let Some(Compiled::Row(row)) = kernels.last() {
-                let (v, e) = row.arena();
-                (values, elements) = (values.max(v), elements.max(e));
+            if let Kernel::Tiled(tiled) = kernel {
+                check_tiles(position, plan, tiled)?;
             }
         }
+        let kernels: Vec<_> = plan.kernels.iter().map(|kernel| compile(kernel, plan, device)).collect();
+        let (values, elements) = arena_of(&kernels);
         let labels = plan.kernels.iter().map(label).collect();
         let arenas = Arenas::new(device.threads(), values, elements);
         Ok(Self { device: device.clone(), kernels, labels, arenas })
@@ -81,7 +83,7 @@ impl Kernels {
     pub(super) unsafe fn run(&mut self, bases: &Bases) {
         for kernel in &mut self.kernels {
             // SAFETY: the caller's; `new` has checked the views.
-            unsafe { execute(kernel, bases, &self.device, &self.arenas) };
+            unsafe { execute(kernel, bases, self.device.team(), self.device.isa(), &self.arenas) };
         }
     }
 
@@ -94,14 +96,25 @@ impl Kernels {
         for (kernel, label) in self.kernels.iter_mut().zip(&self.labels) {
             let start = Instant::now();
             // SAFETY: as above.
-            unsafe { execute(kernel, bases, &self.device, &self.arenas) };
+            unsafe { execute(kernel, bases, self.device.team(), self.device.isa(), &self.arenas) };
             times.push((label.clone(), start.elapsed()));
         }
         times
     }
 }
 
-fn compile(kernel: &Kernel) -> Compiled {
+/// Values and elements of register memory that a thread needs for any of the kernels.
+pub(super) fn arena_of(kernels: &[Compiled]) -> (usize, usize) {
+    kernels.iter().fold((0, 0), |(values, elements), kernel| match kernel {
+        Compiled::Row(row) => {
+            let (v, e) = row.arena();
+            (values.max(v), elements.max(e))
+        }
+        _ => (values, elements),
+    })
+}
+
+pub(super) fn compile(kernel: &Kernel, plan: &Plan, device: &CpuDevice) -> Compiled {
     match kernel {
         Kernel::MatMul(product) => Compiled::MatMul(MatMulKernel::new(product)),
         Kernel::Row(program) => Compiled::Row(Box::new(RowKernel::new(program))),
@@ -112,13 +125,13 @@ fn compile(kernel: &Kernel) -> Compiled {
         Kernel::LinRec { a, b, out, reverse, start } => {
             Compiled::LinRec(LinRecKernel::new(a, b, out, *reverse, *start))
         }
+        Kernel::Tiled(tiled) => Compiled::Tiled(TiledKernel::new(tiled, plan, device)),
     }
 }
 
 /// # Safety
 /// As for [`Kernels::run`].
-unsafe fn execute(kernel: &mut Compiled, bases: &Bases, device: &CpuDevice, arenas: &Arenas) {
-    let (team, isa) = (device.team(), device.isa());
+pub(super) unsafe fn execute(kernel: &mut Compiled, bases: &Bases, team: &Team, isa: Isa, arenas: &Arenas) {
     // SAFETY: the caller's.
     unsafe {
         match kernel {
@@ -129,6 +142,7 @@ unsafe fn execute(kernel: &mut Compiled, bases: &Bases, device: &CpuDevice, aren
             Compiled::Gather(kernel) => kernel.run(bases, team),
             Compiled::Scatter(kernel) => kernel.run(bases, team),
             Compiled::LinRec(kernel) => kernel.run(bases, team, isa),
+            Compiled::Tiled(kernel) => kernel.run(bases, team, isa),
         }
     }
 }
@@ -148,6 +162,23 @@ fn label(kernel: &Kernel) -> String {
         Kernel::Gather { out, .. } => format!("gather {:?}", out.dims),
         Kernel::ScatterAdd { updates, .. } => format!("scatter {:?}", updates.dims),
         Kernel::LinRec { out, .. } => format!("linrec {:?}", out.dims),
+        Kernel::Tiled(tiled) => {
+            let parts: Vec<String> = tiled.on_tile(|view| tiled.part(view)).iter().map(label).collect();
+            format!("{} tiles of {}", tiled.tiles(), parts.join(", "))
+        }
+    }
+}
+
+/// All views have the tiles' dimensions, and those of local buffers stay within their tile's part.
+fn check_tiles(position: usize, plan: &Plan, tiled: &Tiled) -> Result<()> {
+    let fits = |view: &&View| match plan.buffers.get(view.buffer.index()) {
+        Some(spec) if tiled.locals.contains(&view.buffer) => tiled.is_in_parts(view, spec.shape.numel()),
+        _ => view.dims.starts_with(&tiled.dims),
+    };
+    let mut views = tiled.kernels.iter().flat_map(|k| k.reads().into_iter().chain(k.writes()));
+    match views.find(|view| !fits(view)) {
+        Some(view) => Err(Error::Device { message: format!("kernel {position}: {view:?} has no part for each tile") }),
+        None => Ok(()),
     }
 }
 

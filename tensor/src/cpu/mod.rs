@@ -16,6 +16,7 @@ mod matmul;
 mod row;
 mod runner;
 mod team;
+mod tiled;
 
 use std::fmt;
 use std::sync::Arc;

@@ -20,7 +20,7 @@ impl PlanRunner {
         let mut buffers: Vec<_> = plan.buffers.iter().map(|spec| CpuBuffer::zeroed(spec.shape.numel())).collect();
         let mut bases = Bases::new(buffers.len());
         for (position, buffer) in buffers.iter_mut().enumerate() {
-            bases.set(position, buffer);
+            bases.set(position, buffer.as_mut_ptr());
         }
         Ok(Self { kernels, buffers, bases })
     }

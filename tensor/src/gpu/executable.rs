@@ -254,7 +254,7 @@ fn check_sizes(plan: &Plan, device: &GpuDevice) -> Result<()> {
             let what = match &buffer.place {
                 Place::Data(name) => format!("input {name:?} of shape {}", buffer.shape),
                 Place::State(name) => format!("state {name:?} of shape {}", buffer.shape),
-                Place::Slot(_) => format!("an intermediate tensor of shape {}", buffer.shape),
+                Place::Slot(_) | Place::Tile => format!("an intermediate tensor of shape {}", buffer.shape),
             };
             return Err(Error::Limit { what, needed, granted, unit: "bytes in one buffer" });
         }

@@ -58,7 +58,7 @@ impl<'a> Context<'a> {
             let (names, name) = match &buffer.place {
                 Place::Data(name) => (&mut data, name.as_str()),
                 Place::State(name) => (&mut states, name.as_str()),
-                Place::Slot(_) => continue,
+                Place::Slot(_) | Place::Tile => continue,
             };
             if !names.contains(&name) {
                 names.push(name);
@@ -83,6 +83,7 @@ impl<'a> Context<'a> {
             Place::Data(name) => Location::Data(position(&self.data, name)),
             Place::State(name) => Location::State(position(&self.states, name)),
             Place::Slot(slot) => Location::Slot(*slot),
+            Place::Tile => unreachable!("`GpuDevice::compile` plans without tiles"),
         }
     }
 

@@ -7,6 +7,7 @@
 //! - `storage`: state is updated in place where no one still reads the old value; a copy that only reorders its one source
 //!   becomes the layout in which the source is written.
 //! - `lower`: the schedule and the kernels.
+//! - `tile`: kernels with large values between them run tile by tile.
 //! - `memory`: scratch buffers whose lifetimes do not overlap share a slot.
 
 mod alias;
@@ -18,6 +19,7 @@ mod reach;
 mod recompute;
 mod rows;
 mod storage;
+mod tile;
 mod views;
 
 #[cfg(test)]
@@ -33,6 +35,8 @@ use crate::{Program, Result};
 pub struct PlanLimits {
     /// Distinct buffers that one kernel may bind.
     pub buffers: usize,
+    /// Tensors of at least this many bytes are held tile by tile where the program allows it; never, if there is no number.
+    pub tile_from: Option<usize>,
 }
 
 /// Plans a program.
@@ -53,6 +57,7 @@ pub fn plan(program: &Program, limits: PlanLimits) -> Result<Plan> {
         // What is computed again needs its operands: with few bindings, values are read instead.
         plan = finish(&program, &views, &live, group::group(&program, &views, &live, limits));
     }
+    tile::tile(&mut plan, limits);
     memory::share_slots(&mut plan);
     plan.report = crate::plan::PlanReport::of(&plan);
     Ok(plan)

@@ -2,14 +2,17 @@
 //!
 //! A plan is made once per program by [`passes`](crate::passes) and is the same for every device. Invariants:
 //! a kernel reads only inputs, state and what earlier kernels wrote; a kernel writes no buffer that it reads, except that a row
-//! program may replace a state entry element by element (equal views); all loads of a row precede its stores.
+//! program may replace a state entry element by element (equal views); all loads of a row precede its stores. Inside a [`Tiled`]
+//! kernel this holds for each of its kernels.
 
 mod report;
 mod row;
+mod tiled;
 mod view;
 
 pub use report::PlanReport;
 pub use row::{Extent, Instruction, RowOp, RowProgram, Store, StoreKind};
+pub use tiled::Tiled;
 pub use view::View;
 
 use crate::{DType, Shape};
@@ -34,6 +37,8 @@ pub enum Place {
     State(String),
     /// Scratch: a part of slot `slot`, shared with other buffers whose lifetimes do not overlap.
     Slot(usize),
+    /// Scratch of a [`Tiled`] kernel, held for one tile at a time.
+    Tile,
 }
 
 /// A row-major array of elements.
@@ -104,6 +109,8 @@ pub enum Kernel {
         /// The state before the first element.
         start: f32,
     },
+    /// Several kernels, tile by tile.
+    Tiled(Tiled),
 }
 
 /// A batched matrix product. Transposes are in the strides.
@@ -161,6 +168,7 @@ impl Kernel {
             Kernel::Gather { table, indices, .. } => vec![table, indices],
             Kernel::ScatterAdd { indices, updates, .. } => vec![indices, updates],
             Kernel::LinRec { a, b, .. } => vec![a, b],
+            Kernel::Tiled(k) => k.outer(Kernel::reads).collect(),
         }
     }
 
@@ -172,6 +180,21 @@ impl Kernel {
             Kernel::DepthwiseConv(k) => vec![&k.out],
             Kernel::DepthwiseConvFilterGrad(k) => vec![&k.out],
             Kernel::Gather { out, .. } | Kernel::ScatterAdd { out, .. } | Kernel::LinRec { out, .. } => vec![out],
+            Kernel::Tiled(k) => k.outer(Kernel::writes).collect(),
+        }
+    }
+
+    /// All views, local ones too, in a fixed order.
+    pub fn views_mut(&mut self) -> Vec<&mut View> {
+        match self {
+            Kernel::MatMul(k) => vec![&mut k.a, &mut k.b, &mut k.out],
+            Kernel::Row(k) => k.loads.iter_mut().chain(k.stores.iter_mut().map(|store| &mut store.to)).collect(),
+            Kernel::DepthwiseConv(k) => vec![&mut k.x, &mut k.w, &mut k.out],
+            Kernel::DepthwiseConvFilterGrad(k) => vec![&mut k.x, &mut k.dy, &mut k.out],
+            Kernel::Gather { table, indices, out } => vec![table, indices, out],
+            Kernel::ScatterAdd { indices, updates, out } => vec![indices, updates, out],
+            Kernel::LinRec { a, b, out, .. } => vec![a, b, out],
+            Kernel::Tiled(k) => k.kernels.iter_mut().flat_map(Kernel::views_mut).collect(),
         }
     }
 
@@ -197,6 +220,16 @@ impl Kernel {
             Kernel::Gather { .. } => 0,
             Kernel::ScatterAdd { updates, .. } => n(updates),
             Kernel::LinRec { out, .. } => 2 * n(out),
+            Kernel::Tiled(k) => k.kernels.iter().map(Kernel::flops).sum(),
+        }
+    }
+
+    /// The part of [`Kernel::flops`] that matrix products do.
+    pub fn matmul_flops(&self) -> u64 {
+        match self {
+            Kernel::MatMul(_) => self.flops(),
+            Kernel::Tiled(k) => k.kernels.iter().map(Kernel::matmul_flops).sum(),
+            _ => 0,
         }
     }
 

@@ -26,6 +26,7 @@ pub(super) fn lower(kernel: &Kernel, context: &Context<'_>) -> Vec<Shader> {
         Kernel::Gather { table, indices, out } => vec![movement::gather(table, indices, out, context)],
         Kernel::ScatterAdd { indices, updates, out } => movement::scatter_add(indices, updates, out, context),
         Kernel::LinRec { a, b, out, reverse, start } => vec![movement::linrec(a, b, out, *reverse, *start, context)],
+        Kernel::Tiled(_) => unreachable!("`GpuDevice::compile` plans without tiles"),
     }
 }
 

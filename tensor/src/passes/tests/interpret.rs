@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use crate::plan::{Extent, Kernel, Place, Plan, RowOp, RowProgram, StoreKind, View};
+use crate::plan::{BufferId, Extent, Kernel, Place, Plan, RowOp, RowProgram, StoreKind, Tiled, View};
 use crate::reference::{binary, compare, unary};
 use crate::{DType, ReduceOp};
 
 /// Runs the plan; `state` is updated in place. Gives back the outputs.
 pub fn run(plan: &Plan, data: &HashMap<String, Vec<f64>>, state: &mut HashMap<String, Vec<f64>>) -> Vec<Vec<f64>> {
     // Scratch starts as NaN: whatever is read before it is written shows.
-    let mut memory = Memory { plan, slots: plan.slots.iter().map(|&len| vec![f64::NAN; len]).collect(), data, state };
+    let slots = plan.slots.iter().map(|&len| vec![f64::NAN; len]).collect();
+    let mut memory = Memory { plan, slots, tile: HashMap::new(), data, state };
     for kernel in &plan.kernels {
         memory.execute(kernel);
     }
@@ -25,6 +26,8 @@ pub fn run(plan: &Plan, data: &HashMap<String, Vec<f64>>, state: &mut HashMap<St
 struct Memory<'a> {
     plan: &'a Plan,
     slots: Vec<Vec<f64>>,
+    /// The parts of local buffers that belong to the tile at work.
+    tile: HashMap<BufferId, Vec<f64>>,
     data: &'a HashMap<String, Vec<f64>>,
     state: &'a mut HashMap<String, Vec<f64>>,
 }
@@ -46,6 +49,7 @@ impl Memory<'_> {
             Place::Data(name) => self.data[name][at],
             Place::State(name) => self.state[name][at],
             Place::Slot(slot) => self.slots[*slot][at],
+            Place::Tile => self.tile[&view.buffer][at],
         }
     }
 
@@ -56,6 +60,7 @@ impl Memory<'_> {
             Place::Data(name) => panic!("data {name} is written"),
             Place::State(name) => self.state.get_mut(name).expect("known state")[at] = value,
             Place::Slot(slot) => self.slots[*slot][at] = value,
+            Place::Tile => self.tile.get_mut(&view.buffer).expect("a local buffer of this kernel")[at] = value,
         }
     }
 
@@ -71,12 +76,33 @@ impl Memory<'_> {
         }
     }
 
+    /// Last tile first: no tile may need another.
+    fn tiled(&mut self, tiled: &Tiled) {
+        for tile in (0..tiled.tiles()).rev() {
+            for &local in &tiled.locals {
+                let part = self.plan.buffers[local.index()].shape.numel() / tiled.tiles();
+                self.tile.insert(local, vec![f64::NAN; part]);
+            }
+            let kernels = tiled.on_tile(|view| {
+                let start = if tiled.locals.contains(&view.buffer) { 0 } else { tiled.start(view, tile) };
+                let offset = usize::try_from(view.offset as isize + start).expect("a view stays in its buffer");
+                View { offset, ..tiled.part(view) }
+            });
+            kernels.iter().for_each(|kernel| self.execute(kernel));
+            self.tile.clear();
+        }
+    }
+
     fn execute(&mut self, kernel: &Kernel) {
+        if let Kernel::Tiled(tiled) = kernel {
+            return self.tiled(tiled);
+        }
         for write in kernel.writes() {
             let spec = &self.plan.buffers[write.buffer.index()];
             for read in kernel.reads() {
                 let in_place = matches!(spec.place, Place::State(_)) && matches!(kernel, Kernel::Row(_));
-                let same = self.plan.buffers[read.buffer.index()].place == spec.place;
+                let place = &self.plan.buffers[read.buffer.index()].place;
+                let same = if *place == Place::Tile { read.buffer == write.buffer } else { *place == spec.place };
                 assert!(!same || in_place, "a kernel reads what it writes: {kernel:?}");
             }
         }
@@ -156,6 +182,7 @@ impl Memory<'_> {
                 }
                 self.write(out, &result);
             }
+            Kernel::Tiled(_) => unreachable!("a tile has no tiles"),
         }
     }
 

@@ -6,14 +6,19 @@ use std::collections::HashMap;
 
 use super::{PlanLimits, plan};
 use crate::graph::InputKind;
-use crate::plan::{Kernel, Plan};
+use crate::plan::{BufferId, Kernel, Plan};
 use crate::reference::{Precision, evaluate};
 use crate::{DType, Op, Program, Tensor};
 
 /// Plans the program, runs the plan and the graph on the same data, and compares outputs and new state.
 fn check(outputs: &[Tensor], updates: &[(Tensor, Tensor)], buffers: usize) -> Plan {
     let program = Program::trace(outputs, updates).expect("traces");
-    let plan = plan(&program, PlanLimits { buffers }).expect("plans");
+    check_plan(&program, buffers, Some(1));
+    check_plan(&program, buffers, None)
+}
+
+pub(super) fn check_plan(program: &Program, buffers: usize, tile_from: Option<usize>) -> Plan {
+    let plan = plan(program, PlanLimits { buffers, tile_from }).expect("plans");
     let mut seed = 1u64;
     let mut inputs: HashMap<String, Vec<f64>> = HashMap::new();
     for info in program.graph.inputs() {
@@ -25,7 +30,7 @@ fn check(outputs: &[Tensor], updates: &[(Tensor, Tensor)], buffers: usize) -> Pl
         };
         inputs.insert(info.name.clone(), (0..node.shape.numel()).map(draw).collect());
     }
-    let expected = evaluate(&program, &inputs, Precision::F64).expect("evaluates");
+    let expected = evaluate(program, &inputs, Precision::F64).expect("evaluates");
     let of_kind = |kind: InputKind| {
         program.inputs(kind).map(|i| (i.name.clone(), inputs[&i.name].clone())).collect::<HashMap<_, _>>()
     };
@@ -39,7 +44,11 @@ fn check(outputs: &[Tensor], updates: &[(Tensor, Tensor)], buffers: usize) -> Pl
         close(&expected[value].data, &state[&program.graph.inputs()[index].name]);
     }
     for (i, buffer) in plan.buffers.iter().enumerate() {
-        let used = plan.kernels.iter().flat_map(Kernel::buffers).any(|id| id.index() == i);
+        let touches = |kernel: &Kernel| {
+            let local = matches!(kernel, Kernel::Tiled(tiled) if tiled.locals.contains(&BufferId(i as u32)));
+            local || kernel.buffers().contains(&BufferId(i as u32))
+        };
+        let used = plan.kernels.iter().any(touches);
         assert!(used || plan.outputs.iter().any(|id| id.index() == i), "nothing uses buffer {i}, {buffer:?}");
     }
     for kernel in &plan.kernels {

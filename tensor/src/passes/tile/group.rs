@@ -1,0 +1,254 @@
+//! Which kernels share tiles.
+
+use crate::DType;
+use crate::plan::{BufferId, Kernel, Place, Plan, RowOp, StoreKind, Tiled, View};
+
+/// Fewest tiles of a group: threads share tiles, never what is inside one.
+const MIN_TILES: usize = 16;
+
+/// Kernels of a plan that run tile by tile.
+pub(super) struct Group {
+    /// The positions of the members, in ascending order.
+    pub(super) members: Vec<usize>,
+    /// The members, fitted to the tiles; local buffers are not known yet.
+    pub(super) tiled: Tiled,
+}
+
+impl Group {
+    fn new(dims: &[usize]) -> Self {
+        Self { members: Vec::new(), tiled: Tiled { dims: dims.to_vec(), kernels: Vec::new(), locals: Vec::new() } }
+    }
+
+    fn insert(&mut self, position: usize, kernel: Kernel) {
+        let at = self.members.partition_point(|&member| member < position);
+        self.members.insert(at, position);
+        self.tiled.kernels.insert(at, kernel);
+    }
+
+    fn remove(&mut self, position: usize) {
+        let at = self.members.partition_point(|&member| member < position);
+        self.members.remove(at);
+        self.tiled.kernels.remove(at);
+    }
+
+    /// Whether each tile reads and writes its own part of whatever a member writes and another member touches.
+    fn is_in_step(&self, plan: &Plan, kernel: &Kernel) -> bool {
+        let shared = |buffer: BufferId| {
+            let mut written = kernel.writes().iter().any(|view| view.buffer == buffer);
+            let mut touched = false;
+            for member in &self.tiled.kernels {
+                written |= member.writes().iter().any(|view| view.buffer == buffer);
+                touched |= member.buffers().contains(&buffer);
+            }
+            written && touched
+        };
+        let all = || self.tiled.kernels.iter().chain([kernel]);
+        kernel.buffers().into_iter().filter(|&buffer| shared(buffer)).all(|buffer| {
+            let numel = plan.buffers[buffer.index()].shape.numel();
+            let mut views = all().flat_map(|k| k.reads().into_iter().chain(k.writes()));
+            views.all(|view| view.buffer != buffer || self.tiled.is_in_parts(view, numel))
+        })
+    }
+}
+
+/// For each kernel those that must come later since they read or write what it writes, or write what it reads.
+pub(super) fn successors(plan: &Plan) -> Vec<Vec<usize>> {
+    let mut after: Vec<Vec<usize>> = vec![Vec::new(); plan.kernels.len()];
+    let mut writers: Vec<Vec<usize>> = vec![Vec::new(); plan.buffers.len()];
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); plan.buffers.len()];
+    for (position, kernel) in plan.kernels.iter().enumerate() {
+        let mut before: Vec<usize> = Vec::new();
+        for view in kernel.reads() {
+            before.extend(&writers[view.buffer.index()]);
+        }
+        for view in kernel.writes() {
+            before.extend(&writers[view.buffer.index()]);
+            before.extend(&readers[view.buffer.index()]);
+        }
+        before.sort_unstable();
+        before.dedup();
+        before.into_iter().for_each(|earlier| after[earlier].push(position));
+        kernel.reads().iter().for_each(|view| readers[view.buffer.index()].push(position));
+        kernel.writes().iter().for_each(|view| writers[view.buffer.index()].push(position));
+    }
+    after
+}
+
+/// The kernel with views whose leading dimensions are `dims`, if it computes each index of these by itself.
+fn fit(kernel: &Kernel, dims: &[usize]) -> Option<Kernel> {
+    match kernel {
+        Kernel::MatMul(product) => {
+            let leads = product.out.dims.len() >= dims.len() + 2 && product.out.dims.starts_with(dims);
+            leads.then(|| kernel.clone())
+        }
+        Kernel::Row(program) => {
+            let tiles: usize = dims.iter().product();
+            let in_place = |view: &View| program.stores.iter().any(|store| store.to.buffer == view.buffer);
+            let sums = program.stores.iter().any(|store| store.kind == StoreKind::ColumnSum);
+            if program.rows % tiles != 0 || sums || program.loads.iter().any(in_place) {
+                return None;
+            }
+            let rows = program.rows / tiles;
+            // A counter must count the same in every tile.
+            let counts_alike = program.body.iter().all(|instruction| match instruction.op {
+                RowOp::Iota { divisor, modulus } => {
+                    let elements =
+                        if instruction.extent == crate::plan::Extent::Full { rows * program.length } else { rows };
+                    elements % (divisor * modulus) == 0
+                }
+                _ => true,
+            });
+            if !counts_alike {
+                return None;
+            }
+            let mut program = program.clone();
+            for view in program.loads.iter_mut().chain(program.stores.iter_mut().map(|store| &mut store.to)) {
+                if view.dims.len() <= dims.len() || !view.dims.starts_with(dims) {
+                    let last = view.dims.last().copied()?;
+                    let cut: Vec<usize> = dims.iter().copied().chain([rows, last]).collect();
+                    *view = view.reshape(&cut)?;
+                }
+            }
+            Some(Kernel::Row(program))
+        }
+        _ => None,
+    }
+}
+
+/// Groups while they grow.
+pub(super) struct Tiling<'a> {
+    plan: &'a Plan,
+    after: Vec<Vec<usize>>,
+    /// Kernels that read each buffer.
+    readers: Vec<Vec<usize>>,
+    /// The one kernel that writes each large scratch tensor.
+    writer: Vec<Option<usize>>,
+    group_of: Vec<Option<usize>>,
+    groups: Vec<Group>,
+}
+
+impl<'a> Tiling<'a> {
+    /// `large`: fewest elements of a tensor worth holding by tiles.
+    pub(super) fn new(plan: &'a Plan, large: usize) -> Self {
+        let mut readers = vec![Vec::new(); plan.buffers.len()];
+        let mut writers: Vec<Vec<usize>> = vec![Vec::new(); plan.buffers.len()];
+        for (position, kernel) in plan.kernels.iter().enumerate() {
+            kernel.reads().iter().for_each(|view| readers[view.buffer.index()].push(position));
+            kernel.writes().iter().for_each(|view| writers[view.buffer.index()].push(position));
+        }
+        let writer = plan.buffers.iter().zip(&writers).enumerate().map(|(buffer, (spec, writers))| {
+            let is_large =
+                matches!(spec.place, Place::Slot(_)) && spec.dtype == DType::F32 && spec.shape.numel() >= large;
+            let is_output = plan.outputs.contains(&BufferId(buffer as u32));
+            match writers[..] {
+                [one] if is_large && !is_output => Some(one),
+                _ => None,
+            }
+        });
+        Self {
+            plan,
+            after: successors(plan),
+            readers,
+            writer: writer.collect(),
+            group_of: vec![None; plan.kernels.len()],
+            groups: Vec::new(),
+        }
+    }
+
+    /// Starts a group at each batched product with a large result, in order.
+    pub(super) fn grow_all(&mut self) {
+        for seed in 0..self.plan.kernels.len() {
+            let Kernel::MatMul(product) = &self.plan.kernels[seed] else { continue };
+            let dims = &product.out.dims[..product.out.dims.len() - 2];
+            let is_large = self.writer[product.out.buffer.index()] == Some(seed);
+            if self.group_of[seed].is_none() && is_large && dims.iter().product::<usize>() >= MIN_TILES {
+                let mut group = Group::new(dims);
+                group.insert(seed, self.plan.kernels[seed].clone());
+                self.groups.push(group);
+                self.group_of[seed] = Some(self.groups.len() - 1);
+                self.grow(self.groups.len() - 1);
+            }
+        }
+    }
+
+    fn grow(&mut self, group: usize) {
+        let mut grown = true;
+        while std::mem::take(&mut grown) {
+            for position in 0..self.plan.kernels.len() {
+                if self.group_of[position].is_none() && self.connects(position, group) && self.try_join(position, group)
+                {
+                    grown = true;
+                }
+            }
+        }
+    }
+
+    fn try_join(&mut self, position: usize, group: usize) -> bool {
+        let Some(kernel) = fit(&self.plan.kernels[position], &self.groups[group].tiled.dims) else { return false };
+        if !self.groups[group].is_in_step(self.plan, &kernel) {
+            return false;
+        }
+        self.groups[group].insert(position, kernel);
+        self.group_of[position] = Some(group);
+        if !self.has_order() {
+            self.groups[group].remove(position);
+            self.group_of[position] = None;
+            return false;
+        }
+        true
+    }
+
+    /// Whether the kernel shares a large value with the group: one reads what the other writes, or both read what a third group
+    /// would have to compute for them.
+    fn connects(&self, kernel: usize, group: usize) -> bool {
+        let inside = |kernel: &usize| self.group_of[*kernel] == Some(group);
+        let read = self.plan.kernels[kernel].reads().into_iter().any(|view| {
+            let buffer = view.buffer.index();
+            match self.writer[buffer] {
+                Some(writer) if inside(&writer) => true,
+                Some(writer) => self.group_of[writer].is_some() && self.readers[buffer].iter().any(inside),
+                None => false,
+            }
+        });
+        let written = || {
+            self.plan.kernels[kernel].writes().into_iter().any(|view| {
+                let buffer = view.buffer.index();
+                let readers = &self.readers[buffer];
+                self.writer[buffer] == Some(kernel) && !readers.is_empty() && readers.iter().all(inside)
+            })
+        };
+        read || written()
+    }
+
+    /// Whether groups and single kernels can be put in an order.
+    fn has_order(&self) -> bool {
+        let singles = self.plan.kernels.len();
+        let unit = |kernel: usize| self.group_of[kernel].map_or(kernel, |group| singles + group);
+        let mut waiting = vec![0usize; singles + self.groups.len()];
+        let mut users: Vec<Vec<usize>> = vec![Vec::new(); waiting.len()];
+        for (kernel, later) in self.after.iter().enumerate() {
+            for &user in later.iter().filter(|&&user| unit(user) != unit(kernel)) {
+                users[unit(kernel)].push(unit(user));
+                waiting[unit(user)] += 1;
+            }
+        }
+        let mut ready: Vec<usize> = (0..waiting.len()).filter(|&unit| waiting[unit] == 0).collect();
+        let mut done = 0;
+        while let Some(unit) = ready.pop() {
+            done += 1;
+            for &user in &users[unit] {
+                waiting[user] -= 1;
+                if waiting[user] == 0 {
+                    ready.push(user);
+                }
+            }
+        }
+        done == waiting.len()
+    }
+
+    /// The groups of more than one kernel.
+    pub(super) fn finish(mut self) -> Vec<Group> {
+        self.groups.retain(|group| group.members.len() > 1);
+        self.groups
+    }
+}

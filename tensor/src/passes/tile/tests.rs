@@ -1,0 +1,116 @@
+//! What is tiled, and that it computes the same. Values are checked by the interpreter, which spoils each tile's memory.
+
+use super::super::tests::check_plan;
+use crate::plan::{Kernel, Place, Plan, Tiled};
+use crate::{CompareOp, DType, Program, Tensor};
+
+const B: usize = 4;
+const H: usize = 4;
+const N: usize = 6;
+const D: usize = 3;
+
+fn planned(outputs: &[Tensor], updates: &[(Tensor, Tensor)]) -> Plan {
+    let program = Program::trace(outputs, updates).expect("traces");
+    check_plan(&program, usize::MAX, Some(1))
+}
+
+fn tiled(plan: &Plan) -> Vec<&Tiled> {
+    plan.kernels
+        .iter()
+        .filter_map(|kernel| if let Kernel::Tiled(tiled) = kernel { Some(tiled) } else { None })
+        .collect()
+}
+
+fn heads(x: &Tensor, w: &str) -> Tensor {
+    let y = x.matmul(&Tensor::state(w, [H * D, H * D]));
+    y.reshape([B, N, H, D]).permute(&[0, 2, 1, 3])
+}
+
+fn input() -> Tensor {
+    Tensor::data("x", [B * N, H * D], DType::F32)
+}
+
+/// Causal weights of each head.
+fn weights(q: &Tensor, k: &Tensor) -> Tensor {
+    let scores = q.matmul_t(false, k, true);
+    let [query, key] = [2, 3].map(|axis| Tensor::iota(scores.shape(), axis, DType::U32));
+    query.compare(CompareOp::Less, &key).select(&Tensor::constant(-1e9), &scores).softmax()
+}
+
+/// The gradient of a softmax of `p`.
+fn softmax_gradient(p: &Tensor, dp: &Tensor) -> Tensor {
+    let inner = p * dp;
+    &inner - p * inner.sum_axis(3)
+}
+
+fn is_square(plan: &Plan, place: impl Fn(&Place) -> bool) -> usize {
+    plan.buffers.iter().filter(|b| b.shape.numel() == B * H * N * N && place(&b.place)).count()
+}
+
+#[test]
+fn attention_is_one_kernel_that_holds_one_head() {
+    let x = input();
+    let (q, k, v) = (heads(&x, "q"), heads(&x, "k"), heads(&x, "v"));
+    let merged = weights(&q, &k).matmul(&v).permute(&[0, 2, 1, 3]).reshape([B * N, H * D]);
+    let plan = planned(&[merged.matmul(&Tensor::state("o", [H * D, H * D]))], &[]);
+    let tiles = tiled(&plan);
+    assert_eq!((tiles.len(), tiles[0].kernels.len(), tiles[0].dims.as_slice()), (1, 3, [B, H].as_slice()));
+    assert_eq!(plan.kernels.len(), 5, "three projections, the attention, the output's projection");
+    assert_eq!(is_square(&plan, |place| *place != Place::Tile), 0, "{plan:#?}");
+}
+
+#[test]
+fn its_gradient_computes_the_weights_again() {
+    let x = input();
+    let (q, k, v) = (heads(&x, "q"), heads(&x, "k"), heads(&x, "v"));
+    let p = weights(&q, &k);
+    let o = p.matmul(&v);
+    let merged = o.permute(&[0, 2, 1, 3]).reshape([B * N, H * D]);
+    let d_o = heads(&merged, "back");
+    let ds = softmax_gradient(&p, &d_o.matmul_t(false, &v, true));
+    let (dq, dk, dv) = (ds.matmul(&k), ds.matmul_t(true, &q, false), p.matmul_t(true, &d_o, false));
+    let plan = planned(&[o, dq, dk, dv], &[]);
+    let tiles = tiled(&plan);
+    assert_eq!(tiles.len(), 2, "forward and backward: {plan:#?}");
+    assert_eq!(tiles[1].kernels.len(), 7, "scores, weights, and the five of the gradient");
+    assert_eq!(is_square(&plan, |place| *place != Place::Tile), 0, "no scores and no weights are stored");
+}
+
+#[test]
+fn weights_that_are_an_output_are_stored() {
+    let x = input();
+    let p = weights(&heads(&x, "q"), &heads(&x, "k"));
+    let plan = planned(&[p.matmul(&heads(&x, "v")), p], &[]);
+    assert_eq!(is_square(&plan, |place| matches!(place, Place::Slot(_))), 1);
+}
+
+#[test]
+fn weights_that_others_read_are_stored() {
+    let x = input();
+    let p = weights(&heads(&x, "q"), &heads(&x, "k"));
+    // A sum over heads is no part of a tile.
+    let plan = planned(&[p.matmul(&heads(&x, "v")), p.sum_axis(1)], &[]);
+    assert_eq!(is_square(&plan, |place| matches!(place, Place::Slot(_))), 1);
+}
+
+#[test]
+fn a_counter_over_tiles_is_not_cut() {
+    let x = input();
+    let scores = heads(&x, "q").matmul_t(false, &heads(&x, "k"), true);
+    let head = Tensor::iota(scores.shape(), 1, DType::F32);
+    let plan = planned(&[(scores * head).matmul(&heads(&x, "v"))], &[]);
+    assert!(tiled(&plan).is_empty(), "each head has another number");
+}
+
+#[test]
+fn a_bias_of_each_head_and_a_state_that_changes_are_read_in_time() {
+    let x = input();
+    let bias = Tensor::state("bias", [1, H, N, N]);
+    let scores = heads(&x, "q").matmul_t(false, &heads(&x, "k"), true) + bias.broadcast_to([B, H, N, N]);
+    let p = scores.softmax();
+    let o = p.matmul(&heads(&x, "v"));
+    let ds = softmax_gradient(&p, &o.exp().matmul_t(false, &heads(&x, "v"), true));
+    let new = &bias - ds.sum_axis(0) * 0.5;
+    // The weights read a state that is replaced, so that they are stored for the gradient.
+    planned(&[o], &[(bias, new)]);
+}
