@@ -4,6 +4,7 @@ mod cpu_kernels;
 mod cpu_matmul;
 mod cpu_rows;
 mod cpu_support;
+mod cpu_tiles;
 mod gpu_device;
 mod gpu_kernels;
 mod gpu_support;

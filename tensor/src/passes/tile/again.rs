@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::prune;
-use crate::plan::{BufferId, Kernel, Place, Plan, Tiled};
+use crate::plan::{BufferId, Kernel, Place, Plan, Tiled, View};
 
 /// A group that reads a large value of another one computes it itself, if nothing but groups of the same tiles reads the value and
 /// what it is computed from is smaller.
@@ -13,12 +13,12 @@ pub(super) fn recompute(plan: &mut Plan) {
         let Some((writer, readers)) = shared(plan, buffer) else { continue };
         let Kernel::Tiled(group) = &plan.kernels[writer] else { continue };
         let (_, sources) = slice(group, &BTreeSet::from([buffer]));
-        let numel = |buffer: BufferId| plan.buffers[buffer.index()].shape.numel();
-        let is_kept = |source: &BufferId| match plan.buffers[source.index()].place {
-            Place::State(_) => !plan.kernels.iter().any(|kernel| writes(kernel, *source)),
+        let numel = plan.buffers[buffer.index()].shape.numel();
+        let is_kept = |source: &View| match plan.buffers[source.buffer.index()].place {
+            Place::State(_) => !plan.kernels.iter().any(|kernel| writes(kernel, source.buffer)),
             _ => true,
         };
-        if sources.iter().all(|source| numel(*source) < numel(buffer) && is_kept(source)) {
+        if sources.iter().all(|source| source.distinct() < numel && is_kept(source)) {
             readers.into_iter().for_each(|reader| {
                 pairs.entry((writer, reader)).or_default().insert(buffer);
             });
@@ -60,18 +60,19 @@ fn writes(kernel: &Kernel, buffer: BufferId) -> bool {
 }
 
 /// The kernels of a group that compute these buffers, and what they read from outside the group.
-fn slice(group: &Tiled, wanted: &BTreeSet<BufferId>) -> (Vec<usize>, BTreeSet<BufferId>) {
+fn slice<'a>(group: &'a Tiled, wanted: &BTreeSet<BufferId>) -> (Vec<usize>, Vec<&'a View>) {
     let mut needed = wanted.clone();
-    let mut kernels = Vec::new();
+    let (mut kernels, mut sources) = (Vec::new(), Vec::new());
     for (position, kernel) in group.kernels.iter().enumerate().rev() {
         if kernel.writes().iter().any(|view| needed.contains(&view.buffer)) {
             needed.extend(kernel.reads().iter().map(|view| view.buffer));
+            sources.extend(kernel.reads());
             kernels.push(position);
         }
     }
     kernels.reverse();
-    let inside = |buffer: &BufferId| group.kernels.iter().any(|kernel| writes(kernel, *buffer));
-    (kernels, needed.into_iter().filter(|buffer| !inside(buffer)).collect())
+    sources.retain(|view| !group.kernels.iter().any(|kernel| writes(kernel, view.buffer)));
+    (kernels, sources)
 }
 
 /// Puts kernels in front of those of a group, which then reads what they write under new names.

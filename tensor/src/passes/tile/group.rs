@@ -31,24 +31,41 @@ impl Group {
         self.tiled.kernels.remove(at);
     }
 
-    /// Whether each tile reads and writes its own part of whatever a member writes and another member touches.
+    /// Whether tiles stay independent with this kernel: of what one member writes, another reads or overwrites only the same
+    /// tile's part.
     fn is_in_step(&self, plan: &Plan, kernel: &Kernel) -> bool {
-        let shared = |buffer: BufferId| {
-            let mut written = kernel.writes().iter().any(|view| view.buffer == buffer);
-            let mut touched = false;
+        kernel.buffers().into_iter().all(|buffer| {
+            let of = |views: Vec<&View>| views.into_iter().filter(|view| view.buffer == buffer).cloned().collect();
+            let (mut writes, mut reads): (Vec<View>, Vec<View>) = (of(kernel.writes()), of(kernel.reads()));
             for member in &self.tiled.kernels {
-                written |= member.writes().iter().any(|view| view.buffer == buffer);
-                touched |= member.buffers().contains(&buffer);
+                writes.extend(of(member.writes()));
+                reads.extend(of(member.reads()));
             }
-            written && touched
-        };
-        let all = || self.tiled.kernels.iter().chain([kernel]);
-        kernel.buffers().into_iter().filter(|&buffer| shared(buffer)).all(|buffer| {
-            let numel = plan.buffers[buffer.index()].shape.numel();
-            let mut views = all().flat_map(|k| k.reads().into_iter().chain(k.writes()));
-            views.all(|view| view.buffer != buffer || self.tiled.is_in_parts(view, numel))
+            let shape = &plan.buffers[buffer.index()].shape;
+            let in_parts = || writes.iter().chain(&reads).all(|view| self.tiled.is_in_parts(view, shape.numel()));
+            let apart = || {
+                let columns: Option<Vec<_>> = writes.iter().map(|view| columns(view, shape.last())).collect();
+                columns.is_some_and(|mut columns| {
+                    columns.sort_unstable();
+                    columns.windows(2).all(|pair| pair[0].1 <= pair[1].0)
+                })
+            };
+            writes.is_empty() || (reads.is_empty() && (writes.len() == 1 || apart())) || in_parts()
         })
     }
+}
+
+/// Of a buffer with rows of `width` elements, the columns that a view lies in, if those are neighbours in every row.
+fn columns(view: &View, width: usize) -> Option<(usize, usize)> {
+    let first = view.offset.checked_rem(width)?;
+    let mut end = first + 1;
+    for (&dim, &stride) in view.dims.iter().zip(&view.strides).filter(|&(&dim, _)| dim > 1) {
+        let stride = usize::try_from(stride).ok()?;
+        if stride % width != 0 {
+            end += (dim - 1) * stride;
+        }
+    }
+    (end <= width).then_some((first, end))
 }
 
 /// For each kernel those that must come later since they read or write what it writes, or write what it reads.

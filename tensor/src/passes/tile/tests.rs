@@ -77,6 +77,24 @@ fn its_gradient_computes_the_weights_again() {
 }
 
 #[test]
+fn gradients_that_share_a_buffer_are_in_the_same_tiles() {
+    let x = input();
+    let all = x.matmul(&Tensor::state("qkv", [H * D, 3 * H * D]));
+    let [q, k, v] =
+        [0, 1, 2].map(|i| all.slice(1, i * H * D, (i + 1) * H * D).reshape([B, N, H, D]).permute(&[0, 2, 1, 3]));
+    let p = weights(&q, &k);
+    let o = p.matmul(&v).permute(&[0, 2, 1, 3]).reshape([B * N, H * D]);
+    let d_o = heads(&o, "back");
+    let ds = softmax_gradient(&p, &d_o.matmul_t(false, &v, true));
+    let parts = [ds.matmul(&k), ds.matmul_t(true, &q, false), p.matmul_t(true, &d_o, false)];
+    let parts = parts.map(|part| part.permute(&[0, 2, 1, 3]).reshape([B * N, H * D]));
+    let d_all = Tensor::concat(&parts, 1);
+    let plan = planned(&[o, x.matmul_t(true, &d_all, false)], &[]);
+    assert_eq!(tiled(&plan)[1].kernels.len(), 7, "{plan:#?}");
+    assert_eq!(is_square(&plan, |place| *place != Place::Tile), 0);
+}
+
+#[test]
 fn weights_that_are_an_output_are_stored() {
     let x = input();
     let p = weights(&heads(&x, "q"), &heads(&x, "k"));

@@ -1,0 +1,91 @@
+//! Attention and its gradient tile by tile: right, the same for any number of threads, and small.
+
+use std::collections::HashMap;
+
+use primer_tensor::plan::PlanReport;
+use primer_tensor::reference::{Precision, evaluate};
+use primer_tensor::{CompareOp, DType, Device, Program, State, Tensor};
+
+const BATCH: usize = 4;
+const HEADS: usize = 4;
+const WIDTH: usize = 8;
+
+fn leaf(name: &str, n: usize) -> Tensor {
+    Tensor::state(name, [BATCH, HEADS, n, WIDTH])
+}
+
+/// out, dq, dk and dv of causal attention whose output is summed over heads before it meets the gradient, so that the backward
+/// pass has to come after all of the forward pass.
+fn attention(n: usize) -> Vec<Tensor> {
+    let [q, k, v] = ["q", "k", "v"].map(|name| leaf(name, n));
+    let scores = q.matmul_t(false, &k, true);
+    let [query, key] = [2, 3].map(|axis| Tensor::iota(scores.shape(), axis, DType::U32));
+    let masked = query.compare(CompareOp::Less, &key).select(&Tensor::constant(-1e30), &scores);
+    let e = (&masked - masked.max_axis(3)).exp();
+    let p = &e / e.sum_axis(3);
+    let out = p.matmul(&v);
+    let d_out = leaf("gradient", n) * out.sum_axis(1);
+    let dp = d_out.matmul_t(false, &v, true);
+    let inner = &p * &dp;
+    let ds = &inner - &p * inner.sum_axis(3);
+    vec![out, ds.matmul(&k), ds.matmul_t(true, &q, false), p.matmul_t(true, &d_out, false)]
+}
+
+fn values(name: &str, n: usize) -> Vec<f32> {
+    let mut state = name.bytes().fold(7u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..BATCH * HEADS * n * WIDTH).map(next).collect()
+}
+
+const LEAVES: [&str; 4] = ["q", "k", "v", "gradient"];
+
+/// Outputs on that many threads, and the plan's report.
+fn run(n: usize, threads: usize) -> (Vec<Vec<f32>>, PlanReport) {
+    let device = Device::cpu_with_threads(threads);
+    let mut executable = device.compile(&Program::trace(&attention(n), &[]).expect("traces")).expect("compiles");
+    let mut state = State::new(&device);
+    for name in LEAVES {
+        state.insert(name, [BATCH, HEADS, n, WIDTH], &values(name, n)).expect("fits");
+    }
+    executable.run(&mut state, &[]).expect("runs");
+    let outputs = (0..4).map(|i| executable.output(i).expect("an output")).collect();
+    (outputs, *executable.report().expect("a plan"))
+}
+
+#[test]
+fn tiled_attention_is_right_and_the_same_for_any_number_of_threads() {
+    for n in [48, 67] {
+        let program = Program::trace(&attention(n), &[]).expect("traces");
+        let inputs: HashMap<String, Vec<f64>> =
+            LEAVES.iter().map(|&name| (name.into(), values(name, n).into_iter().map(f64::from).collect())).collect();
+        let expected = evaluate(&program, &inputs, Precision::F64).expect("evaluates");
+        let (first, report) = run(n, 1);
+        assert!(report.tile_bytes > 0, "large scores are held tile by tile");
+        for (id, found) in program.outputs.iter().zip(&first) {
+            let expected = &expected[id].data;
+            let scale = expected.iter().fold(0.0f64, |max, x| max.max(x.abs()));
+            for (e, f) in expected.iter().zip(found) {
+                assert!((e - f64::from(*f)).abs() <= 1e-5 * scale, "{e} {f} at scale {scale}");
+            }
+        }
+        for threads in [2, 4] {
+            let (others, _) = run(n, threads);
+            for (a, b) in first.iter().zip(&others) {
+                assert!(a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()), "{threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn memory_grows_with_the_length_and_not_with_its_square() {
+    let [short, long] = [96, 192].map(|n| run(n, 1).1);
+    assert!(long.scratch_bytes <= 2 * short.scratch_bytes, "{} {}", short.scratch_bytes, long.scratch_bytes);
+    // One head's scores, weights and their gradients, where all heads' would be sixteen times that.
+    let one_head = 4 * 192 * 192;
+    assert!(long.tile_bytes <= 5 * one_head, "{}", long.tile_bytes);
+    assert!(long.scratch_bytes < 4 * one_head, "no scores of all heads: {}", long.scratch_bytes);
+}
