@@ -93,9 +93,10 @@ struct Cut {
 /// sums, which are added up at the end; then come the kernels that don't go by rows.
 fn panels(whole: &Plan, Cut { rows, keep, among, thread }: Cut) -> Plan {
     let (by_rows, after): (Vec<&Kernel>, Vec<&Kernel>) = whole.kernels.iter().partition(|kernel| is_by_rows(kernel));
-    for late in &after {
-        let untouched = |view: &&View| by_rows.iter().all(|k| k.reads().iter().all(|read| read.buffer != view.buffer));
-        assert!(late.writes().iter().all(untouched), "a kernel by rows needs one that is not");
+    for (position, late) in whole.kernels.iter().enumerate().filter(|(_, kernel)| !is_by_rows(kernel)) {
+        let next = || whole.kernels[position..].iter().filter(|kernel| is_by_rows(kernel)).flat_map(Kernel::reads);
+        let is_waited_for = late.writes().iter().any(|view| next().any(|read| read.buffer == view.buffer));
+        assert!(!is_waited_for, "a kernel by rows needs one that is not");
     }
     let mut plan = Plan { kernels: Vec::new(), ..whole.clone() };
     if !keep {

@@ -10,6 +10,8 @@ mod executable;
 mod launch;
 mod pools;
 mod roof;
+#[cfg(test)]
+mod slices;
 mod wgsl;
 
 use std::fmt;
