@@ -29,7 +29,7 @@ fn product(batch: usize, m: usize, n: usize, k: usize, transpose_a: bool, transp
 /// The plan of recorded tensors.
 fn traced(outputs: &[Tensor], updates: &[(Tensor, Tensor)]) -> Plan {
     let program = Program::trace(outputs, updates).expect("a program");
-    passes::plan(&program, PlanLimits { buffers: usize::MAX, tile_from: None }).expect("a plan")
+    passes::plan(&program, PlanLimits { buffers: usize::MAX, tiles: None }).expect("a plan")
 }
 
 fn layer_norm() -> Plan {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::kernels::{Bases, Kernels};
 use super::{CpuBuffer, CpuDevice};
-use crate::passes::{self, PlanLimits};
+use crate::passes::{self, PlanLimits, TileLimits};
 use crate::plan::{BufferSpec, Place, PlanReport};
 use crate::state::Buffer;
 use crate::{Data, Error, Program, Result, State};
@@ -32,8 +32,8 @@ enum Output {
     Copy { buffer: usize, held: CpuBuffer },
 }
 
-/// Bytes from which a tensor is held tile by tile: what is smaller stays in the caches anyway.
-const TILE_FROM: usize = 128 << 10;
+/// Smaller tensors stay in the caches anyway, and products of fewer rows are slow.
+const TILES: TileLimits = TileLimits { bytes: 128 << 10, rows: 32 };
 
 impl CpuDevice {
     /// Plans and compiles a program.
@@ -41,7 +41,7 @@ impl CpuDevice {
     /// # Errors
     /// Those of [`passes::plan`]; [`Error::Device`] where its plan is inconsistent.
     pub(crate) fn compile(&self, program: &Program) -> Result<CpuExecutable> {
-        let plan = passes::plan(program, PlanLimits { buffers: usize::MAX, tile_from: Some(TILE_FROM) })?;
+        let plan = passes::plan(program, PlanLimits { buffers: usize::MAX, tiles: Some(TILES) })?;
         let kernels = Kernels::new(self, &plan)?;
         let mut bases = Bases::new(plan.buffers.len());
         let mut slots: Vec<_> = plan.slots.iter().map(|&len| CpuBuffer::zeroed(len)).collect();

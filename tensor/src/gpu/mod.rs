@@ -157,7 +157,7 @@ impl GpuDevice {
     pub(crate) fn compile(&self, program: &Program) -> Result<GpuExecutable> {
         self.check()?;
         let buffers = self.0.info.limits.max_storage_buffers.min(MAX_BUFFERS).saturating_sub(1) as usize;
-        let plan = passes::plan(program, PlanLimits { buffers, tile_from: None })?;
+        let plan = passes::plan(program, PlanLimits { buffers, tiles: None })?;
         GpuExecutable::new(self, program, plan)
     }
 

@@ -35,8 +35,17 @@ use crate::{Program, Result};
 pub struct PlanLimits {
     /// Distinct buffers that one kernel may bind.
     pub buffers: usize,
-    /// Tensors of at least this many bytes are held tile by tile where the program allows it; never, if there is no number.
-    pub tile_from: Option<usize>,
+    /// What is held tile by tile where the program allows it; nothing, if there are no limits.
+    pub tiles: Option<TileLimits>,
+}
+
+/// What is worth holding tile by tile.
+#[derive(Clone, Copy, Debug)]
+pub struct TileLimits {
+    /// Bytes of the smallest tensor.
+    pub bytes: usize,
+    /// Rows of a block of a causal square, which is computed up to its diagonal.
+    pub rows: usize,
 }
 
 /// Plans a program.

@@ -4,7 +4,7 @@ mod interpret;
 
 use std::collections::HashMap;
 
-use super::{PlanLimits, plan};
+use super::{PlanLimits, TileLimits, plan};
 use crate::graph::InputKind;
 use crate::plan::{BufferId, Kernel, Plan};
 use crate::reference::{Precision, evaluate};
@@ -13,12 +13,12 @@ use crate::{DType, Op, Program, Tensor};
 /// Plans the program, runs the plan and the graph on the same data, and compares outputs and new state.
 fn check(outputs: &[Tensor], updates: &[(Tensor, Tensor)], buffers: usize) -> Plan {
     let program = Program::trace(outputs, updates).expect("traces");
-    check_plan(&program, buffers, Some(1));
-    check_plan(&program, buffers, None)
+    check_plan(&program, PlanLimits { buffers, tiles: Some(TileLimits { bytes: 1, rows: 2 }) });
+    check_plan(&program, PlanLimits { buffers, tiles: None })
 }
 
-pub(super) fn check_plan(program: &Program, buffers: usize, tile_from: Option<usize>) -> Plan {
-    let plan = plan(program, PlanLimits { buffers, tile_from }).expect("plans");
+pub(super) fn check_plan(program: &Program, limits: PlanLimits) -> Plan {
+    let plan = plan(program, limits).expect("plans");
     let mut seed = 1u64;
     let mut inputs: HashMap<String, Vec<f64>> = HashMap::new();
     for info in program.graph.inputs() {
@@ -53,7 +53,7 @@ pub(super) fn check_plan(program: &Program, buffers: usize, tile_from: Option<us
     }
     for kernel in &plan.kernels {
         let bound = kernel.buffers().len();
-        assert!(bound <= buffers, "{bound} buffers in {kernel:?}");
+        assert!(bound <= limits.buffers, "{bound} buffers in {kernel:?}");
     }
     plan
 }

@@ -7,6 +7,7 @@
 
 mod again;
 mod group;
+mod triangle;
 
 #[cfg(test)]
 mod tests;
@@ -20,9 +21,9 @@ use crate::plan::{BufferId, Kernel, Place, Plan, RowProgram, Tiled};
 
 /// Groups the kernels of a plan whose slots are not assigned yet.
 pub(super) fn tile(plan: &mut Plan, limits: PlanLimits) {
-    let Some(bytes) = limits.tile_from else { return };
+    let Some(limits) = limits.tiles else { return };
     let groups = {
-        let mut tiling = Tiling::new(plan, bytes.div_ceil(4).max(1));
+        let mut tiling = Tiling::new(plan, limits.bytes.div_ceil(4).max(1));
         tiling.grow_all();
         tiling.finish()
     };
@@ -36,6 +37,7 @@ pub(super) fn tile(plan: &mut Plan, limits: PlanLimits) {
     again::recompute(plan);
     again::drop_unread(plan);
     settle_locals(plan);
+    triangle::cut(plan, limits.rows);
     compact(plan);
 }
 

@@ -1,6 +1,7 @@
 //! What is tiled, and that it computes the same. Values are checked by the interpreter, which spoils each tile's memory.
 
 use super::super::tests::check_plan;
+use super::super::{PlanLimits, TileLimits};
 use crate::plan::{Kernel, Place, Plan, Tiled};
 use crate::{CompareOp, DType, Program, Tensor};
 
@@ -10,8 +11,13 @@ const N: usize = 6;
 const D: usize = 3;
 
 fn planned(outputs: &[Tensor], updates: &[(Tensor, Tensor)]) -> Plan {
+    cut(outputs, updates, usize::MAX)
+}
+
+/// As [`planned`], with causal squares computed in blocks of that many rows up to their diagonals.
+fn cut(outputs: &[Tensor], updates: &[(Tensor, Tensor)], rows: usize) -> Plan {
     let program = Program::trace(outputs, updates).expect("traces");
-    check_plan(&program, usize::MAX, Some(1))
+    check_plan(&program, PlanLimits { buffers: usize::MAX, tiles: Some(TileLimits { bytes: 1, rows }) })
 }
 
 fn tiled(plan: &Plan) -> Vec<&Tiled> {
@@ -34,7 +40,7 @@ fn input() -> Tensor {
 fn weights(q: &Tensor, k: &Tensor) -> Tensor {
     let scores = q.matmul_t(false, k, true);
     let [query, key] = [2, 3].map(|axis| Tensor::iota(scores.shape(), axis, DType::U32));
-    query.compare(CompareOp::Less, &key).select(&Tensor::constant(-1e9), &scores).softmax()
+    query.compare(CompareOp::Less, &key).select(&Tensor::constant(-1e30), &scores).softmax()
 }
 
 /// The gradient of a softmax of `p`.
@@ -74,6 +80,71 @@ fn its_gradient_computes_the_weights_again() {
     assert_eq!(tiles.len(), 2, "forward and backward: {plan:#?}");
     assert_eq!(tiles[1].kernels.len(), 7, "scores, weights, and the five of the gradient");
     assert_eq!(is_square(&plan, |place| *place != Place::Tile), 0, "no scores and no weights are stored");
+}
+
+/// Output and gradients of attention with these weights.
+fn forward_and_backward(weights: impl Fn(&Tensor, &Tensor) -> Tensor) -> Vec<Tensor> {
+    let x = input();
+    let (q, k, v) = (heads(&x, "q"), heads(&x, "k"), heads(&x, "v"));
+    let p = weights(&q, &k);
+    let o = p.matmul(&v);
+    let d_o = heads(&o.permute(&[0, 2, 1, 3]).reshape([B * N, H * D]), "back");
+    let ds = softmax_gradient(&p, &d_o.matmul_t(false, &v, true));
+    vec![o, ds.matmul(&k), ds.matmul_t(true, &q, false), p.matmul_t(true, &d_o, false)]
+}
+
+/// FLOPs of the seven products of attention's squares, whole and cut.
+fn square_flops(outputs: &[Tensor]) -> [u64; 2] {
+    [usize::MAX, 2].map(|rows| {
+        let plan = cut(outputs, &[], rows);
+        tiled(&plan).into_iter().flat_map(|tiled| &tiled.kernels).map(Kernel::matmul_flops).sum()
+    })
+}
+
+#[test]
+fn the_masked_half_is_not_computed() {
+    // Rows in blocks of two: of the 36 positions of a square 12 lie beyond their block's last column.
+    let [whole, half] = square_flops(&forward_and_backward(weights));
+    assert_eq!(whole, 7 * 2 * (B * H * N * N * D) as u64);
+    assert_eq!(half * 36, whole * 24);
+}
+
+#[test]
+fn an_evolved_softmax_leaves_the_masked_half_out_too() {
+    let evolved = |q: &Tensor, k: &Tensor| {
+        let e = q.matmul_t(false, k, true).exp();
+        let [query, key] = [2, 3].map(|axis| Tensor::iota(e.shape(), axis, DType::F32));
+        let masked = query.compare(CompareOp::Less, &key).select(&Tensor::constant(0.0), &e);
+        (&masked / masked.sum_axis(3)).tanh() * Tensor::state("s", [1, H, 1, N])
+    };
+    let [whole, half] = square_flops(&forward_and_backward(evolved));
+    assert_eq!(half * 36, whole * 24);
+}
+
+#[test]
+fn what_is_not_masked_or_not_zero_is_computed_whole() {
+    let open = |q: &Tensor, k: &Tensor| q.matmul_t(false, k, true).softmax();
+    let shifted = |q: &Tensor, k: &Tensor| weights(q, k) + 0.25;
+    let early = |q: &Tensor, k: &Tensor| {
+        // The maximum sees the future.
+        let scores = q.matmul_t(false, k, true);
+        let [query, key] = [2, 3].map(|axis| Tensor::iota(scores.shape(), axis, DType::U32));
+        let e = (&scores - scores.max_axis(3)).exp();
+        query.compare(CompareOp::Less, &key).select(&Tensor::constant(0.0), &e)
+    };
+    let backwards = |q: &Tensor, k: &Tensor| {
+        let scores = q.matmul_t(false, k, true);
+        let [query, key] = [2, 3].map(|axis| Tensor::iota(scores.shape(), axis, DType::U32));
+        key.compare(CompareOp::Less, &query).select(&Tensor::constant(-1e30), &scores).softmax()
+    };
+    for [whole, half] in [
+        square_flops(&forward_and_backward(open)),
+        square_flops(&forward_and_backward(shifted)),
+        square_flops(&forward_and_backward(early)),
+        square_flops(&forward_and_backward(backwards)),
+    ] {
+        assert_eq!(whole, half);
+    }
 }
 
 #[test]
