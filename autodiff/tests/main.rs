@@ -3,6 +3,7 @@
 mod conventions;
 mod devices;
 mod gradients;
+mod launches;
 mod random_gradients;
 mod rules;
 mod support;

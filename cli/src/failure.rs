@@ -55,8 +55,12 @@ impl From<primer_tensor::Error> for Failure {
         let failure = Self::new(e.to_string());
         match e {
             E::NoDevice { .. } => failure.hint("See what there is with `primer devices`; `--device cpu` always works."),
-            E::Limit { .. } => failure.hint("Try a smaller --batch, --seq or --size."),
-            E::Device { .. } => failure.hint("Try `--device cpu`, which needs no driver."),
+            E::Limit { .. } | E::TensorSize { .. } | E::MemoryBudget { .. } | E::OutOfMemory { .. } => {
+                failure.hint("Try a smaller --batch, --seq or --size.")
+            }
+            E::Device { .. } | E::DeviceLost { .. } | E::Kernel { .. } | E::Timeout { .. } => {
+                failure.hint("Try `--device cpu`, which needs no driver.")
+            }
             _ => failure,
         }
     }

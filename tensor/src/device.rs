@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::cpu::{CpuDevice, CpuExecutable};
 use crate::gpu::{GpuDevice, GpuExecutable};
 use crate::graph::InputKind;
+use crate::memory::MemoryBudget;
 use crate::plan::PlanReport;
 use crate::reference::{Precision, ReferenceExecutable};
 use crate::state::Buffer;
@@ -71,10 +72,42 @@ impl Device {
         }
     }
 
+    /// The device, where each program may take that many bytes for its state, inputs and scratch.
+    ///
+    /// Without it, this is the machine's memory for `cpu` and software adapters, and the adapter's for a GPU whose driver
+    /// tells it. The reference has no budget.
+    pub fn with_memory_budget(self, bytes: u64) -> Self {
+        let budget = MemoryBudget(Some(bytes));
+        match self {
+            Device::Reference(precision) => Device::Reference(precision),
+            Device::Cpu(cpu) => Device::Cpu(cpu.with_budget(budget)),
+            Device::Gpu(gpu) => Device::Gpu(gpu.with_budget(budget)),
+        }
+    }
+
+    /// The bytes that each program may take; None where nobody knows.
+    pub fn memory_budget(&self) -> Option<u64> {
+        match self {
+            Device::Reference(_) => None,
+            Device::Cpu(cpu) => cpu.budget().0,
+            Device::Gpu(gpu) => gpu.budget().0,
+        }
+    }
+
+    /// What decides the bits of a result, in a line: the device and, for an adapter, the kernels that it runs.
+    pub fn signature(&self) -> String {
+        match self {
+            Device::Gpu(gpu) => format!("{gpu}; {}", gpu.variants()),
+            _ => self.to_string(),
+        }
+    }
+
     /// Plans a program for this device.
     ///
     /// # Errors
-    /// [`Error::Limit`] where it exceeds what the device grants, [`Error::Device`] where the driver refuses it.
+    /// [`Error::TensorSize`], [`Error::Limit`] and [`Error::MemoryBudget`] where it exceeds what the device grants, before
+    /// anything is allocated; [`Error::OutOfMemory`], [`Error::Kernel`] and [`Error::Device`] where the driver refuses it;
+    /// [`Error::DeviceLost`].
     pub fn compile(&self, program: &Program) -> Result<Executable> {
         Ok(Executable(match self {
             Device::Reference(precision) => Kind::Reference(ReferenceExecutable::new(program, *precision)),
@@ -109,7 +142,8 @@ impl Executable {
     ///
     /// # Errors
     /// [`Error::MissingInput`], [`Error::DataLength`], [`Error::DataType`], [`Error::MissingState`], [`Error::StateShape`],
-    /// [`Error::DeviceMismatch`] before anything is touched; [`Error::Device`] where the driver fails.
+    /// [`Error::DeviceMismatch`] before anything is touched; [`Error::OutOfMemory`], [`Error::Timeout`],
+    /// [`Error::DeviceLost`] or [`Error::Device`] where the driver fails.
     pub fn run(&mut self, state: &mut State, inputs: &[(&str, Data<'_>)]) -> Result<()> {
         check_inputs(self.program(), inputs)?;
         state.check(self.program().state())?;

@@ -1,5 +1,7 @@
 //! What can go wrong when a program is built, planned or run.
 
+use std::time::Duration;
+
 use crate::{DType, Shape};
 
 /// The crate's result.
@@ -123,7 +125,53 @@ pub enum Error {
         /// The unit of both.
         unit: &'static str,
     },
-    /// The driver reported an error.
+    /// A tensor is larger than what a kernel of the device can see of a buffer.
+    #[error("{what} of shape {shape} takes {needed} bytes, the device lets a kernel see {granted}; {}", fits(*needed, *granted))]
+    TensorSize {
+        /// What the tensor is, with its name if it has one.
+        what: String,
+        /// Its shape.
+        shape: Shape,
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes that the device grants.
+        granted: u64,
+    },
+    /// A program takes more memory than the device may give it. Nothing was allocated.
+    #[error("the program takes {needed} bytes of memory, the device may give it {available}")]
+    MemoryBudget {
+        /// Bytes of its state, inputs and scratch.
+        needed: u64,
+        /// Bytes that there are.
+        available: u64,
+    },
+    /// The driver has no memory left.
+    #[error("the device is out of memory: {what}")]
+    OutOfMemory {
+        /// What was asked for.
+        what: String,
+    },
+    /// The driver refuses a kernel.
+    #[error("the driver refuses kernel {kernel}: {message}")]
+    Kernel {
+        /// The kernel's family and variant.
+        kernel: String,
+        /// The driver's words.
+        message: String,
+    },
+    /// The device took longer than it may. Its work may still end.
+    #[error("the device gave no answer within {} s", after.as_secs_f64())]
+    Timeout {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The driver gave the device up: everything on it is gone. A new one can be opened.
+    #[error("the device was lost: {message}")]
+    DeviceLost {
+        /// The driver's words.
+        message: String,
+    },
+    /// The driver reported another error.
     #[error("the device failed: {message}")]
     Device {
         /// The driver's words.
@@ -133,4 +181,12 @@ pub enum Error {
 
 fn list(shapes: &[Shape]) -> String {
     shapes.iter().map(Shape::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// How much smaller a batch must be.
+fn fits(needed: u64, granted: u64) -> String {
+    match granted {
+        0 => "it grants none".to_owned(),
+        _ => format!("a batch 1/{} as large would fit", needed.div_ceil(granted)),
+    }
 }

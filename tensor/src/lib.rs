@@ -10,6 +10,7 @@ mod dtype;
 mod error;
 pub mod gpu;
 pub mod graph;
+mod memory;
 pub mod passes;
 pub mod plan;
 mod program;

@@ -9,12 +9,20 @@ fn data(name: &str, shape: &[usize]) -> Tensor {
     Tensor::data(name, shape, DType::F32)
 }
 
-/// The device as it is, and one that runs the kernels for GPUs within WebGPU's default limits.
-fn devices() -> [GpuDevice; 2] {
+/// The device as it is; one that runs the kernels for large GPUs within WebGPU's default limits and with all run-time checks;
+/// one that runs those for small GPUs, with subgroups.
+fn devices() -> [GpuDevice; 3] {
     use std::sync::OnceLock;
-    static OPENED: OnceLock<[GpuDevice; 2]> = OnceLock::new();
-    let discrete = GpuOptions { variants: Some(Variants::Discrete), default_limits: true, ..GpuOptions::default() };
-    OPENED.get_or_init(|| [open(GpuOptions::default()), open(discrete)]).clone()
+    static OPENED: OnceLock<[GpuDevice; 3]> = OnceLock::new();
+    let large = GpuOptions {
+        // Few invocations, so that small products and sums take the kernels for large ones.
+        variants: Some(Variants { invocations: 1024, ..Variants::DISCRETE }),
+        default_limits: true,
+        runtime_checks: true,
+        ..GpuOptions::default()
+    };
+    let small = GpuOptions { variants: Some(Variants::INTEGRATED), ..GpuOptions::default() };
+    OPENED.get_or_init(|| [GpuOptions::default(), large, small].map(open)).clone()
 }
 
 fn check(case: &Case) {
@@ -133,8 +141,48 @@ fn row_programs_with_reductions() {
 }
 
 #[test]
+fn rows_of_every_length() {
+    // Around a workgroup, and far past it; one row and several. Each output's passes end in other reductions.
+    for (rows, length) in [(1, 1), (1, 255), (2, 256), (1, 257), (1, 70_000), (3, 70_000)] {
+        let (x, gain) = (data("x", &[rows, length]), data("gain", &[length]));
+        let centred = &x - &x.mean_axis(1);
+        let normed = &centred / &(centred.square().mean_axis(1) + 1e-6).sqrt();
+        let outputs = [
+            x.sum_axis(1),
+            x.reduce(ReduceOp::Max, 1),
+            x.softmax(),
+            (&normed * &gain).exp(),
+            (&normed * &x).sum_axis(0),
+            normed.sum_axis(0),
+        ];
+        // Positive, since a sum that cancels has no accuracy to speak of.
+        let positive = noise(3, rows * length).iter().map(|x| x + 1.5).collect();
+        check(&Case::new(outputs).with(&x, Values::F32(positive)));
+    }
+}
+
+#[test]
+fn a_long_state_is_normalised_in_place() {
+    let (w, r) = (Tensor::state("w", [2, 40_000]), Tensor::state("r", [2, 1]));
+    let scaled = &w / &(w.square().sum_axis(1).sqrt() + &r);
+    check(&Case::new([]).update(&w, &scaled).update(&r, &(&r * 0.5 + &w.mean_axis(1))));
+}
+
+#[test]
+fn a_scalar_sum_of_millions_of_elements() {
+    let x = data("x", &[1 << 22]);
+    let positive: Vec<f32> = noise(4, 1 << 22).iter().map(|x| x + 1.5).collect();
+    let case = Case::new([x.sum()]).with(&x, Values::F32(positive));
+    for device in devices() {
+        let executable = case.check(&device);
+        // The parts, and their sum.
+        assert_eq!(executable.report().map(|report| report.launches), Some(2), "{}", device.variants());
+    }
+}
+
+#[test]
 fn column_sums_without_reductions() {
-    for (rows, length) in [(1, 5), (100, 3), (257, 130), (4000, 2)] {
+    for (rows, length) in [(1, 5), (100, 3), (257, 130), (4000, 2), (100_000, 1)] {
         let (x, y) = (data("x", &[rows, length]), data("y", &[rows, 1]));
         let z = &x * &y;
         check(&Case::new([z.sum_axis(0), z.square().sum_axis(0), z.exp()]));
@@ -184,8 +232,25 @@ fn matrix_products() {
         let (at, bt) = (data("at", &[k, m]), data("bt", &[n, k]));
         check(&Case::new([a.matmul(&b), at.matmul_t(true, &bt, true), a.matmul_t(false, &bt, true)]));
     }
-    // Without subgroups and shared memory.
-    let plain = open(GpuOptions { default_limits: true, variants: Some(Variants::Software), ..GpuOptions::default() });
+    // Large tiles, with operands dense along either dimension or none, in whole vectors and not.
+    for (m, k, n) in [(128, 64, 128), (132, 20, 256), (129, 7, 131), (256, 1, 132)] {
+        let (a, b) = (data("a", &[2, m, k]), data("b", &[2, k, n]));
+        let (at, bt) = (data("at", &[2, k, m]), data("bt", &[2, n, k]));
+        let sparse = data("sparse", &[2, m, k, 2]).slice(3, 1, 2).reshape([2, m, k]);
+        let same = data("same", &[2, m, k]);
+        check(&Case::new([
+            a.matmul(&b),
+            at.matmul_t(true, &bt, true),
+            a.matmul_t(false, &bt, true),
+            at.matmul_t(true, &b, false),
+            sparse.matmul(&b),
+            same.matmul_t(false, &same, true),
+            same.slice(1, 1, m).matmul_t(false, &same, true),
+        ]));
+    }
+    // Without subgroups.
+    let plain = open(GpuOptions { default_limits: true, variants: Some(Variants::SOFTWARE), ..GpuOptions::default() });
+    Case::new([data("row", &[2, 1025]).softmax(), data("row", &[2, 1025]).sum_axis(0)]).check(&plain);
     for (m, k, n) in [(17, 9, 20), (3, 5, 2)] {
         Case::new([data("a", &[2, m, k]).matmul_t(false, &data("b", &[2, n, k]), true)]).check(&plain);
     }

@@ -39,9 +39,12 @@ impl CpuDevice {
     /// Plans and compiles a program.
     ///
     /// # Errors
-    /// Those of [`passes::plan`]; [`Error::Device`] where its plan is inconsistent.
+    /// Those of [`passes::plan`]; [`Error::MemoryBudget`] before anything is allocated; [`Error::Device`] where its plan is
+    /// inconsistent.
     pub(crate) fn compile(&self, program: &Program) -> Result<CpuExecutable> {
         let plan = passes::plan(program, PlanLimits { buffers: usize::MAX, tiles: Some(TILES) })?;
+        let tiles = self.threads() as u64 * plan.report.tile_bytes;
+        self.budget().check(plan.memory() + tiles)?;
         let kernels = Kernels::new(self, &plan)?;
         let mut bases = Bases::new(plan.buffers.len());
         let mut slots: Vec<_> = plan.slots.iter().map(|&len| CpuBuffer::zeroed(len)).collect();

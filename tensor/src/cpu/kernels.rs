@@ -61,10 +61,8 @@ impl Kernels {
     /// # Errors
     /// [`Error::Device`] where a view reaches past its buffer.
     pub(super) fn new(device: &CpuDevice, plan: &Plan) -> Result<Self> {
+        plan.check_views()?;
         for (position, kernel) in plan.kernels.iter().enumerate() {
-            for view in kernel.reads().into_iter().chain(kernel.writes()) {
-                check(position, plan, view)?;
-            }
             if let Kernel::Tiled(tiled) = kernel {
                 check_tiles(position, plan, tiled)?;
             }
@@ -180,27 +178,4 @@ fn check_tiles(position: usize, plan: &Plan, tiled: &Tiled) -> Result<()> {
         Some(view) => Err(Error::Device { message: format!("kernel {position}: {view:?} has no part for each tile") }),
         None => Ok(()),
     }
-}
-
-/// A view lies within its buffer.
-fn check(position: usize, plan: &Plan, view: &View) -> Result<()> {
-    let fail = |message: String| Err(Error::Device { message: format!("kernel {position}: {message}") });
-    let Some(spec) = plan.buffers.get(view.buffer.index()) else {
-        return fail(format!("there is no buffer {}", view.buffer.index()));
-    };
-    if view.dims.len() != view.strides.len() {
-        return fail(format!("{view:?} has not one stride a dimension"));
-    }
-    if view.numel() == 0 {
-        return Ok(());
-    }
-    let (mut low, mut high) = (view.offset as i128, view.offset as i128);
-    for (&dim, &stride) in view.dims.iter().zip(&view.strides) {
-        let reach = (dim as i128 - 1) * stride as i128;
-        if reach < 0 { low += reach } else { high += reach }
-    }
-    if low < 0 || high >= spec.shape.numel() as i128 {
-        return fail(format!("{view:?} reaches past a buffer of shape {}", spec.shape));
-    }
-    Ok(())
 }

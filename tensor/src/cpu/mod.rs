@@ -26,6 +26,7 @@ pub use buffer::CpuBuffer;
 pub use executable::CpuExecutable;
 pub use runner::PlanRunner;
 
+use crate::memory::MemoryBudget;
 use crate::plan::{BufferId, BufferSpec, Kernel, MatMul, Place, Plan, View};
 use crate::{DType, Result, Shape};
 use isa::Isa;
@@ -34,7 +35,7 @@ use team::Team;
 
 /// Threads of this machine. Cloning shares them.
 #[derive(Clone)]
-pub struct CpuDevice(Arc<Inner>);
+pub struct CpuDevice(Arc<Inner>, MemoryBudget);
 
 struct Inner {
     team: Team,
@@ -46,7 +47,16 @@ impl CpuDevice {
     /// A team of `threads`, or one for each core that the process may use. Results do not depend on the number.
     pub fn new(threads: Option<usize>) -> Self {
         let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        Self(Arc::new(Inner { team: Team::new(threads), isa: Isa::detect(), model: model_name() }))
+        let inner = Inner { team: Team::new(threads), isa: Isa::detect(), model: model_name() };
+        Self(Arc::new(inner), MemoryBudget::of_machine())
+    }
+
+    pub(crate) fn budget(&self) -> MemoryBudget {
+        self.1
+    }
+
+    pub(crate) fn with_budget(self, budget: MemoryBudget) -> Self {
+        Self(self.0, budget)
     }
 
     /// Number of threads, the caller's included.

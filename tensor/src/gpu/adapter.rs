@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
-use super::GpuDevice;
+use super::{GpuDevice, Variants};
+use crate::memory::MemoryBudget;
 use crate::{Error, Result};
 
 /// What one adapter is, without opening a device on it.
@@ -54,10 +56,14 @@ pub struct Granted {
     pub shared_bytes: u32,
     /// Invocations that run in lockstep, where the adapter has one fixed size and lets kernels use it; else 0.
     pub subgroup: u32,
+    /// The fewest invocations that run in lockstep, where the adapter lets kernels use it; else 0.
+    pub smallest_subgroup: u32,
 }
 
 impl Granted {
-    fn of(limits: &wgpu::Limits, subgroup: u32) -> Self {
+    fn of(limits: &wgpu::Limits, info: &wgpu::AdapterInfo, features: wgpu::Features) -> Self {
+        let subgroups = features.contains(wgpu::Features::SUBGROUP);
+        let fixed = subgroups && info.subgroup_min_size == info.subgroup_max_size;
         Self {
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
@@ -65,18 +71,10 @@ impl Granted {
             max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
             max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
             shared_bytes: limits.max_compute_workgroup_storage_size,
-            subgroup,
+            subgroup: if fixed { info.subgroup_min_size } else { 0 },
+            smallest_subgroup: if subgroups { info.subgroup_min_size } else { 0 },
         }
     }
-}
-
-/// Which kernels a device runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Variants {
-    /// Registers and one invocation a row: fast where invocations are lanes of a CPU.
-    Software,
-    /// Workgroups that share memory: fast on a GPU.
-    Discrete,
 }
 
 /// How a device is opened, for tests and tuning; [`GpuDevice::first_real`] and its like take the best for the adapter.
@@ -90,6 +88,10 @@ pub struct GpuOptions {
     pub max_workgroups_per_dim: Option<u32>,
     /// Behaves as if a binding could have no more bytes.
     pub max_binding: Option<u64>,
+    /// The longest wait for the device, instead of ten minutes.
+    pub timeout: Option<Duration>,
+    /// Lets kernels check every index and bound every loop.
+    pub runtime_checks: bool,
 }
 
 struct Entry {
@@ -145,15 +147,26 @@ fn describe(adapter: &wgpu::Adapter) -> GpuInfo {
         },
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         backend: info.backend.to_str().to_owned(),
-        limits: Granted::of(&adapter.limits(), fixed_subgroup(&info, features)),
+        limits: Granted::of(&adapter.limits(), &info, features),
         features: named.iter().filter(|(flag, _)| features.contains(*flag)).map(|(_, name)| *name).collect(),
         name: info.name,
     }
 }
 
-fn fixed_subgroup(info: &wgpu::AdapterInfo, features: wgpu::Features) -> u32 {
-    let fixed = info.subgroup_min_size == info.subgroup_max_size && features.contains(wgpu::Features::SUBGROUP);
-    if fixed { info.subgroup_min_size } else { 0 }
+/// The adapter's memory: the machine's for software, the largest heap of its own for a GPU that Vulkan drives.
+fn budget(entry: &Entry) -> MemoryBudget {
+    if entry.info.is_software() {
+        return MemoryBudget::of_machine();
+    }
+    // SAFETY: the handle is only read, and not kept.
+    let Some(vulkan) = (unsafe { entry.adapter.as_hal::<wgpu::hal::api::Vulkan>() }) else {
+        return MemoryBudget(None);
+    };
+    let instance = vulkan.shared_instance().raw_instance();
+    // SAFETY: the physical device belongs to this instance, which the adapter keeps alive.
+    let memory = unsafe { instance.get_physical_device_memory_properties(vulkan.raw_physical_device()) };
+    let heaps = memory.memory_heaps.iter().take(memory.memory_heap_count as usize);
+    MemoryBudget(heaps.filter(|heap| heap.flags.as_raw() & 1 != 0).map(|heap| heap.size).max())
 }
 
 fn open(entry: &Entry, options: GpuOptions) -> Result<GpuDevice> {
@@ -162,7 +175,6 @@ fn open(entry: &Entry, options: GpuOptions) -> Result<GpuDevice> {
     } else {
         (entry.adapter.limits(), entry.adapter.features() & wgpu::Features::SUBGROUP)
     };
-    let subgroup = fixed_subgroup(&entry.adapter.get_info(), features);
     let request = entry.adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("primer"),
         required_features: features,
@@ -171,16 +183,16 @@ fn open(entry: &Entry, options: GpuOptions) -> Result<GpuDevice> {
     });
     let (device, queue) =
         pollster::block_on(request).map_err(|error| Error::Device { message: format!("{}: {error}", entry.info) })?;
-    let mut granted = Granted::of(&limits, subgroup);
+    let mut granted = Granted::of(&limits, &entry.adapter.get_info(), features);
     if let Some(max) = options.max_workgroups_per_dim {
         granted.max_workgroups_per_dim = granted.max_workgroups_per_dim.min(max);
     }
     if let Some(max) = options.max_binding {
         granted.max_binding = granted.max_binding.min(max);
     }
-    let class = if entry.info.is_software() { Variants::Software } else { Variants::Discrete };
+    let variants = options.variants.unwrap_or(Variants::of_kind(entry.info.kind)).within(&granted);
     let info = GpuInfo { limits: granted, ..entry.info.clone() };
-    Ok(GpuDevice::new(device, queue, info, options.variants.unwrap_or(class)))
+    Ok(GpuDevice::new(device, queue, info, variants, options, budget(entry)))
 }
 
 /// The shared device of an adapter; a new one where the last was lost.

@@ -44,7 +44,8 @@ impl GpuExecutable {
     pub(super) fn new(device: &GpuDevice, program: &Program, plan: Plan) -> Result<Self> {
         let started = std::time::Instant::now();
         let context = Context::new(&plan, device.0.info.limits, device.0.variants);
-        check_sizes(&plan, device)?;
+        plan.check_views()?;
+        check_sizes(&plan, device.max_tensor())?;
         let shaders: Vec<Shader> = plan.kernels.iter().flat_map(|kernel| wgsl::lower(kernel, &context)).collect();
         for shader in &shaders {
             let granted = device.0.info.limits.max_storage_buffers;
@@ -57,20 +58,23 @@ impl GpuExecutable {
             .iter()
             .map(|s| fold(s.name, s.workgroups, device.0.info.limits.max_workgroups_per_dim))
             .collect::<Result<_>>()?;
-
         let auxiliary = shaders.iter().map(|shader| shader.auxiliary).max().filter(|&words| words > 0);
-        let auxiliary = auxiliary.map(|words| device.allocate(|| "partial sums".into(), words)).transpose()?;
+        if let Some(words) = auxiliary {
+            check_size("the partial sums", &[words].into(), device.max_tensor())?;
+        }
+        device.budget().check(plan.memory() + 4 * auxiliary.unwrap_or(0) as u64)?;
+
+        let auxiliary = auxiliary.map(|words| device.allocate(words)).transpose()?;
         let elements = |place: &Place| {
             let here = plan.buffers.iter().filter(|b| b.place == *place);
             here.map(|b| b.shape.numel()).max().unwrap_or(0)
         };
         let data = context.data().iter().map(|name| {
             let place = Place::Data((*name).to_owned());
-            Ok(((*name).to_owned(), device.allocate(|| format!("input {name:?}"), elements(&place))?))
+            Ok(((*name).to_owned(), device.allocate(elements(&place))?))
         });
         let data = data.collect::<Result<Vec<_>>>()?;
-        let slots = plan.slots.iter().enumerate().map(|(i, &n)| device.allocate(|| largest(&plan, i), n));
-        let slots = slots.collect::<Result<Vec<_>>>()?;
+        let slots = plan.slots.iter().map(|&elements| device.allocate(elements)).collect::<Result<Vec<_>>>()?;
         let states = context.states().iter().filter_map(|name| {
             let named = |place: &Place| matches!(place, Place::State(n) if n == name);
             plan.buffers.iter().find(|b| named(&b.place)).map(|b| ((*name).to_owned(), b.shape.clone()))
@@ -98,16 +102,17 @@ impl GpuExecutable {
             workgroups,
             bind_group: None,
         });
+        let launches: Vec<Launch> = launches.collect();
         Ok(Self {
             device: device.clone(),
             program: program.clone(),
-            report: plan.report,
+            report: PlanReport { launches: launches.len(), ..plan.report },
             outputs,
             data,
             states,
             slots,
             auxiliary,
-            launches: launches.collect(),
+            launches,
             params,
             bound: Vec::new(),
             in_flight: VecDeque::new(),
@@ -125,7 +130,7 @@ impl GpuExecutable {
         self.device.check()?;
         self.bind(state)?;
         let Self { device, data, launches, .. } = self;
-        let inner = &*device.0;
+        let mut writes: Vec<(&wgpu::Buffer, &[u8])> = Vec::with_capacity(data.len());
         for (name, buffer) in data.iter() {
             let Some((_, values)) = inputs.iter().find(|(given, _)| given == name) else {
                 return Err(Error::MissingInput { name: name.clone() });
@@ -142,31 +147,40 @@ impl GpuExecutable {
                 });
             }
             if !bytes.is_empty() {
-                inner.queue.write_buffer(&buffer.buffer, 0, bytes);
+                writes.push((&buffer.buffer, bytes));
             }
         }
-        let submission = scoped(&inner.device, || {
-            let mut encoder = inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            let mut current: Option<&Arc<Pipeline>> = None;
-            for launch in launches.iter() {
-                if !current.is_some_and(|pipeline| Arc::ptr_eq(pipeline, &launch.pipeline)) {
-                    pass.set_pipeline(&launch.pipeline.pipeline);
-                    current = Some(&launch.pipeline);
+        let inner = &*device.0;
+        let submission = scoped(
+            &inner.device,
+            || "running a program".into(),
+            || {
+                for (buffer, bytes) in writes {
+                    inner.queue.write_buffer(buffer, 0, bytes);
                 }
-                pass.set_bind_group(0, launch.bind_group.as_ref(), &[]);
-                let [x, y, z] = launch.workgroups;
-                pass.dispatch_workgroups(x, y, z);
-            }
-            drop(pass);
-            inner.queue.submit([encoder.finish()])
-        })?;
+                let mut encoder = inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                let mut current: Option<&Arc<Pipeline>> = None;
+                for launch in launches.iter() {
+                    if !current.is_some_and(|pipeline| Arc::ptr_eq(pipeline, &launch.pipeline)) {
+                        pass.set_pipeline(&launch.pipeline.pipeline);
+                        current = Some(&launch.pipeline);
+                    }
+                    pass.set_bind_group(0, launch.bind_group.as_ref(), &[]);
+                    let [x, y, z] = launch.workgroups;
+                    pass.dispatch_workgroups(x, y, z);
+                }
+                drop(pass);
+                inner.queue.submit([encoder.finish()])
+            },
+        )?;
         self.ran = true;
         self.in_flight.push_back(submission);
-        if self.in_flight.len() > IN_FLIGHT
-            && let Some(oldest) = self.in_flight.pop_front()
+        while self.in_flight.len() > IN_FLIGHT
+            && let Some(oldest) = self.in_flight.front()
         {
-            self.device.wait(oldest)?;
+            self.device.wait(oldest.clone())?;
+            self.in_flight.pop_front();
         }
         self.device.settle()
     }
@@ -187,11 +201,15 @@ impl GpuExecutable {
             launch.bind_group.is_none()
                 || launch.bindings.iter().any(|b| matches!(b.at, Location::State(i) if changed[i]))
         };
-        let made = scoped(&self.device.0.device, || {
-            for launch in launches.iter_mut().filter(|launch| stale(launch)) {
-                launch.bind_group = self.bind_group(launch);
-            }
-        });
+        let made = scoped(
+            &self.device.0.device,
+            || "binding buffers".into(),
+            || {
+                for launch in launches.iter_mut().filter(|launch| stale(launch)) {
+                    launch.bind_group = self.bind_group(launch);
+                }
+            },
+        );
         self.launches = launches;
         if made.is_err() {
             // Nothing made under an error is kept.
@@ -242,33 +260,28 @@ impl GpuExecutable {
     }
 }
 
-/// Every tensor fits in one binding; said before anything is allocated.
-fn check_sizes(plan: &Plan, device: &GpuDevice) -> Result<()> {
-    let granted = device.0.info.limits.max_binding.min(device.0.info.limits.max_buffer);
+/// Every tensor fits in one binding of `granted` bytes; said before anything is allocated.
+fn check_sizes(plan: &Plan, granted: u64) -> Result<()> {
     // What the user named comes first.
     let mut buffers: Vec<_> = plan.buffers.iter().collect();
     buffers.sort_by_key(|b| matches!(b.place, Place::Slot(_)));
     for buffer in buffers {
-        let needed = 4 * buffer.shape.numel() as u64;
-        if needed > granted {
-            let what = match &buffer.place {
-                Place::Data(name) => format!("input {name:?} of shape {}", buffer.shape),
-                Place::State(name) => format!("state {name:?} of shape {}", buffer.shape),
-                Place::Slot(_) | Place::Tile => format!("an intermediate tensor of shape {}", buffer.shape),
-            };
-            return Err(Error::Limit { what, needed, granted, unit: "bytes in one buffer" });
-        }
+        let what = match &buffer.place {
+            Place::Data(name) => format!("input {name:?}"),
+            Place::State(name) => format!("state {name:?}"),
+            Place::Slot(_) | Place::Tile => "an intermediate tensor".to_owned(),
+        };
+        check_size(&what, &buffer.shape, granted)?;
     }
     Ok(())
 }
 
-/// What a scratch slot is called: its largest tensor.
-fn largest(plan: &Plan, slot: usize) -> String {
-    let here = plan.buffers.iter().filter(|b| b.place == Place::Slot(slot));
-    match here.max_by_key(|b| b.shape.numel()) {
-        Some(buffer) => format!("an intermediate tensor of shape {}", buffer.shape),
-        None => format!("scratch slot {slot}"),
+fn check_size(what: &str, shape: &Shape, granted: u64) -> Result<()> {
+    let needed = 4 * shape.numel() as u64;
+    if needed > granted {
+        return Err(Error::TensorSize { what: what.to_owned(), shape: shape.clone(), needed, granted });
     }
+    Ok(())
 }
 
 /// Offset and size in bytes of each launch's parameters, none where it has none.
@@ -299,14 +312,18 @@ fn upload_params(device: &GpuDevice, shaders: &[Shader]) -> Result<(Option<wgpu:
         return Ok((None, places));
     }
     let inner = &*device.0;
-    let buffer = scoped(&inner.device, || {
-        inner.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("launch parameters"),
-            size: 4 * words.len() as u64,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        })
-    })?;
-    inner.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&words));
+    let buffer = scoped(
+        &inner.device,
+        || "launch parameters".into(),
+        || {
+            inner.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("launch parameters"),
+                size: 4 * words.len() as u64,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        },
+    )?;
+    device.write(&buffer, bytemuck::cast_slice(&words))?;
     Ok((Some(buffer), places))
 }

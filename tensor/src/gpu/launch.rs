@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::adapter::{Granted, Variants};
 use super::wgsl::math;
+use super::{Granted, Variants};
 use crate::plan::{BufferId, Place, Plan};
 use crate::{DType, Error, Result};
 
@@ -22,6 +22,8 @@ pub(super) struct Binding {
     pub at: Location,
     pub written: bool,
     pub dtype: DType,
+    /// Whether the shader sees vectors of four.
+    pub vectors: bool,
 }
 
 /// One launch: its WGSL, what it binds, and how many workgroups it takes.
@@ -107,7 +109,17 @@ pub(super) struct Writer<'a> {
     pub workgroup: u32,
     /// Words of auxiliary memory that the shader needs.
     pub auxiliary: usize,
-    subgroups: bool,
+    subgroups: Subgroups,
+}
+
+/// What a shader knows of subgroups.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Subgroups {
+    None,
+    /// Its workgroup is one.
+    One,
+    /// Its workgroup has several.
+    Several,
 }
 
 impl<'a> Writer<'a> {
@@ -121,7 +133,7 @@ impl<'a> Writer<'a> {
             body: String::new(),
             workgroup: WORKGROUP.min(context.granted.max_invocations),
             auxiliary: 0,
-            subgroups: false,
+            subgroups: Subgroups::None,
         }
     }
 
@@ -131,7 +143,7 @@ impl<'a> Writer<'a> {
             self.bindings[position].written |= written;
             return position;
         }
-        self.bindings.push(Binding { at, written, dtype });
+        self.bindings.push(Binding { at, written, dtype, vectors: false });
         self.bindings.len() - 1
     }
 
@@ -143,13 +155,28 @@ impl<'a> Writer<'a> {
         self.bind(self.context.location(buffer), self.context.dtype(buffer), true)
     }
 
-    /// The expression for element `index` of a binding as `dtype`.
-    pub fn element(&self, binding: usize, dtype: DType, index: &str) -> String {
-        let held = self.bindings[binding].dtype;
-        if held == dtype { format!("b{binding}[{index}]") } else { format!("bitcast<{dtype}>(b{binding}[{index}])") }
+    /// Lets the shader see a binding as vectors of four.
+    pub fn use_vectors(&mut self, binding: usize) {
+        self.bindings[binding].vectors = true;
     }
 
-    /// Adds the statement that stores `value`, of type `dtype`.
+    /// The expression for the four elements from `index` on, a multiple of 4, of a binding seen as vectors.
+    pub fn vector(&self, binding: usize, index: &str) -> String {
+        format!("b{binding}[({index}) >> 2u]")
+    }
+
+    /// The expression for element `index` of a binding as `dtype`.
+    pub fn element(&self, binding: usize, dtype: DType, index: &str) -> String {
+        let Binding { dtype: held, vectors, .. } = self.bindings[binding];
+        let element = if vectors {
+            format!("b{binding}[({index}) >> 2u][({index}) & 3u]")
+        } else {
+            format!("b{binding}[{index}]")
+        };
+        if held == dtype { element } else { format!("bitcast<{dtype}>({element})") }
+    }
+
+    /// Adds the statement that stores `value`, of type `dtype`, in a binding that isn't seen as vectors.
     pub fn store(&mut self, binding: usize, dtype: DType, index: &str, value: &str) {
         let held = self.bindings[binding].dtype;
         if held == dtype {
@@ -188,8 +215,14 @@ impl<'a> Writer<'a> {
     }
 
     /// Lets the shader use subgroup functions. Its workgroup is one subgroup, and `lane` the number in it.
+    pub fn use_one_subgroup(&mut self) {
+        self.subgroups = Subgroups::One;
+    }
+
+    /// Lets the shader use subgroup functions in a workgroup of `subgroups`: `subgroup` is this invocation's, `place` its
+    /// number in it.
     pub fn use_subgroups(&mut self) {
-        self.subgroups = true;
+        self.subgroups = Subgroups::Several;
     }
 
     /// An f32 literal that survives every front end: what isn't a normal number goes through its bits.
@@ -217,8 +250,15 @@ impl<'a> Writer<'a> {
     /// The shader, launched with that many workgroups. `group` in the body is the workgroup's number; it may exceed them.
     pub fn finish_workgroups(self, name: &'static str, workgroups: u64) -> Shader {
         let mut source = String::new();
-        let lane = if self.subgroups { "subgroup_invocation_id" } else { "local_invocation_index" };
         // naga 30 knows the subgroup functions but not `enable subgroups;`.
+        let lanes = match self.subgroups {
+            Subgroups::None => "@builtin(local_invocation_index) lane: u32",
+            Subgroups::One => "@builtin(subgroup_invocation_id) lane: u32",
+            Subgroups::Several => {
+                "@builtin(local_invocation_index) lane: u32, @builtin(subgroup_invocation_id) place: u32, \
+                 @builtin(subgroup_id) subgroup: u32, @builtin(num_subgroups) subgroups: u32"
+            }
+        };
         if !self.params.is_empty() {
             let words = self.params.len().div_ceil(4);
             source.push_str(&format!("@group(0) @binding(0) var<uniform> p: array<vec4<u32>, {words}>;\n"));
@@ -226,10 +266,9 @@ impl<'a> Writer<'a> {
         for (i, binding) in self.bindings.iter().enumerate() {
             let access = if binding.written { "read_write" } else { "read" };
             let slot = i + 1;
-            source.push_str(&format!(
-                "@group(0) @binding({slot}) var<storage, {access}> b{i}: array<{}>;\n",
-                binding.dtype
-            ));
+            let dtype = binding.dtype;
+            let element = if binding.vectors { format!("vec4<{dtype}>") } else { dtype.to_string() };
+            source.push_str(&format!("@group(0) @binding({slot}) var<storage, {access}> b{i}: array<{element}>;\n"));
         }
         for helper in &self.helpers {
             source.push_str(math::source(helper));
@@ -237,7 +276,7 @@ impl<'a> Writer<'a> {
         source.push_str(&self.globals);
         source.push_str(&format!("@compute @workgroup_size({})\n", self.workgroup));
         source.push_str(&format!(
-            "fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(num_workgroups) ng: vec3<u32>, @builtin({lane}) lane: u32) {{\n"
+            "fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(num_workgroups) ng: vec3<u32>, {lanes}) {{\n"
         ));
         source.push_str("let group = wg.x + ng.x * (wg.y + ng.y * wg.z);\n");
         if !self.params.is_empty() {

@@ -12,24 +12,27 @@ mod pools;
 mod roof;
 #[cfg(test)]
 mod slices;
+mod variants;
 mod wgsl;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
+use crate::memory::MemoryBudget;
 use crate::passes::{self, PlanLimits};
 use crate::{Error, Program, Result};
 
-pub use adapter::{GpuInfo, GpuOptions, Granted, Variants};
+pub use adapter::{GpuInfo, GpuOptions, Granted};
 pub use executable::GpuExecutable;
 pub use pools::PoolCounts;
+pub use variants::{MatMulVariant, RowVariant, Variants};
 
-use pools::{BufferPool, PipelinePool, scoped};
+use pools::{BufferPool, PipelinePool, scoped, typed};
 
 /// One opened adapter. Cloning shares it.
 #[derive(Clone)]
-pub struct GpuDevice(Arc<Inner>);
+pub struct GpuDevice(Arc<Inner>, MemoryBudget);
 
 struct Inner {
     device: wgpu::Device,
@@ -39,7 +42,9 @@ struct Inner {
     buffers: BufferPool,
     pipelines: PipelinePool,
     /// The first error that no call could be blamed for; every later call gives it back.
-    failure: Arc<Mutex<Option<String>>>,
+    failure: Arc<Mutex<Option<Error>>>,
+    /// The longest wait: a kernel that takes longer is taken for hung.
+    timeout: Duration,
 }
 
 /// f32 elements in device memory; goes back to the device's pool when dropped.
@@ -49,38 +54,55 @@ pub struct GpuBuffer {
     device: GpuDevice,
 }
 
-/// A kernel that takes longer is taken for hung.
+/// The longest wait where nothing else is asked for.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// More buffers in a kernel would only make it slower to record.
 const MAX_BUFFERS: u32 = 24;
 
 impl GpuDevice {
-    fn new(device: wgpu::Device, queue: wgpu::Queue, info: GpuInfo, variants: Variants) -> Self {
+    fn new(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        info: GpuInfo,
+        variants: Variants,
+        options: GpuOptions,
+        budget: MemoryBudget,
+    ) -> Self {
         let failure = Arc::new(Mutex::new(None));
-        let set = |failure: &Arc<Mutex<Option<String>>>| {
+        let set = |failure: &Arc<Mutex<Option<Error>>>| {
             let failure = failure.clone();
-            move |message: String| {
-                tracing::error!(error = message, "the device failed");
+            move |error: Error| {
+                tracing::error!(%error, "the device failed");
                 let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                failure.get_or_insert(message);
+                failure.get_or_insert(error);
             }
         };
         let uncaptured = set(&failure);
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| uncaptured(error.to_string())));
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| uncaptured(typed(error, "outside of a call"))));
         let lost = set(&failure);
         device.set_device_lost_callback(move |reason, message| {
-            lost(format!("the device was lost ({reason:?}): {message}"))
+            lost(Error::DeviceLost { message: format!("{reason:?}: {message}") })
         });
-        Self(Arc::new(Inner {
+        let inner = Inner {
             device,
             queue,
             info,
             variants,
             buffers: BufferPool::default(),
-            pipelines: PipelinePool::default(),
+            pipelines: PipelinePool::new(options.runtime_checks),
             failure,
-        }))
+            timeout: options.timeout.unwrap_or(TIMEOUT),
+        };
+        Self(Arc::new(inner), budget)
+    }
+
+    pub(crate) fn budget(&self) -> MemoryBudget {
+        self.1
+    }
+
+    pub(crate) fn with_budget(self, budget: MemoryBudget) -> Self {
+        Self(self.0, budget)
     }
 
     /// The adapter and what it granted.
@@ -98,8 +120,14 @@ impl GpuDevice {
         PoolCounts { pipelines: self.0.pipelines.len(), ..self.0.buffers.counts() }
     }
 
+    /// Allocations and bytes that the driver holds for this device, staging included, where the backend tells.
+    pub fn driver_memory(&self) -> Option<(usize, u64)> {
+        let report = self.0.device.generate_allocator_report()?;
+        Some((report.allocations.len(), report.total_allocated_bytes))
+    }
+
     /// Loses the device, as a driver reset does: every later call on it, its buffers and its executables is an
-    /// [`Error::Device`].
+    /// [`Error::DeviceLost`].
     pub fn destroy(&self) {
         self.0.device.destroy();
         // The callback comes from a poll, once the queue is empty.
@@ -109,7 +137,7 @@ impl GpuDevice {
     /// What the driver has reported since the device was opened, if anything.
     pub(crate) fn check(&self) -> Result<()> {
         match &*self.0.failure.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(message) => Err(Error::Device { message: message.clone() }),
+            Some(error) => Err(error.clone()),
             None => Ok(()),
         }
     }
@@ -125,24 +153,40 @@ impl GpuDevice {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    fn allocate(&self, what: impl Fn() -> String, elements: usize) -> Result<GpuBuffer> {
-        let needed = 4 * elements as u64;
+    /// The largest tensor that a kernel can bind, in bytes; what buffers hold is a multiple of 16.
+    fn max_tensor(&self) -> u64 {
         let Granted { max_binding, max_buffer, .. } = self.0.info.limits;
-        let granted = max_binding.min(max_buffer);
+        max_binding.min(max_buffer) & !15
+    }
+
+    fn allocate(&self, elements: usize) -> Result<GpuBuffer> {
+        let (needed, granted) = (4 * elements as u64, self.max_tensor());
         if needed > granted {
-            return Err(Error::Limit { what: what(), needed, granted, unit: "bytes in one buffer" });
+            return Err(Error::TensorSize { what: "a tensor".into(), shape: [elements].into(), needed, granted });
         }
-        // Bindings may not be empty; sizes in steps of 16 bytes are found again more often.
-        let buffer = self.0.buffers.take(&self.0.device, needed.max(1).next_multiple_of(16).min(granted & !3))?;
+        // Bindings may not be empty; vectors of four read to a multiple of 16 bytes.
+        let buffer = self.0.buffers.take(&self.0.device, needed.max(1).next_multiple_of(16))?;
         Ok(GpuBuffer { buffer, elements, device: self.clone() })
+    }
+
+    /// Writes the first bytes of a buffer before whatever is submitted next.
+    fn write(&self, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        scoped(
+            &self.0.device,
+            || format!("staging {} bytes", bytes.len()),
+            || {
+                self.0.queue.write_buffer(buffer, 0, bytes);
+            },
+        )
     }
 
     pub(crate) fn upload(&self, values: &[f32]) -> Result<GpuBuffer> {
         self.check()?;
-        let buffer = self.allocate(|| format!("a tensor of {} elements", values.len()), values.len())?;
-        if !values.is_empty() {
-            self.0.queue.write_buffer(&buffer.buffer, 0, bytemuck::cast_slice(values));
-        }
+        let buffer = self.allocate(values.len())?;
+        self.write(&buffer.buffer, bytemuck::cast_slice(values))?;
         self.settle()?;
         Ok(buffer)
     }
@@ -169,35 +213,53 @@ impl GpuDevice {
         }
         let Inner { device, queue, .. } = &*self.0;
         let size = 4 * elements as u64;
-        let (staging, submission) = scoped(device, || {
-            let staging = device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("readback"),
-                size,
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            });
-            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size);
-            let submission = queue.submit([encoder.finish()]);
-            (staging, submission)
-        })?;
+        let (staging, submission) = scoped(
+            device,
+            || format!("reading back {size} bytes"),
+            || {
+                let staging = device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some("readback"),
+                    size,
+                    usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                });
+                let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+                encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size);
+                let submission = queue.submit([encoder.finish()]);
+                (staging, submission)
+            },
+        )?;
         let (sender, receiver) = mpsc::channel();
         staging.map_async(wgpu::MapMode::Read, .., move |mapped| {
             let _ = sender.send(mapped);
         });
         self.wait(submission)?;
         let failed = |what: String| Error::Device { message: format!("reading back: {what}") };
-        receiver.recv_timeout(TIMEOUT).map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
+        let mapped = receiver.recv_timeout(self.0.timeout).map_err(|error| match error {
+            mpsc::RecvTimeoutError::Timeout => Error::Timeout { after: self.0.timeout },
+            mpsc::RecvTimeoutError::Disconnected => failed(error.to_string()),
+        })?;
+        mapped.map_err(|e| failed(e.to_string()))?;
         let view = staging.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
         Ok(bytemuck::pod_collect_to_vec(&view[..]))
     }
 
     /// Blocks until a submission has run.
     fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
-        let polled =
-            self.0.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(TIMEOUT) });
+        let after = self.0.timeout;
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(after) };
+        let polled = self.0.device.poll(wait);
         self.check()?;
-        polled.map(drop).map_err(|error| Error::Device { message: error.to_string() })
+        waited(polled, after)
+    }
+}
+
+/// What a wait that may last so long came to.
+fn waited(polled: Result<wgpu::PollStatus, wgpu::PollError>, after: Duration) -> Result<()> {
+    match polled {
+        Ok(_) => Ok(()),
+        Err(wgpu::PollError::Timeout) => Err(Error::Timeout { after }),
+        Err(error) => Err(Error::Device { message: error.to_string() }),
     }
 }
 
@@ -210,5 +272,21 @@ impl fmt::Display for GpuDevice {
 impl Drop for GpuBuffer {
     fn drop(&mut self) {
         self.device.0.buffers.give(self.buffer.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_that_takes_too_long_is_a_time_out() {
+        let after = Duration::from_millis(1500);
+        let error = waited(Err(wgpu::PollError::Timeout), after).expect_err("too long");
+        assert!(matches!(error, Error::Timeout { after: waited } if waited == after), "{error:?}");
+        assert_eq!(error.to_string(), "the device gave no answer within 1.5 s");
+        assert!(waited(Ok(wgpu::PollStatus::QueueEmpty), after).is_ok());
+        let error = waited(Err(wgpu::PollError::WrongSubmissionIndex(2, 1)), after).expect_err("wrong");
+        assert!(matches!(error, Error::Device { .. }), "{error:?}");
     }
 }

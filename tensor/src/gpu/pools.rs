@@ -37,8 +37,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `create` and gives back the error that the driver reports for it.
-pub(super) fn scoped<T>(device: &wgpu::Device, create: impl FnOnce() -> T) -> Result<T> {
+/// What the driver reports of `what`, as an error of the engine.
+pub(super) fn typed(error: wgpu::Error, what: &str) -> Error {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { what: what.to_owned() },
+        error => Error::Device { message: format!("{what}: {error}") },
+    }
+}
+
+/// Runs `create` and gives back the error that the driver reports for it, which says `what` was done.
+pub(super) fn scoped<T>(device: &wgpu::Device, what: impl Fn() -> String, create: impl FnOnce() -> T) -> Result<T> {
     let scopes = [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory]
         .map(|filter| device.push_error_scope(filter));
     let made = create();
@@ -48,7 +56,7 @@ pub(super) fn scoped<T>(device: &wgpu::Device, create: impl FnOnce() -> T) -> Re
         first = first.or(error);
     }
     match first {
-        Some(error) => Err(Error::Device { message: error.to_string() }),
+        Some(error) => Err(typed(error, &what())),
         None => Ok(made),
     }
 }
@@ -59,14 +67,18 @@ impl BufferPool {
         if let Some(buffer) = lock(&self.free).get_mut(&size).and_then(Vec::pop) {
             return Ok(buffer);
         }
-        let buffer = scoped(device, || {
-            device.create_buffer(&wgpu::BufferDescriptor {
-                label: None,
-                size,
-                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        })?;
+        let buffer = scoped(
+            device,
+            || format!("a buffer of {size} bytes"),
+            || {
+                device.create_buffer(&wgpu::BufferDescriptor {
+                    label: None,
+                    size,
+                    usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                })
+            },
+        )?;
         let mut counts = lock(&self.counts);
         counts.buffers += 1;
         counts.bytes += size;
@@ -92,15 +104,22 @@ impl BufferPool {
 }
 
 /// Compiled pipelines by their source.
-#[derive(Default)]
 pub(super) struct PipelinePool {
     compiled: Mutex<HashMap<String, Arc<Pipeline>>>,
+    checks: wgpu::ShaderRuntimeChecks,
 }
 
 /// Pipelines kept though no executable uses them.
 const IDLE_PIPELINES: usize = 1024;
 
 impl PipelinePool {
+    /// Pipelines with wgpu's run-time checks of indices, loops and divisions, or without.
+    pub fn new(checked: bool) -> Self {
+        let checks =
+            if checked { wgpu::ShaderRuntimeChecks::checked() } else { wgpu::ShaderRuntimeChecks::unchecked() };
+        Self { compiled: Mutex::default(), checks }
+    }
+
     /// The pipelines of all `shaders`, in order; what is new is compiled by as many threads as there are cores.
     pub fn get(&self, device: &wgpu::Device, shaders: &[&Shader]) -> Result<Vec<Arc<Pipeline>>> {
         let mut wanted: Vec<&Shader> = Vec::new();
@@ -117,7 +136,7 @@ impl PipelinePool {
         let work = || {
             let mut made = Vec::new();
             while let Some(shader) = wanted.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                made.push((shader.source.clone(), Arc::new(compile(device, shader)?)));
+                made.push((shader.source.clone(), Arc::new(compile(device, shader, self.checks)?)));
             }
             Ok(made)
         };
@@ -146,43 +165,97 @@ impl PipelinePool {
     }
 }
 
-fn compile(device: &wgpu::Device, shader: &Shader) -> Result<Pipeline> {
+fn compile(device: &wgpu::Device, shader: &Shader, checks: wgpu::ShaderRuntimeChecks) -> Result<Pipeline> {
     let started = std::time::Instant::now();
-    let made = scoped(device, || {
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(shader.name),
-            source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
-        });
-        let entry = |binding: usize, ty| wgpu::BindGroupLayoutEntry {
-            binding: binding as u32,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-            count: None,
-        };
-        let uniform = shader.has_params().then(|| entry(0, wgpu::BufferBindingType::Uniform));
-        let storage = shader.bindings.iter().enumerate();
-        let storage = storage.map(|(i, b)| entry(i + 1, wgpu::BufferBindingType::Storage { read_only: !b.written }));
-        let entries: Vec<_> = uniform.into_iter().chain(storage).collect();
-        let layout =
-            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries });
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: None,
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(shader.name),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: Default::default(),
-            cache: None,
-        });
-        Pipeline { pipeline, layout }
-    });
+    let made = scoped(
+        device,
+        || format!("kernel {}", shader.name),
+        || {
+            let module = wgpu::ShaderModuleDescriptor {
+                label: Some(shader.name),
+                source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
+            };
+            // SAFETY: the generator bounds every index and loop. A launch computes no element past its count; views lie in their
+            // buffers (`Plan::check_views`); indices that are data are clamped; loops count up to a number fixed at launch; no
+            // divisor is 0, since nothing is launched for an empty view. The tests run all kernels with the checks too.
+            let module = unsafe { device.create_shader_module_trusted(module, checks) };
+            let entry = |binding: usize, ty| wgpu::BindGroupLayoutEntry {
+                binding: binding as u32,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+                count: None,
+            };
+            let uniform = shader.has_params().then(|| entry(0, wgpu::BufferBindingType::Uniform));
+            let storage = shader.bindings.iter().enumerate();
+            let storage =
+                storage.map(|(i, b)| entry(i + 1, wgpu::BufferBindingType::Storage { read_only: !b.written }));
+            let entries: Vec<_> = uniform.into_iter().chain(storage).collect();
+            let layout =
+                device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries });
+            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: None,
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            });
+            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(shader.name),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    // Kernels write what they read of it.
+                    zero_initialize_workgroup_memory: false,
+                    ..Default::default()
+                },
+                cache: None,
+            });
+            Pipeline { pipeline, layout }
+        },
+    );
     tracing::debug!(kernel = shader.name, ms = started.elapsed().as_millis() as u64, "compiled");
-    made.map_err(|error| {
-        tracing::error!(source = shader.source, "the driver refuses a kernel");
-        Error::Device { message: format!("kernel {}: {error}", shader.name) }
+    made.map_err(|error| match error {
+        Error::Device { message } => {
+            tracing::error!(source = shader.source, "the driver refuses a kernel");
+            Error::Kernel { kernel: shader.name.into(), message }
+        }
+        error => error,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{GpuDevice, GpuOptions};
+
+    #[test]
+    fn a_kernel_that_the_driver_refuses_is_named() {
+        let device = GpuDevice::for_tests(GpuOptions::default()).expect("GPU tests need an adapter");
+        let shader = |name: &'static str, body: &str| Shader {
+            name,
+            source: format!("@compute @workgroup_size(1)\nfn main() {{ {body} }}\n"),
+            bindings: Vec::new(),
+            params: Vec::new(),
+            workgroups: 1,
+            auxiliary: 0,
+        };
+        let fine = shader("row/fine", "let x = 1u;");
+        let inner = &device.0;
+        let pipelines = PipelinePool::new(false);
+        for (name, body) in [
+            ("row/unparsed", "let x = ;"),
+            ("row/untyped", "let x: f32 = 1u;"),
+            ("row/unknown", "let x = no_such_function(1.0);"),
+            // Parses, and is refused by the validation of the pipeline: no such binding in the layout.
+            (
+                "row/unbound",
+                "out[0] = 1.0; } @group(0) @binding(7) var<storage, read_write> out: array<f32>; fn rest() {",
+            ),
+        ] {
+            let error = pipelines.get(&inner.device, &[&fine, &shader(name, body)]).err().expect("refused");
+            assert!(matches!(&error, Error::Kernel { kernel, .. } if kernel == name), "{name}: {error:?}");
+        }
+        // The device and what it compiled are unharmed.
+        pipelines.get(&inner.device, &[&fine]).expect("compiles");
+        device.check().expect("no failure is left");
+    }
 }

@@ -15,42 +15,46 @@ const SOURCE: &str = "
 fn dispatch(gpu: &GpuDevice, access: &str) -> Result<Vec<f32>> {
     let device = &gpu.0.device;
     let buffer = gpu.upload(&(0..128).map(|i| i as f32).collect::<Vec<_>>())?;
-    scoped(device, || {
-        let source = SOURCE.replace("ACCESS", access);
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: None,
-            source: wgpu::ShaderSource::Wgsl(source.into()),
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: None,
-            layout: None,
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: Default::default(),
-            cache: None,
-        });
-        let slice = |binding: u32, offset: u64| wgpu::BindGroupEntry {
-            binding,
-            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer: &buffer.buffer,
-                offset,
-                size: std::num::NonZeroU64::new(256),
-            }),
-        };
-        let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &pipeline.get_bind_group_layout(0),
-            entries: &[slice(0, 0), slice(1, 256)],
-        });
-        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            pass.set_pipeline(&pipeline);
-            pass.set_bind_group(0, &group, &[]);
-            pass.dispatch_workgroups(1, 1, 1);
-        }
-        gpu.0.queue.submit([encoder.finish()]);
-    })?;
+    scoped(
+        device,
+        || "two slices".into(),
+        || {
+            let source = SOURCE.replace("ACCESS", access);
+            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: None,
+                source: wgpu::ShaderSource::Wgsl(source.into()),
+            });
+            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: None,
+                layout: None,
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: Default::default(),
+                cache: None,
+            });
+            let slice = |binding: u32, offset: u64| wgpu::BindGroupEntry {
+                binding,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &buffer.buffer,
+                    offset,
+                    size: std::num::NonZeroU64::new(256),
+                }),
+            };
+            let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: None,
+                layout: &pipeline.get_bind_group_layout(0),
+                entries: &[slice(0, 0), slice(1, 256)],
+            });
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                pass.set_pipeline(&pipeline);
+                pass.set_bind_group(0, &group, &[]);
+                pass.dispatch_workgroups(1, 1, 1);
+            }
+            gpu.0.queue.submit([encoder.finish()]);
+        },
+    )?;
     gpu.download(&buffer)
 }
 

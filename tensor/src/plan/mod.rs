@@ -5,6 +5,7 @@
 //! program may replace a state entry element by element (equal views); all loads of a row precede its stores. Inside a [`Tiled`]
 //! kernel this holds for each of its kernels.
 
+mod extent;
 mod report;
 mod row;
 mod tiled;
@@ -29,7 +30,7 @@ impl BufferId {
 }
 
 /// Where a buffer lives.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Place {
     /// Filled from the data input of that name before each run.
     Data(String),

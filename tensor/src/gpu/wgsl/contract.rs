@@ -1,41 +1,51 @@
 //! Matrix products.
 //!
-//! Sizes, strides and offsets are launch parameters, so that all products of a program share a handful of pipelines. Three
+//! Sizes, strides and offsets are launch parameters, so that all products of a program share a handful of pipelines. The
 //! variants: registers alone, for lanes of a CPU, where each load is a loop over the lanes and must feed many multiplications;
-//! the same with the left operand spread over the lanes of a subgroup and handed round; and tiles in shared memory for GPUs.
+//! the same with the left operand spread over the lanes of a subgroup and handed round; and tiles in shared memory for GPUs
+//! (`tiles`).
 //! Every element is summed in the order of k by one invocation.
 
+use super::tiles;
 use crate::DType;
-use crate::gpu::adapter::Variants;
+use crate::gpu::MatMulVariant;
 use crate::gpu::launch::{Context, Shader, Writer};
 use crate::plan::MatMul;
 
 /// Names of the launch parameters, in WGSL.
-struct Problem {
-    m: String,
-    n: String,
-    k: String,
-    a: usize,
-    b: usize,
-    out: usize,
+pub(super) struct Problem {
+    pub m: String,
+    pub n: String,
+    pub k: String,
+    pub a: usize,
+    pub b: usize,
+    pub out: usize,
 }
 
 pub(super) fn matmul(matmul: &MatMul, context: &Context<'_>) -> Shader {
     let (_, m, n, _) = matmul.dims();
-    match context.variants {
-        Variants::Discrete if context.granted.max_invocations >= 256 => shared(matmul, context),
-        _ if matches!(context.granted.subgroup, 4 | 8 | 16) => {
+    match context.variants.matmul {
+        MatMulVariant::Subgroups => {
             let rows = if m >= 32 { 32 } else { 8 };
             let columns = if n > 2 * context.granted.subgroup as usize { 4 } else { 1 };
             subgroups(matmul, rows, columns, context)
         }
-        _ => registers(matmul, if m.min(n) >= 8 { 8 } else { 2 }, context),
+        MatMulVariant::Registers => registers(matmul, if m.min(n) >= 8 { 8 } else { 2 }, context),
+        // A tile with few rows would be mostly padding.
+        _ if m.min(n) < 8 => registers(matmul, 2, context),
+        // Large tiles where they are a quarter of what keeps the device busy.
+        MatMulVariant::Tiles8
+            if m.min(n) >= 128 && 4 * 256 * count(matmul, 128, 128) >= context.variants.invocations =>
+        {
+            tiles::matmul(matmul, 8, context)
+        }
+        MatMulVariant::Tiles4 | MatMulVariant::Tiles8 => tiles::matmul(matmul, 4, context),
     }
 }
 
 /// Declares the parameters, this tile's indices `tile_m` and `tile_n` from its number `tile`, and the offsets `a_at`, `b_at`, `q_at`
 /// and strides of its matrices.
-fn prologue(matmul: &MatMul, rows: usize, columns: usize, w: &mut Writer<'_>) -> Problem {
+pub(super) fn prologue(matmul: &MatMul, rows: usize, columns: usize, w: &mut Writer<'_>) -> Problem {
     let (_, m, n, k) = matmul.dims();
     let batch = batch_axes(matmul);
     let r = matmul.out.dims.len();
@@ -86,7 +96,7 @@ fn batch_axes(matmul: &MatMul) -> Vec<(usize, [isize; 3])> {
     merged
 }
 
-fn tiles(matmul: &MatMul, rows: usize, columns: usize) -> usize {
+pub(super) fn count(matmul: &MatMul, rows: usize, columns: usize) -> usize {
     let (batch, m, n, _) = matmul.dims();
     batch * m.div_ceil(rows) * n.div_ceil(columns)
 }
@@ -94,7 +104,7 @@ fn tiles(matmul: &MatMul, rows: usize, columns: usize) -> usize {
 /// A square of outputs an invocation.
 fn registers(matmul: &MatMul, side: usize, context: &Context<'_>) -> Shader {
     let mut w = Writer::new(context);
-    let count = tiles(matmul, side, side);
+    let count = count(matmul, side, side);
     let limit = w.param(count as u32);
     w.invocation_id(&limit);
     w.line("let tile = id;");
@@ -133,8 +143,8 @@ fn subgroups(matmul: &MatMul, rows: usize, columns: usize, context: &Context<'_>
     let mut w = Writer::new(context);
     let lanes = context.granted.subgroup as usize;
     w.workgroup = lanes as u32;
-    w.use_subgroups();
-    let count = tiles(matmul, rows, lanes * columns);
+    w.use_one_subgroup();
+    let count = count(matmul, rows, lanes * columns);
     let limit = w.param(count as u32);
     w.line(&format!("if (group >= {limit}) {{ return; }}"));
     w.line("let tile = group;");
@@ -188,86 +198,7 @@ fn subgroups(matmul: &MatMul, rows: usize, columns: usize, context: &Context<'_>
     w.finish_workgroups("matmul/subgroups", count as u64)
 }
 
-/// 64 × 64 outputs a workgroup of 256, 4 × 4 an invocation, 16 steps of k at a time through shared memory.
-fn shared(matmul: &MatMul, context: &Context<'_>) -> Shader {
-    const TILE: usize = 64;
-    const DEPTH: usize = 16;
-    let mut w = Writer::new(context);
-    w.workgroup = 256;
-    let count = tiles(matmul, TILE, TILE);
-    let limit = w.param(count as u32);
-    w.line(&format!("if (group >= {limit}) {{ return; }}"));
-    w.line("let tile = group;");
-    let p = prologue(matmul, TILE, TILE, &mut w);
-    for name in ["left", "right"] {
-        w.global(&format!("var<workgroup> {name}: array<f32, {}>;", TILE * DEPTH));
-    }
-    w.line("let row = lane / 16u;");
-    w.line("let column = lane % 16u;");
-    for i in 0..4 {
-        for j in 0..4 {
-            w.line(&format!("var c{i}_{j} = 0.0f;"));
-        }
-    }
-    // Neighbouring invocations read neighbouring elements where one of the strides is 1.
-    let r = matmul.out.dims.len();
-    let a_along_k = matmul.a.strides[r - 1] == 1;
-    let b_along_k = matmul.b.strides[r - 1] != 1 && matmul.b.strides[r - 2] == 1;
-    let split = |along_k: bool, i: usize| {
-        let e = format!("(lane + {}u)", i * 256);
-        if along_k {
-            (format!("{e} / 16u"), format!("{e} % 16u"))
-        } else {
-            (format!("{e} % 64u"), format!("{e} / 64u"))
-        }
-    };
-    w.line(&format!("for (var k = 0u; k < {}; k += {DEPTH}u) {{", p.k));
-    for i in 0..4 {
-        let (at, step) = split(a_along_k, i);
-        w.line(&format!("let am{i} = {at}; let ak{i} = {step};"));
-        let left = w.element(
-            p.a,
-            DType::F32,
-            &format!("a_at + min(tile_m + am{i}, {} - 1u) * ar + min(k + ak{i}, {} - 1u) * ac", p.m, p.k),
-        );
-        w.line(&format!("left[ak{i} * {TILE}u + am{i}] = select(0.0f, {left}, k + ak{i} < {});", p.k));
-        let (at, step) = split(b_along_k, i);
-        w.line(&format!("let bn{i} = {at}; let bk{i} = {step};"));
-        let right = w.element(
-            p.b,
-            DType::F32,
-            &format!("b_at + min(tile_n + bn{i}, {} - 1u) * bc + min(k + bk{i}, {} - 1u) * br", p.n, p.k),
-        );
-        w.line(&format!("right[bk{i} * {TILE}u + bn{i}] = select(0.0f, {right}, k + bk{i} < {});", p.k));
-    }
-    w.line("workgroupBarrier();");
-    w.line(&format!("for (var s = 0u; s < {}u; s += {}u) {{", TILE * DEPTH, TILE * 4));
-    for step in 0..4 {
-        w.line("{");
-        for i in 0..4 {
-            w.line(&format!("let l{i} = left[s + {}u + row * 4u];", step * TILE + i));
-            w.line(&format!("let r{i} = right[s + {}u + column];", step * TILE + i * 16));
-        }
-        for i in 0..4 {
-            for j in 0..4 {
-                w.line(&format!("c{i}_{j} += l{i} * r{j};"));
-            }
-        }
-        w.line("}");
-    }
-    w.line("}");
-    w.line("workgroupBarrier();");
-    w.line("}");
-    for i in 0..4 {
-        for j in 0..4 {
-            let column = format!("tile_n + {}u + column", j * 16);
-            store(&mut w, &p, &format!("tile_m + row * 4u + {i}u"), &column, &format!("c{i}_{j}"));
-        }
-    }
-    w.finish_workgroups("matmul/shared", count as u64)
-}
-
-fn store(w: &mut Writer<'_>, p: &Problem, row: &str, column: &str, value: &str) {
+pub(super) fn store(w: &mut Writer<'_>, p: &Problem, row: &str, column: &str, value: &str) {
     w.line(&format!("if ({row} < {} && {column} < {}) {{", p.m, p.n));
     w.store(p.out, DType::F32, &format!("q_at + ({row}) * qr + ({column}) * qc"), value);
     w.line("}");

@@ -1,8 +1,8 @@
 //! Causal depthwise convolution and its adjoints.
 
+use super::partials::{self, Partials};
 use super::{collapse, row, sum, times, walk};
 use crate::DType;
-use crate::gpu::adapter::Variants;
 use crate::gpu::launch::{Context, Location, Shader, Writer};
 use crate::plan::{DepthwiseConv, DepthwiseConvFilterGrad, View};
 
@@ -40,12 +40,9 @@ pub(super) fn conv(conv: &DepthwiseConv, context: &Context<'_>) -> Shader {
 pub(super) fn filter_grad(conv: &DepthwiseConvFilterGrad, context: &Context<'_>) -> Vec<Shader> {
     let (batch, n, c) = (conv.x.dims[0], conv.x.dims[1], conv.x.dims[2]);
     let width = conv.out.dims[0];
-    let target = match context.variants {
-        Variants::Software => 4096,
-        Variants::Discrete => 65_536,
-    };
     let outputs = width * c;
-    let wanted = (target / outputs.max(1)).clamp(1, (batch * n).div_ceil(16).max(1));
+    let wanted =
+        (context.variants.invocations / outputs.max(1)).min(row::BLOCKS).clamp(1, (batch * n).div_ceil(16).max(1));
     let height = (batch * n).div_ceil(wanted).max(1);
     let blocks = (batch * n).div_ceil(height);
     let mut shaders = Vec::new();
@@ -78,7 +75,8 @@ pub(super) fn filter_grad(conv: &DepthwiseConvFilterGrad, context: &Context<'_>)
         w.line(&format!("b{partials}[id] = total;"));
         shaders.push(w.finish("conv/partials", blocks * outputs));
     }
-    shaders.push(row::partial_sums(&conv.out, outputs, 0, blocks, context));
+    let partials = Partials { base: 0, blocks, length: outputs };
+    shaders.push(partials::add(&[&conv.out], partials, context));
     shaders
 }
 

@@ -6,9 +6,14 @@
 mod contract;
 mod convolve;
 mod express;
+mod long;
 pub(super) mod math;
 mod movement;
+mod partials;
 mod row;
+mod rows;
+mod team;
+mod tiles;
 
 use super::launch::{Context, Shader};
 use crate::plan::{Kernel, View};
@@ -90,6 +95,43 @@ fn position(view: &View, linear: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::{Granted, Variants};
+    use crate::passes::{PlanLimits, plan};
+    use crate::{DType, Program, Tensor};
+
+    /// The shaders of a program for a device of WebGPU's default limits, with subgroups of 32.
+    fn shaders(outputs: &[Tensor], variants: Variants) -> Vec<Shader> {
+        let program = Program::trace(outputs, &[]).expect("traces");
+        let plan = plan(&program, PlanLimits { buffers: 7, tiles: None }).expect("plans");
+        let granted = Granted {
+            max_binding: 128 << 20,
+            max_buffer: 256 << 20,
+            max_workgroups_per_dim: 65_535,
+            max_storage_buffers: 8,
+            max_invocations: 256,
+            shared_bytes: 16_384,
+            subgroup: 32,
+            smallest_subgroup: 32,
+        };
+        let context = Context::new(&plan, granted, variants.within(&granted));
+        plan.kernels.iter().flat_map(|kernel| lower(kernel, &context)).collect()
+    }
+
+    #[test]
+    fn a_large_sum_is_the_work_of_many_invocations() {
+        let count = 1usize << 22;
+        let x = Tensor::data("x", [count], DType::F32);
+        let column = Tensor::data("column", [count, 1], DType::F32);
+        let rows = Tensor::data("rows", [4, count / 4], DType::F32);
+        for variants in [Variants::SOFTWARE, Variants::INTEGRATED, Variants::DISCRETE] {
+            for sum in [x.sum(), column.square().sum_axis(0), rows.softmax().sum()] {
+                let first = &shaders(&[sum], variants)[0];
+                let size = first.source.split("@workgroup_size(").nth(1).and_then(|rest| rest.split(')').next());
+                let lanes: u64 = size.and_then(|size| size.parse().ok()).expect("a workgroup size");
+                assert!(first.workgroups * lanes >= 512, "{}: {} of {lanes}", first.name, first.workgroups);
+            }
+        }
+    }
 
     #[test]
     fn walking_merges_what_has_one_stride() {

@@ -1,0 +1,235 @@
+//! Matrix products by tiles in shared memory, for GPUs.
+//!
+//! A workgroup of 16 × 16 invocations computes a square of outputs, each invocation 4 × 4 or 8 × 8 of them in registers. While it
+//! multiplies one slice of the operands in shared memory, the next is on its way from device memory. Shared memory holds vectors
+//! of four along whichever dimension the operand is dense in, so that a load from device memory is one store there.
+
+use super::contract::{Problem, count, prologue};
+use crate::DType;
+use crate::gpu::launch::{Context, Shader, Writer};
+use crate::plan::{MatMul, View};
+
+/// Invocations along each side of a workgroup.
+const WIDE: usize = 16;
+
+/// Elements of a slice of one operand: a vector for each invocation.
+const SLICE: usize = 4 * WIDE * WIDE;
+
+const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
+
+/// `side` is 4 or 8: the outputs of an invocation along each dimension.
+pub(super) fn matmul(matmul: &MatMul, side: usize, context: &Context<'_>) -> Shader {
+    let tile = WIDE * side;
+    let mut w = Writer::new(context);
+    w.workgroup = (WIDE * WIDE) as u32;
+    let tiles = count(matmul, tile, tile);
+    let limit = w.param(tiles as u32);
+    w.line(&format!("if (group >= {limit}) {{ return; }}"));
+    w.line("let tile = group;");
+    let p = prologue(matmul, tile, tile, &mut w);
+    let (a, b) = operands(matmul, &p, tile, &mut w);
+    w.line(&format!("let row = lane / {WIDE}u;"));
+    w.line(&format!("let column = lane % {WIDE}u;"));
+    for i in 0..side {
+        for j in 0..side / 4 {
+            w.line(&format!("var c{i}_{j} = vec4<f32>();"));
+        }
+    }
+    for operand in [&a, &b] {
+        operand.declare(&mut w);
+        operand.load(&mut w, "0u");
+    }
+    let depth = SLICE / tile;
+    w.line(&format!("for (var k = 0u; k < {}; k += {depth}u) {{", p.k));
+    for operand in [&a, &b] {
+        w.line(&format!("{0}_tile[{0}_put] = {0}_next;", operand.name));
+    }
+    w.line("workgroupBarrier();");
+    for operand in [&a, &b] {
+        operand.load(&mut w, &format!("(k + {depth}u)"));
+    }
+    for four in 0..depth / 4 {
+        multiply(&mut w, &a, &b, side, four);
+    }
+    w.line("workgroupBarrier();");
+    w.line("}");
+    store(&mut w, matmul, &p, side);
+    w.finish_workgroups(if side == 8 { "matmul/tiles-8x8" } else { "matmul/tiles-4x4" }, tiles as u64)
+}
+
+/// One operand of the product as tiles of `tile` rows of the left or columns of the right one.
+struct Operand {
+    name: &'static str,
+    binding: usize,
+    /// Whether four elements are read at once.
+    vectors: bool,
+    /// Whether vectors lie along k, rather than along the rows or columns.
+    along_k: bool,
+    tile: usize,
+    /// Names of the first row or column, their number, the length of k, and of the strides.
+    origin: &'static str,
+    size: String,
+    k: String,
+    stride: [&'static str; 2],
+}
+
+fn operands(matmul: &MatMul, p: &Problem, tile: usize, w: &mut Writer<'_>) -> (Operand, Operand) {
+    let r = matmul.out.dims.len();
+    let make = |name, view: &View, binding, side_axis: usize, k_axis: usize, origin, size: &String, stride| {
+        let along_k = view.strides[k_axis] == 1 && view.strides[side_axis] != 1;
+        let dense = if along_k { k_axis } else { side_axis };
+        let vectors = in_vectors(view, dense);
+        Operand { name, binding, vectors, along_k, tile, origin, size: size.clone(), k: p.k.clone(), stride }
+    };
+    let mut a = make("a", &matmul.a, p.a, r - 2, r - 1, "tile_m", &p.m, ["ar", "ac"]);
+    let mut b = make("b", &matmul.b, p.b, r - 1, r - 2, "tile_n", &p.n, ["bc", "br"]);
+    // One buffer is seen in one way.
+    if p.a == p.b {
+        (a.vectors, b.vectors) = (a.vectors && b.vectors, a.vectors && b.vectors);
+    }
+    for operand in [&a, &b] {
+        if operand.vectors {
+            w.use_vectors(operand.binding);
+        }
+    }
+    (a, b)
+}
+
+/// Whether each four elements along the axis are one aligned vector of the buffer.
+fn in_vectors(view: &View, axis: usize) -> bool {
+    let apart = |(at, (&dim, &stride)): (usize, (&usize, &isize))| at == axis || dim == 1 || stride % 4 == 0;
+    view.strides[axis] == 1
+        && view.dims[axis].is_multiple_of(4)
+        && view.offset.is_multiple_of(4)
+        && view.dims.iter().zip(&view.strides).enumerate().all(apart)
+}
+
+impl Operand {
+    /// Vectors of a slice along k.
+    fn fours(&self) -> usize {
+        SLICE / self.tile / 4
+    }
+
+    /// The shared memory, and which vector of the slice this invocation brings: `S_side`, `S_k` and its place `S_put`.
+    fn declare(&self, w: &mut Writer<'_>) {
+        let (name, tile, fours) = (self.name, self.tile, self.fours());
+        // One vector more a row keeps neighbouring invocations in different banks.
+        let room = if self.along_k { tile * (fours + 1) } else { SLICE / 4 };
+        w.global(&format!("var<workgroup> {name}_tile: array<vec4<f32>, {room}>;"));
+        if self.along_k {
+            w.line(&format!("let {name}_side = lane / {fours}u;"));
+            w.line(&format!("let {name}_k = (lane % {fours}u) * 4u;"));
+            let slot = format!("({name}_side % 4u) * {}u + {name}_side / 4u", tile / 4);
+            w.line(&format!("let {name}_put = ({slot}) * {}u + lane % {fours}u;", fours + 1));
+        } else {
+            w.line(&format!("let {name}_side = (lane % {}u) * 4u;", tile / 4));
+            w.line(&format!("let {name}_k = lane / {}u;", tile / 4));
+            w.line(&format!("let {name}_put = lane;"));
+        }
+        w.line(&format!("var {name}_next: vec4<f32>;"));
+    }
+
+    /// Reads this invocation's vector of the slice that begins at `k`, zeros past the ends.
+    fn load(&self, w: &mut Writer<'_>, k: &str) {
+        let Operand { name, binding, origin, size, stride: [side, deep], .. } = self;
+        let at = |s: &str, d: &str| format!("{name}_at + ({s}) * {side} + ({d}) * {deep}");
+        w.line("{");
+        w.line(&format!("let s = {origin} + {name}_side;"));
+        w.line(&format!("let d = {k} + {name}_k;"));
+        w.line(&format!("{name}_next = vec4<f32>();"));
+        if self.vectors {
+            let value = w.vector(*binding, &at("s", "d"));
+            w.line(&format!("if (s < {size} && d < {}) {{ {name}_next = {value}; }}", self.k));
+        } else {
+            for (i, component) in COMPONENTS.iter().enumerate() {
+                let (s, d) =
+                    if self.along_k { ("s".into(), format!("d + {i}u")) } else { (format!("s + {i}u"), "d".into()) };
+                let value = w.element(*binding, DType::F32, &at(&s, &d));
+                w.line(&format!("if ({s} < {size} && {d} < {}) {{ {name}_next.{component} = {value}; }}", self.k));
+            }
+        }
+        w.line("}");
+    }
+
+    /// Declares what this invocation, `own` along its side, needs for steps 4·`four` to 4·`four` + 3 of a slice.
+    fn fetch(&self, w: &mut Writer<'_>, own: &str, side: usize, four: usize) {
+        let (name, quarter) = (self.name, self.tile / 4);
+        if self.along_k {
+            for i in 0..side {
+                let slot = format!("{}u + {own}", (i % 4) * quarter + (i / 4) * WIDE);
+                w.line(&format!("let {name}_{i} = {name}_tile[({slot}) * {}u + {four}u];", self.fours() + 1));
+            }
+            return;
+        }
+        for step in 0..4 {
+            for i in 0..side / 4 {
+                let at = (4 * four + step) * quarter + i * WIDE;
+                w.line(&format!("let {name}_{step}_{i} = {name}_tile[{at}u + {own}];"));
+            }
+        }
+    }
+
+    /// Element `i` at a step, after [`Operand::fetch`].
+    fn element(&self, i: usize, step: usize) -> String {
+        match self.along_k {
+            true => format!("{}_{i}.{}", self.name, COMPONENTS[step]),
+            false => format!("{}_{step}_{}.{}", self.name, i / 4, COMPONENTS[i % 4]),
+        }
+    }
+
+    /// Elements 4·`i` to 4·`i` + 3 at a step.
+    fn four(&self, i: usize, step: usize) -> String {
+        match self.along_k {
+            true => {
+                let elements: Vec<String> = (0..4).map(|j| self.element(4 * i + j, step)).collect();
+                format!("vec4<f32>({})", elements.join(", "))
+            }
+            false => format!("{}_{step}_{i}", self.name),
+        }
+    }
+}
+
+/// Four steps of k.
+fn multiply(w: &mut Writer<'_>, a: &Operand, b: &Operand, side: usize, four: usize) {
+    w.line("{");
+    a.fetch(w, "row", side, four);
+    b.fetch(w, "column", side, four);
+    for step in 0..4 {
+        for j in 0..side / 4 {
+            w.line(&format!("let r{step}_{j} = {};", b.four(j, step)));
+        }
+        for i in 0..side {
+            for j in 0..side / 4 {
+                w.line(&format!("c{i}_{j} += {} * r{step}_{j};", a.element(i, step)));
+            }
+        }
+    }
+    w.line("}");
+}
+
+fn store(w: &mut Writer<'_>, matmul: &MatMul, p: &Problem, side: usize) {
+    let vectors = in_vectors(&matmul.out, matmul.out.dims.len() - 1);
+    if vectors {
+        w.use_vectors(p.out);
+    }
+    for i in 0..side {
+        w.line("{");
+        w.line(&format!("let m = tile_m + {}u + row * 4u;", (i / 4) * 4 * WIDE + i % 4));
+        for j in 0..side / 4 {
+            let n = format!("tile_n + {}u + column * 4u", j * 4 * WIDE);
+            let at = |n: &str| format!("q_at + m * qr + ({n}) * qc");
+            if vectors {
+                let place = w.vector(p.out, &at(&n));
+                w.line(&format!("if (m < {} && {n} < {}) {{ {place} = c{i}_{j}; }}", p.m, p.n));
+                continue;
+            }
+            for (x, component) in COMPONENTS.iter().enumerate() {
+                let n = format!("{n} + {x}u");
+                w.line(&format!("if (m < {} && {n} < {}) {{", p.m, p.n));
+                w.store(p.out, DType::F32, &at(&n), &format!("c{i}_{j}.{component}"));
+                w.line("}");
+            }
+        }
+        w.line("}");
+    }
+}

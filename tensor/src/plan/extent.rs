@@ -1,0 +1,53 @@
+//! How far a plan reaches: within its buffers, and into the device's memory.
+
+use std::collections::HashMap;
+
+use super::{Place, Plan, View};
+use crate::{Error, Result};
+
+impl Plan {
+    /// Checks that every view lies within its buffer.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where one doesn't.
+    pub fn check_views(&self) -> Result<()> {
+        for (position, kernel) in self.kernels.iter().enumerate() {
+            for view in kernel.reads().into_iter().chain(kernel.writes()) {
+                self.check_view(position, view)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_view(&self, position: usize, view: &View) -> Result<()> {
+        let fail = |message: String| Err(Error::Device { message: format!("kernel {position}: {message}") });
+        let Some(spec) = self.buffers.get(view.buffer.index()) else {
+            return fail(format!("there is no buffer {}", view.buffer.index()));
+        };
+        if view.dims.len() != view.strides.len() {
+            return fail(format!("{view:?} has not one stride a dimension"));
+        }
+        if view.numel() == 0 {
+            return Ok(());
+        }
+        let (mut low, mut high) = (view.offset as i128, view.offset as i128);
+        for (&dim, &stride) in view.dims.iter().zip(&view.strides) {
+            let reach = (dim as i128 - 1) * stride as i128;
+            if reach < 0 { low += reach } else { high += reach }
+        }
+        if low < 0 || high >= spec.shape.numel() as i128 {
+            return fail(format!("{view:?} reaches past a buffer of shape {}", spec.shape));
+        }
+        Ok(())
+    }
+
+    /// Bytes of the state entries, inputs and scratch that a run holds at once; without what is held for tiles.
+    pub fn memory(&self) -> u64 {
+        let mut named: HashMap<&Place, u64> = HashMap::new();
+        for buffer in self.buffers.iter().filter(|b| matches!(b.place, Place::State(_) | Place::Data(_))) {
+            let bytes = named.entry(&buffer.place).or_default();
+            *bytes = (*bytes).max(4 * buffer.shape.numel() as u64);
+        }
+        named.values().sum::<u64>() + self.slots.iter().map(|&elements| 4 * elements as u64).sum::<u64>()
+    }
+}
