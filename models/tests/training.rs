@@ -95,7 +95,16 @@ fn a_run_s_folder_can_be_left_and_taken_up() {
 
     let stored = RunFolder::config(folder.path(), RunConfig::new(Arch::Vanilla, Size::Mini)).unwrap();
     assert_eq!(stored, config);
-    let mut run = RunFolder::resume(folder.path(), &stored, &corpus(), &device()).unwrap();
+    // The same device again, and then another.
+    let on = |device: Device| RunFolder::resume(folder.path(), &stored, &corpus(), &device).unwrap();
+    let lines = || std::fs::read_to_string(folder.path().join("devices.txt")).unwrap();
+    let first = device().signature();
+    drop(on(device()));
+    assert_eq!(lines(), format!("{first}\n"));
+    drop(on(Device::reference()));
+    assert_eq!(lines(), format!("{first}\nreference (f64)\n"));
+    let mut run = on(device());
+    assert_eq!(lines(), format!("{first}\nreference (f64)\n{first}\n"));
     run.run(Limit::Steps(20), &GO, &mut |_| {}).unwrap();
     let lines = metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
     let steps: Vec<u64> = lines.iter().filter(|m| m.train_loss.is_some()).map(|m| m.step).collect();

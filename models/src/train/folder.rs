@@ -1,4 +1,5 @@
-//! A run with its folder: `config.toml`, `metrics.jsonl`, `checkpoints/` (the last few, `latest`, `best.safetensors`).
+//! A run with its folder: `config.toml`, `devices.txt`, `metrics.jsonl`, `checkpoints/` (the last few, `latest`,
+//! `best.safetensors`).
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +34,8 @@ pub struct RunFolder {
 
 /// The configuration's file in a run's folder.
 const CONFIG: &str = "config.toml";
+/// The file in a run's folder that has a line for each device and set of kernels that it ran on, in order.
+const DEVICES: &str = "devices.txt";
 /// The metrics' file in a run's folder.
 const METRICS: &str = "metrics.jsonl";
 /// The checkpoints' folder in a run's folder.
@@ -52,6 +55,8 @@ impl RunFolder {
         std::fs::create_dir_all(folder).map_err(failed(folder))?;
         let path = folder.join(CONFIG);
         std::fs::write(&path, config.to_toml()?).map_err(failed(&path))?;
+        let path = folder.join(DEVICES);
+        std::fs::write(&path, device.signature() + "\n").map_err(failed(&path))?;
         let metrics = MetricsWriter::create(&folder.join(METRICS))?;
         let checkpoints = CheckpointDir::new(folder.join(CHECKPOINTS), config.train.keep);
         Ok(Self { trainer, metrics, checkpoints, best: f64::INFINITY })
@@ -60,10 +65,11 @@ impl RunFolder {
     /// Goes on with the run in `folder` from its newest checkpoint, with the configuration given; metrics past it are cut off.
     ///
     /// # Errors
-    /// As [`Trainer::resume`]; [`Error::NoCheckpoint`]; [`Error::Write`].
+    /// As [`Trainer::resume`]; [`Error::NoCheckpoint`]; [`Error::Read`]; [`Error::Write`].
     pub fn resume(folder: &Path, config: &RunConfig, corpus: &Corpus, device: &Device) -> Result<Self> {
         let checkpoints = CheckpointDir::new(folder.join(CHECKPOINTS), config.train.keep);
         let trainer = Trainer::resume(config, corpus, device, &checkpoints.latest()?)?;
+        add_device(&folder.join(DEVICES), device)?;
         let path = folder.join(METRICS);
         let metrics = MetricsWriter::resume(&path, trainer.step())?;
         let losses = metrics::read(&path)?.into_iter().filter_map(|metric| metric.valid_loss);
@@ -174,4 +180,18 @@ impl RunFolder {
         })?;
         failed.map_or(Ok(()), Err)
     }
+}
+
+/// Adds the device's line unless the last one is the same. A run of an older version has no such file yet.
+fn add_device(path: &Path, device: &Device) -> Result<()> {
+    let mut lines = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read.map_err(|source| Error::Read { path: path.to_owned(), source })?,
+    };
+    let line = device.signature();
+    if lines.lines().last() != Some(&line) {
+        lines += &(line + "\n");
+        std::fs::write(path, lines).map_err(|source| Error::Write { path: path.to_owned(), source })?;
+    }
+    Ok(())
 }
