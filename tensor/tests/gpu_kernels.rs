@@ -9,20 +9,20 @@ fn data(name: &str, shape: &[usize]) -> Tensor {
     Tensor::data(name, shape, DType::F32)
 }
 
-/// The device as it is; one that runs the kernels for large GPUs within WebGPU's default limits and with all run-time checks;
-/// one that runs those for small GPUs, with subgroups.
-fn devices() -> [GpuDevice; 3] {
+/// The device as it is, without and with all run-time checks; one that runs the kernels for large GPUs within WebGPU's default
+/// limits; one that runs those for small GPUs, with subgroups and all run-time checks.
+fn devices() -> [GpuDevice; 4] {
     use std::sync::OnceLock;
-    static OPENED: OnceLock<[GpuDevice; 3]> = OnceLock::new();
+    static OPENED: OnceLock<[GpuDevice; 4]> = OnceLock::new();
+    let checked = GpuOptions { runtime_checks: true, ..GpuOptions::default() };
     let large = GpuOptions {
         // Few invocations, so that small products and sums take the kernels for large ones.
         variants: Some(Variants { invocations: 1024, ..Variants::DISCRETE }),
         default_limits: true,
-        runtime_checks: true,
         ..GpuOptions::default()
     };
-    let small = GpuOptions { variants: Some(Variants::INTEGRATED), ..GpuOptions::default() };
-    OPENED.get_or_init(|| [GpuOptions::default(), large, small].map(open)).clone()
+    let small = GpuOptions { variants: Some(Variants::INTEGRATED), ..checked };
+    OPENED.get_or_init(|| [GpuOptions::default(), checked, large, small].map(open)).clone()
 }
 
 fn check(case: &Case) {
