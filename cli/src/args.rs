@@ -47,7 +47,9 @@ pub enum Command {
     #[command(after_help = "Example: primer info --arch primer_ez --size mini --tflops 0.1")]
     Info(Info),
     /// Time kernels and whole training steps, beside the device's own roof
-    #[command(after_help = "Example: primer bench --device cpu --json")]
+    #[command(
+        after_help = "Examples:\n  primer bench --device cpu --json\n  primer bench --size nano --arch primer_ez --threads 1"
+    )]
     Bench(Bench),
     /// Search for better programs by regularized evolution
     #[command(
@@ -235,6 +237,12 @@ pub struct Info {
 /// `primer bench`
 #[derive(Debug, Args)]
 pub struct Bench {
+    /// Time only the training steps of this architecture: vanilla or primer_ez
+    #[arg(long, value_name = "A", value_parser = arch)]
+    pub arch: Option<Arch>,
+    /// Time only the training steps of this size: nano, micro or mini
+    #[arg(long, value_name = "S", value_parser = size)]
+    pub size: Option<Size>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -153,9 +153,30 @@ fn bench_measures_kernels_and_steps() {
     let folder = tempfile::tempdir().unwrap();
     let found = json(folder.path(), &["bench", "--device", "cpu", "--json"]);
     assert!(found["matmul_roof_gflops"].as_f64().unwrap() > 0.0);
-    assert_eq!(found["steps"].as_array().unwrap().len(), 2);
-    for entry in found["kernels"].as_array().unwrap().iter().chain(found["steps"].as_array().unwrap()) {
+    let steps = found["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), 4, "two architectures at two sizes");
+    for entry in found["kernels"].as_array().unwrap().iter().chain(steps) {
         assert!(entry["ms"].as_f64().unwrap() > 0.0 && entry["launches"].as_u64().unwrap() > 0, "{entry}");
+    }
+    for step in steps {
+        let until = |key: &str| step[key].as_f64().unwrap();
+        assert!(0.0 < until("planning_ms") && until("planning_ms") < until("first_step_ms"), "{step}");
+    }
+}
+
+#[test]
+fn bench_of_one_step_times_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let step = ["--arch", "primer_ez", "--size", "nano"];
+    let found =
+        json(folder.path(), &[&["bench", "--device", "cpu", "--threads", "1", "--json"], step.as_slice()].concat());
+    assert_eq!(found["kernels"].as_array().unwrap().len() + found["twins"].as_array().unwrap().len(), 0);
+    let [timed] = found["steps"].as_array().unwrap().as_slice() else { panic!("{found}") };
+    let info = json(folder.path(), &[&["info", "--json"], step.as_slice()].concat());
+    assert_eq!(timed["parameters"], info["parameters"]["total"]);
+    if cfg!(target_os = "linux") {
+        let weights_and_moments = 3 * 4 * timed["parameters"].as_u64().unwrap();
+        assert!(found["peak_resident_bytes"].as_u64().unwrap() > weights_and_moments, "{found}");
     }
 }
 

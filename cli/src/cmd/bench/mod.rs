@@ -1,12 +1,14 @@
 //! `primer bench`
 
+mod steps;
+
 use crate::args::Bench;
 use crate::cmd::device::{self, matmul_roof};
 use crate::cmd::search::options;
 use crate::failure::Outcome;
 use crate::terminal;
 use primer_models::text::Corpus;
-use primer_models::train::{Trainer, step_program};
+use primer_models::train::Trainer;
 use primer_models::{Arch, RunConfig, Size};
 use primer_search::evaluate::Evaluator;
 use primer_search::study::{Preset, StudySpec};
@@ -43,25 +45,37 @@ pub fn run(args: &Bench) -> Outcome {
     terminal::note(&format!("device: {device} ({})", chosen.why));
     terminal::note("measuring the matrix-product roof ...");
     let roof = matmul_roof(device)?;
-    let mut kernels = Vec::new();
-    for (name, outputs, leaves) in kernel_cases() {
-        terminal::note(&format!("timing {name} ..."));
-        kernels.push(kernel(device, name, &outputs, &leaves)?);
+    // An architecture or a size asks for steps alone, so that the process has held no other memory.
+    let steps_alone = args.arch.is_some() || args.size.is_some();
+    let (mut kernels, mut twin_steps) = (Vec::new(), Vec::new());
+    if !steps_alone {
+        for (name, outputs, leaves) in kernel_cases() {
+            terminal::note(&format!("timing {name} ..."));
+            kernels.push(kernel(device, name, &outputs, &leaves)?);
+        }
     }
-    let mut steps = Vec::new();
-    for arch in Arch::ALL {
-        terminal::note(&format!("timing the training step of {arch} ..."));
-        steps.push(training_step(device, arch, roof)?);
+    let sizes = args.size.map_or(steps::SIZES.to_vec(), |size| vec![size]);
+    let arches = args.arch.map_or(Arch::ALL.to_vec(), |arch| vec![arch]);
+    let mut timed = Vec::new();
+    for &size in &sizes {
+        for &arch in &arches {
+            terminal::note(&format!("timing the training step of {arch} {size} ..."));
+            timed.push(steps::training_step(device, arch, size, roof)?);
+        }
     }
-    terminal::note("timing a step of the Transformer program and of its hand-written twin ...");
-    let twins = twins(device)?;
+    if !steps_alone {
+        terminal::note("timing a step of the Transformer program and of its hand-written twin ...");
+        twin_steps = twins(device)?;
+    }
+    let resident = steps::peak_resident_bytes();
     if args.json {
         return terminal::json(&json!({
             "device": device.to_string(),
             "matmul_roof_gflops": roof,
             "kernels": kernels,
-            "steps": steps,
-            "twins": twins,
+            "steps": timed,
+            "twins": twin_steps,
+            "peak_resident_bytes": resident,
         }));
     }
     terminal::line(&device.to_string())?;
@@ -76,10 +90,10 @@ pub fn run(args: &Bench) -> Outcome {
             k["launches"]
         ))?;
     }
-    for s in &steps {
+    for s in &timed {
         terminal::line(&format!(
-            "step of {:<10} {:>8.1} ms  {:>7.0} tokens/s  {:>6.1} GFLOP/s in products ({:.0}% of the roof)  {} launches  planned in {:.0} ms",
-            s["arch"].as_str().unwrap_or_default(),
+            "step of {:<15} {:>8.2} ms  {:>7.0} tokens/s  {:>6.1} GFLOP/s in products ({:.0}% of the roof)  {} launches  planned in {:.0} ms",
+            format!("{} {}", s["arch"].as_str().unwrap_or_default(), s["size"].as_str().unwrap_or_default()),
             number(s, "ms"),
             number(s, "tokens_per_second"),
             number(s, "matmul_gflops"),
@@ -88,22 +102,33 @@ pub fn run(args: &Bench) -> Outcome {
             number(s, "planning_ms"),
         ))?;
     }
-    for t in &twins {
+    for t in &twin_steps {
         terminal::line(&format!(
-            "small step of {:<15} {:>8.2} ms  {:>7.0} tokens/s  {} launches",
+            "twin {:<18} {:>8.2} ms  {:>7.0} tokens/s  {} launches",
             t["name"].as_str().unwrap_or_default(),
             number(t, "ms"),
             number(t, "tokens_per_second"),
             t["launches"],
         ))?;
     }
-    terminal::line("The step: d 256, 4 layers, 8 heads, ff 1024, sequence 128, batch 16, vocabulary 1024, AdamW.")?;
-    terminal::line(
-        "The small step: d 64, 2 layers, 4 heads, ff 256, sequence 64, batch 16, vocabulary 256; both with the program's conventions.",
-    )?;
+    if let Some(bytes) = resident {
+        terminal::line(&format!("peak resident memory  {:>8.1} MiB", bytes as f64 / f64::from(1 << 20)))?;
+    }
+    for &size in &sizes {
+        terminal::line(&steps::describe(size))?;
+    }
+    if !twin_steps.is_empty() {
+        terminal::line("The twins: vanilla nano, both with the program's conventions.")?;
+    }
     terminal::line(
         "Planned: traced, differentiated, passed through the planner and compiled, before any weight exists.",
     )
+}
+
+/// The middle of an odd number of times.
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }
 
 fn number(value: &Value, key: &str) -> f64 {
@@ -162,35 +187,6 @@ fn kernel(device: &Device, name: &str, outputs: &[Tensor], leaves: &[(&str, Vec<
     }))
 }
 
-fn training_step(device: &Device, arch: Arch, roof: Option<f64>) -> Outcome<Value> {
-    let mut config = RunConfig::new(arch, Size::Mini);
-    config.model.vocab = 1024;
-    let start = Instant::now();
-    device.compile(&step_program(&config)?)?;
-    let planning = start.elapsed().as_secs_f64();
-    let mut trainer = step_without_text(&config, device)?;
-    let stop = AtomicBool::new(false);
-    trainer.run_slice(Duration::from_millis(1), &stop, &mut |_| {})?;
-    let mut best = f64::INFINITY;
-    for _ in 0..3 {
-        let slice = trainer.run_slice(Duration::from_secs(1), &stop, &mut |_| {})?;
-        best = best.min(slice.seconds / slice.steps as f64);
-    }
-    let report = trainer.step_executable().report().copied().unwrap_or_default();
-    let products = report.matmul_flops as f64 / best / 1e9;
-    Ok(json!({
-        "arch": arch.name(),
-        "ms": best * 1e3,
-        "tokens_per_second": trainer.tokens_per_step() as f64 / best,
-        "matmul_gflops": products,
-        "all_gflops": report.flops as f64 / best / 1e9,
-        "share_of_roof": roof.map(|roof| products / roof),
-        "launches": report.launches,
-        "peak_bytes": report.peak_bytes(),
-        "planning_ms": planning * 1e3,
-    }))
-}
-
 /// Steps of the Transformer as a program and as the hand-written model with the same conventions, at the small search's size:
 /// the medians of many turns.
 fn twins(device: &Device) -> Outcome<Vec<Value>> {
@@ -223,12 +219,11 @@ fn twins(device: &Device) -> Outcome<Vec<Value>> {
     let rows = ["vanilla", "dna:transformer"].into_iter().zip(times).zip(reports);
     Ok(rows
         .map(|((name, mut times), report)| {
-            times.sort_by(f64::total_cmp);
-            let median = times[times.len() / 2];
+            let time = median(&mut times);
             json!({
                 "name": name,
-                "ms": median * 1e3,
-                "tokens_per_second": tokens / median,
+                "ms": time * 1e3,
+                "tokens_per_second": tokens / time,
                 "launches": report.unwrap_or_default().launches,
             })
         })

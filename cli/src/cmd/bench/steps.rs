@@ -1,0 +1,87 @@
+//! Whole training steps, timed.
+
+use super::{median, step_without_text};
+use crate::failure::Outcome;
+use primer_models::train::step_program;
+use primer_models::{Arch, RunConfig, Size};
+use primer_tensor::Device;
+use serde_json::{Value, json};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+/// Blocks of steps; the median counts.
+const BLOCKS: usize = 5;
+
+/// Length of a block, at least one step.
+const BLOCK: Duration = Duration::from_millis(500);
+
+/// The sizes timed unless one is asked for: that of a search, and the reference.
+pub const SIZES: [Size; 2] = [Size::Nano, Size::Mini];
+
+/// What is trained: `size` with its 256 byte tokens, `mini` with a vocabulary of 1,024, so that the embedding and the loss weigh as
+/// they do in a real model.
+pub fn config(arch: Arch, size: Size) -> RunConfig {
+    let mut config = RunConfig::new(arch, size);
+    if size == Size::Mini {
+        config.model.vocab = 1024;
+    }
+    config
+}
+
+/// The same in words.
+pub fn describe(size: Size) -> String {
+    let config = config(Arch::Vanilla, size);
+    let m = &config.model;
+    format!(
+        "{size}: d {}, {} layers, {} heads, ff {}, sequence {}, batch {}, vocabulary {}.",
+        m.d_model, m.layers, m.heads, m.d_ff, m.seq, config.train.batch, m.vocab
+    )
+}
+
+/// Times forward, loss, gradient, clipping and AdamW of `arch` at `size`: what the plan says of the step, the milliseconds until the
+/// step was planned and until the first loss was read, and the median of [`BLOCKS`] blocks.
+///
+/// # Errors
+/// A configuration that can't be built on the device, or a device that fails.
+pub fn training_step(device: &Device, arch: Arch, size: Size, roof: Option<f64>) -> Outcome<Value> {
+    let config = config(arch, size);
+    let start = Instant::now();
+    device.compile(&step_program(&config)?)?;
+    let planning = start.elapsed().as_secs_f64();
+    let mut trainer = step_without_text(&config, device)?;
+    let stop = AtomicBool::new(false);
+    trainer.run_slice(Duration::ZERO, &stop, &mut |_| {})?;
+    let first_step = start.elapsed().as_secs_f64();
+
+    trainer.run_slice(BLOCK, &stop, &mut |_| {})?;
+    let mut times = Vec::with_capacity(BLOCKS);
+    for _ in 0..BLOCKS {
+        let slice = trainer.run_slice(BLOCK, &stop, &mut |_| {})?;
+        times.push(slice.seconds / slice.steps as f64);
+    }
+    let time = median(&mut times);
+    let report = trainer.step_executable().report().copied().unwrap_or_default();
+    let products = report.matmul_flops as f64 / time / 1e9;
+    Ok(json!({
+        "arch": arch.name(),
+        "size": size.name(),
+        "parameters": trainer.model().parameters(),
+        "ms": time * 1e3,
+        "tokens_per_second": trainer.tokens_per_step() as f64 / time,
+        "matmul_gflops": products,
+        "all_gflops": report.flops as f64 / time / 1e9,
+        "share_of_roof": roof.map(|roof| products / roof),
+        "launches": report.launches,
+        "peak_bytes": report.peak_bytes(),
+        "planning_ms": planning * 1e3,
+        "first_step_ms": first_step * 1e3,
+    }))
+}
+
+/// The most memory in bytes that this process has ever held in RAM, where the system tells it in a file.
+pub fn peak_resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
