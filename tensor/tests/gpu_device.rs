@@ -15,6 +15,7 @@ fn launches_fold_where_a_dimension_has_few_workgroups() {
         let x = Tensor::data("x", [150, 128], DType::F32);
         let w = Tensor::data("w", [128, 60], DType::F32);
         Case::new([x.exp(), x.softmax(), x.matmul(&w), x.square().sum_axis(0)]).check(&device);
+        Case::new([Tensor::data("most", [7 * 7 * 7 * 64], DType::F32).exp()]).check(&device);
         let many = Tensor::data("many", [7 * 7 * 7 * 64 + 1], DType::F32);
         let program = Case::new([many.exp()]).program();
         match Device::Gpu(device).compile(&program) {
@@ -245,6 +246,34 @@ fn every_length_goes_up_and_comes_back() {
         let values: Vec<f32> = (0..length).map(|i| i as f32 - 2.5).collect();
         state.insert("w", [length], &values).expect("uploads");
         assert_eq!(state.read("w").expect("reads"), values);
+        let ids: Vec<u32> = (0..length as u32).collect();
+        let program = Case::new([Tensor::data("ids", [length], DType::U32).to_f32()]).program();
+        let mut executable = on.compile(&program).expect("compiles");
+        executable.run(&mut state, &[("ids", Data::U32(&ids))]).expect("runs");
+        assert_eq!(executable.output(0).expect("reads"), ids.iter().map(|&i| i as f32).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn results_are_read_on_another_thread_or_never() {
+    let on = Device::Gpu(open(GpuOptions::default()));
+    let x = Tensor::data("x", [1000], DType::F32);
+    let program = Case::new([x.square().sum()]).program();
+    let mut readers = Vec::new();
+    for run in 0..8 {
+        let mut executable = on.compile(&program).expect("compiles");
+        let mut state = State::new(&on);
+        for _ in 0..10 {
+            executable.run(&mut state, &[("x", Data::F32(&[run as f32; 1000]))]).expect("runs");
+        }
+        if run % 2 == 0 {
+            // Dropped with work in flight.
+            continue;
+        }
+        readers.push((run, std::thread::spawn(move || executable.output(0))));
+    }
+    for (run, reader) in readers {
+        assert_eq!(reader.join().expect("no panic").expect("reads"), [(1000 * run * run) as f32]);
     }
 }
 

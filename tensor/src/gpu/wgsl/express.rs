@@ -53,6 +53,7 @@ pub(super) fn declare<'c>(
                 (DType::Bool, DType::U32) => format!("select(0u, 1u, {})", x(0)),
                 (DType::Bool, _) => format!("select(0.0f, 1.0f, {})", x(0)),
                 (_, DType::Bool) => format!("{} != {}(0)", x(0), from),
+                (DType::F32, DType::U32) => format!("{}({})", w.helper("to_u32"), x(0)),
                 (_, to) => format!("{to}({})", x(0)),
             }
         }

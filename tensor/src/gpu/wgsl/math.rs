@@ -47,6 +47,8 @@ pub(in super::super) fn source(name: &str) -> &'static str {
         "sign_f32" => {
             "fn sign_f32(x: f32) -> f32 { return select(select(select(0.0, -1.0, x < 0.0), 1.0, x > 0.0), x, is_nan(x)); }\n"
         }
+        // WGSL's own conversion stops at the largest f32 below 2³².
+        "to_u32" => "fn to_u32(x: f32) -> u32 { return select(u32(x), 0xffffffffu, x >= 4294967296.0); }\n",
         "recip_f32" => "fn recip_f32(x: f32) -> f32 { return select(1.0 / x, 0.0, x == 0.0); }\n",
         _ => "",
     }
