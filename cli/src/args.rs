@@ -29,6 +29,9 @@ pub enum Command {
     /// List every device with its speed
     #[command(after_help = "Example: primer devices --json")]
     Devices(Devices),
+    /// List every operation: what it computes, its devices, its tolerance, whether it has a gradient
+    #[command(after_help = "Example: primer ops --json")]
+    Ops(Ops),
     /// Train a model
     #[command(
         after_help = "Examples:\n  primer train --arch primer_ez --size nano --corpus rust --time 5m --out runs/ez\n  primer train --resume --out runs/ez --time 10m\n  primer train --arch vanilla --set optimizer.learning_rate=0.001 --steps 2k"
@@ -94,6 +97,14 @@ pub struct Quickstart {
 /// `primer devices`
 #[derive(Debug, Args)]
 pub struct Devices {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `primer ops`
+#[derive(Debug, Args)]
+pub struct Ops {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

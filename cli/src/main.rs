@@ -36,6 +36,7 @@ fn run(command: Command) -> Outcome {
     match command {
         Command::Quickstart(args) => cmd::quickstart::run(&args),
         Command::Devices(args) => cmd::devices::run(&args),
+        Command::Ops(args) => cmd::ops::run(&args),
         Command::Train(args) => cmd::train::run(&args),
         Command::Eval(args) => cmd::eval::run(&args),
         Command::Logits(args) => cmd::logits::run(&args),

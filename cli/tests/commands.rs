@@ -5,10 +5,11 @@ use crate::kit::{self, TINY, good, json};
 #[test]
 fn every_command_has_help_with_an_example() {
     let folder = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 17] = [
+    let commands: [&[&str]; 18] = [
         &[],
         &["quickstart"],
         &["devices"],
+        &["ops"],
         &["train"],
         &["eval"],
         &["logits"],
@@ -39,6 +40,28 @@ fn devices_are_listed_with_their_speed() {
     assert!(cpu["matmul_gflops"].as_f64().unwrap() > 0.0, "{cpu}");
     assert!(devices.iter().any(|d| d["device"] == listed["auto"]), "{listed}");
     assert!(good(folder.path(), &["devices"]).stdout.contains("GFLOP/s"));
+}
+
+#[test]
+fn every_operation_is_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let listed = json(folder.path(), &["ops", "--json"]);
+    let primitives = listed["primitives"].as_array().unwrap();
+    let of = |name: &str| primitives.iter().find(|op| op["op"] == name).unwrap_or_else(|| panic!("{name} is absent"));
+    for op in primitives {
+        assert_eq!(op["devices"], serde_json::json!(["reference", "cpu", "gpu"]), "{op}");
+        assert!(op["tolerance"].as_f64().is_some_and(|t| (0.0..1e-5).contains(&t)), "{op}");
+    }
+    assert_eq!((&of("matmul")["gradient"], &of("less")["gradient"]), (&true.into(), &false.into()));
+    assert_eq!((&of("random")["tolerance"], &of("random")["gradient"]), (&0.0.into(), &false.into()));
+    let composed = listed["compositions"].as_array().unwrap();
+    let uses = |name: &str| &composed.iter().find(|op| op["op"] == name).unwrap()["made_of"];
+    assert!(uses("softmax").as_array().unwrap().contains(&"exp".into()));
+    assert_eq!(composed.iter().find(|op| op["op"] == "argmax").unwrap()["gradient"], false);
+    let text = good(folder.path(), &["ops"]).stdout;
+    let line = text.lines().find(|line| line.starts_with("depthwise_conv ")).unwrap();
+    assert!(line.contains("reference cpu gpu") && line.contains("yes"), "{line}");
+    assert!(text.lines().any(|line| line.starts_with("top_k ")), "{text}");
 }
 
 #[test]

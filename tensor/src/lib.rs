@@ -12,6 +12,7 @@ pub mod gpu;
 pub mod graph;
 mod memory;
 pub mod passes;
+mod philox;
 pub mod plan;
 mod program;
 pub mod reference;
@@ -27,4 +28,4 @@ pub use graph::{BinaryOp, CompareOp, Graph, InputKind, NodeId, Op, ReduceOp, Una
 pub use program::Program;
 pub use shape::Shape;
 pub use state::State;
-pub use tensor::{HostData, Tensor};
+pub use tensor::{COMPOSITIONS, Composition, HostData, Tensor};

@@ -1,5 +1,6 @@
 //! The engine's integration tests, in one binary.
 
+mod compositions;
 mod cpu_kernels;
 mod cpu_matmul;
 mod cpu_memory;

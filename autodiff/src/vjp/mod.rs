@@ -13,7 +13,7 @@
 //! | `reduce_max`, `reduce_min` at ties | shared evenly among the tied elements |
 //! | `reduce_prod`, `linrec` at zeros | exact: no division |
 //! | `select` | the side not taken gets 0, whatever the cotangent |
-//! | `stop_gradient`, comparisons, indices, casts between types | none |
+//! | `stop_gradient`, comparisons, indices, random numbers, casts between types | none |
 
 mod contraction;
 mod elementwise;
@@ -43,7 +43,13 @@ pub fn vjp_operand(graph: &mut Graph, node: NodeId, operand: usize, cotangent: N
     let at = Use { node, operand, cotangent, operands: graph.node(node).operands.clone() };
     let gradient = match &op {
         // No gradient, as `passes_gradient` said.
-        Op::Input(_) | Op::Constant(..) | Op::Iota { .. } | Op::IsFinite | Op::StopGradient | Op::Compare(_) => {
+        Op::Input(_)
+        | Op::Constant(..)
+        | Op::Iota { .. }
+        | Op::Random { .. }
+        | Op::IsFinite
+        | Op::StopGradient
+        | Op::Compare(_) => {
             return Ok(None);
         }
         Op::Cast(_) => cotangent,
@@ -72,10 +78,22 @@ pub fn vjp_operand(graph: &mut Graph, node: NodeId, operand: usize, cotangent: N
     Ok(Some(gradient))
 }
 
+/// Whether a primitive passes a gradient to any operand; that of `sign` is 0 everywhere and is never computed.
+pub fn has_gradient(op: &Op) -> bool {
+    // No primitive has more operands in different roles than `select`.
+    (0..3).any(|operand| passes_gradient(op, operand))
+}
+
 /// Whether an f32 operand at that position has a gradient at all.
 pub(crate) fn passes_gradient(op: &Op, operand: usize) -> bool {
     match op {
-        Op::Input(_) | Op::Constant(..) | Op::Iota { .. } | Op::IsFinite | Op::StopGradient | Op::Compare(_) => false,
+        Op::Input(_)
+        | Op::Constant(..)
+        | Op::Iota { .. }
+        | Op::Random { .. }
+        | Op::IsFinite
+        | Op::StopGradient
+        | Op::Compare(_) => false,
         Op::Unary(op) => *op != primer_tensor::UnaryOp::Sign,
         Op::Cast(to) => *to == DType::F32,
         Op::Select => operand > 0,

@@ -6,6 +6,7 @@ pub mod devices;
 pub mod eval;
 pub mod info;
 pub mod logits;
+pub mod ops;
 pub mod quickstart;
 pub mod sample;
 pub mod search;

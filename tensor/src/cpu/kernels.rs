@@ -9,6 +9,7 @@ use super::indexed::{GatherKernel, ScatterKernel};
 use super::isa::Isa;
 use super::linrec::LinRecKernel;
 use super::matmul::MatMulKernel;
+use super::random::RandomKernel;
 use super::row::RowKernel;
 use super::team::Team;
 use super::tiled::TiledKernel;
@@ -45,6 +46,7 @@ pub(super) enum Compiled {
     FilterGrad(FilterGradKernel),
     Gather(GatherKernel),
     Scatter(ScatterKernel),
+    Random(RandomKernel),
     LinRec(LinRecKernel),
     Tiled(TiledKernel),
 }
@@ -120,6 +122,7 @@ pub(super) fn compile(kernel: &Kernel, plan: &Plan, device: &CpuDevice) -> Compi
         Kernel::DepthwiseConvFilterGrad(grad) => Compiled::FilterGrad(FilterGradKernel::new(grad)),
         Kernel::Gather { table, indices, out } => Compiled::Gather(GatherKernel::new(table, indices, out)),
         Kernel::ScatterAdd { indices, updates, out } => Compiled::Scatter(ScatterKernel::new(indices, updates, out)),
+        Kernel::Random { key, out, stream } => Compiled::Random(RandomKernel::new(key, out, *stream)),
         Kernel::LinRec { a, b, out, reverse, start } => {
             Compiled::LinRec(LinRecKernel::new(a, b, out, *reverse, *start))
         }
@@ -139,6 +142,7 @@ pub(super) unsafe fn execute(kernel: &mut Compiled, bases: &Bases, team: &Team, 
             Compiled::FilterGrad(kernel) => kernel.run(bases, team, isa),
             Compiled::Gather(kernel) => kernel.run(bases, team),
             Compiled::Scatter(kernel) => kernel.run(bases, team),
+            Compiled::Random(kernel) => kernel.run(bases, team, isa),
             Compiled::LinRec(kernel) => kernel.run(bases, team, isa),
             Compiled::Tiled(kernel) => kernel.run(bases, team, isa),
         }
@@ -159,6 +163,7 @@ fn label(kernel: &Kernel) -> String {
         Kernel::DepthwiseConvFilterGrad(grad) => format!("conv filter grad {:?}", grad.dy.dims),
         Kernel::Gather { out, .. } => format!("gather {:?}", out.dims),
         Kernel::ScatterAdd { updates, .. } => format!("scatter {:?}", updates.dims),
+        Kernel::Random { out, .. } => format!("random {:?}", out.dims),
         Kernel::LinRec { out, .. } => format!("linrec {:?}", out.dims),
         Kernel::Tiled(tiled) => {
             let parts: Vec<String> = tiled.on_tile(|view| tiled.part(view)).iter().map(label).collect();

@@ -13,6 +13,7 @@ mod kernels;
 mod linrec;
 mod math;
 mod matmul;
+mod random;
 mod row;
 mod runner;
 mod team;

@@ -43,6 +43,11 @@ impl Graph {
         self.push(Op::Iota { shape: shape.into(), axis, dtype }, &[])
     }
 
+    /// Uniform random numbers in (0, 1) from a key `u32 [2]`; see [`Op::Random`].
+    pub fn random(&mut self, key: NodeId, shape: impl Into<Shape>, stream: u32) -> Result<NodeId> {
+        self.push(Op::Random { shape: shape.into(), stream }, &[key])
+    }
+
     /// An elementwise function.
     pub fn unary(&mut self, op: UnaryOp, x: NodeId) -> Result<NodeId> {
         self.push(Op::Unary(op), &[x])

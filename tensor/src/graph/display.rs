@@ -22,6 +22,7 @@ impl fmt::Display for Graph {
                 Op::Iota { axis, .. } | Op::Reduce { axis, .. } | Op::Concat { axis } | Op::Reverse { axis } => {
                     write!(f, " axis={axis}")?;
                 }
+                Op::Random { stream, .. } => write!(f, " stream={stream}")?,
                 Op::LinRec { axis, reverse, start } => {
                     write!(f, " axis={axis} reverse={reverse} start={start:?}")?;
                 }

@@ -26,6 +26,14 @@ impl Op {
                 rule.check(*dtype != DType::Bool, || "a counter is f32 or u32".into())?;
                 Ok((shape.clone(), *dtype))
             }
+            Op::Random { shape, .. } => {
+                rule.arity(1)?;
+                rule.index(0)?;
+                rule.check(operands[0].0[..] == [2], || "a key is two words, u32[2]".into())?;
+                // A block of four elements is counted by one word.
+                rule.check(shape.numel() as u64 <= 1 << 34, || format!("{shape} holds more than 2^34 elements"))?;
+                Ok((shape.clone(), DType::F32))
+            }
             Op::Unary(_) | Op::StopGradient => {
                 rule.arity(1)?;
                 rule.float(0)?;

@@ -5,6 +5,7 @@
 //! nodes are one; inputs carry an identity and never merge.
 
 mod builder;
+mod describe;
 mod display;
 mod infer;
 mod op;

@@ -118,6 +118,16 @@ pub enum Op {
         /// `F32` or `U32`.
         dtype: DType,
     },
+    /// `key`, two words of u32: uniform f32 in the open interval (0, 1), by Philox4x32-10. A function of the key, the stream
+    /// and the position alone, the same bits on every device. The stream is the draw's identity: draws of different streams
+    /// are independent and never merge, draws of one stream under one key are the same draw. No composition of the other
+    /// primitives mixes integers.
+    Random {
+        /// Shape of the result.
+        shape: Shape,
+        /// Which of 2³² independent streams under one key.
+        stream: u32,
+    },
     /// `x`: elementwise function, f32.
     Unary(UnaryOp),
     /// `x`: true where x is neither infinite nor NaN, decided by its bits.
@@ -216,6 +226,7 @@ impl Op {
             Op::Input(_) => "input",
             Op::Constant(..) => "constant",
             Op::Iota { .. } => "iota",
+            Op::Random { .. } => "random",
             Op::Unary(op) => op.name(),
             Op::IsFinite => "is_finite",
             Op::StopGradient => "stop_gradient",

@@ -205,6 +205,11 @@ impl Lowering<'_> {
                     out,
                 }
             }
+            Op::Random { shape, stream } => Kernel::Random {
+                key: self.contiguous(&operands[0], DType::U32),
+                out: flat(out, &[shape.numel()]),
+                stream: *stream,
+            },
             Op::LinRec { axis, reverse, start } => {
                 let (outer, len, inner) = node.shape.around(*axis);
                 Kernel::LinRec {

@@ -97,6 +97,15 @@ pub enum Kernel {
         /// `[rows, d]`, contiguous.
         out: View,
     },
+    /// Element i is word i mod 4 of the Philox block (i / 4, 0, stream, 0), as a number in (0, 1).
+    Random {
+        /// `[2]` u32, contiguous.
+        key: View,
+        /// `[n]`, contiguous.
+        out: View,
+        /// Third word of the counter.
+        stream: u32,
+    },
     /// The linear recurrence sᵢ = aᵢ·sᵢ₋₁ + bᵢ along the middle dimension.
     LinRec {
         /// `[outer, len, inner]`.
@@ -168,6 +177,7 @@ impl Kernel {
             Kernel::DepthwiseConvFilterGrad(k) => vec![&k.x, &k.dy],
             Kernel::Gather { table, indices, .. } => vec![table, indices],
             Kernel::ScatterAdd { indices, updates, .. } => vec![indices, updates],
+            Kernel::Random { key, .. } => vec![key],
             Kernel::LinRec { a, b, .. } => vec![a, b],
             Kernel::Tiled(k) => k.outer(Kernel::reads).collect(),
         }
@@ -180,7 +190,10 @@ impl Kernel {
             Kernel::Row(k) => k.stores.iter().map(|store| &store.to).collect(),
             Kernel::DepthwiseConv(k) => vec![&k.out],
             Kernel::DepthwiseConvFilterGrad(k) => vec![&k.out],
-            Kernel::Gather { out, .. } | Kernel::ScatterAdd { out, .. } | Kernel::LinRec { out, .. } => vec![out],
+            Kernel::Gather { out, .. }
+            | Kernel::ScatterAdd { out, .. }
+            | Kernel::Random { out, .. }
+            | Kernel::LinRec { out, .. } => vec![out],
             Kernel::Tiled(k) => k.outer(Kernel::writes).collect(),
         }
     }
@@ -194,6 +207,7 @@ impl Kernel {
             Kernel::DepthwiseConvFilterGrad(k) => vec![&mut k.x, &mut k.dy, &mut k.out],
             Kernel::Gather { table, indices, out } => vec![table, indices, out],
             Kernel::ScatterAdd { indices, updates, out } => vec![indices, updates, out],
+            Kernel::Random { key, out, .. } => vec![key, out],
             Kernel::LinRec { a, b, out, .. } => vec![a, b, out],
             Kernel::Tiled(k) => k.kernels.iter_mut().flat_map(Kernel::views_mut).collect(),
         }
@@ -218,7 +232,7 @@ impl Kernel {
             Kernel::Row(k) => k.flops(),
             Kernel::DepthwiseConv(k) => 2 * n(&k.out) * k.w.dims[0] as u64,
             Kernel::DepthwiseConvFilterGrad(k) => 2 * n(&k.dy) * k.out.dims[0] as u64,
-            Kernel::Gather { .. } => 0,
+            Kernel::Gather { .. } | Kernel::Random { .. } => 0,
             Kernel::ScatterAdd { updates, .. } => n(updates),
             Kernel::LinRec { out, .. } => 2 * n(out),
             Kernel::Tiled(k) => k.kernels.iter().map(Kernel::flops).sum(),

@@ -1,14 +1,15 @@
 //! The meaning of each primitive.
 
 use super::{Value, layout};
-use crate::Shape;
 use crate::graph::{BinaryOp, CompareOp, Op, ReduceOp, UnaryOp};
+use crate::{Shape, philox};
 
 pub(super) fn apply(op: &Op, shape: &Shape, x: &[&Value]) -> Value {
     let data = match op {
         Op::Input(_) => unreachable!("inputs are bound by the caller"),
         Op::Constant(value, _) => vec![value.get()],
         Op::Iota { shape, axis, .. } => layout::indices(shape).map(|index| index[*axis] as f64).collect(),
+        Op::Random { shape, stream } => random(shape.numel(), x[0], *stream),
         Op::Unary(op) => x[0].data.iter().map(|&a| unary(*op, a)).collect(),
         Op::IsFinite => x[0].data.iter().map(|a| f64::from(u8::from(a.is_finite()))).collect(),
         Op::StopGradient => x[0].data.clone(),
@@ -65,6 +66,12 @@ pub(super) fn apply(op: &Op, shape: &Shape, x: &[&Value]) -> Value {
     Value { shape: shape.clone(), data }
 }
 
+fn random(count: usize, key: &Value, stream: u32) -> Vec<f64> {
+    let key = [key.data[0] as u32, key.data[1] as u32];
+    let element = |i: usize| philox::philox([(i / 4) as u32, 0, stream, 0], key)[i % 4];
+    (0..count).map(|i| f64::from(philox::uniform(element(i)))).collect()
+}
+
 fn row(index: f64, rows: usize) -> usize {
     (index as usize).min(rows - 1)
 }
@@ -109,7 +116,7 @@ pub fn binary(op: BinaryOp, a: f64, b: f64) -> f64 {
     }
 }
 
-pub(crate) fn compare(op: CompareOp, a: f64, b: f64) -> bool {
+pub(super) fn compare(op: CompareOp, a: f64, b: f64) -> bool {
     match op {
         CompareOp::Less => a < b,
         CompareOp::Equal => a == b,

@@ -5,12 +5,12 @@
 
 mod eval;
 mod layout;
+mod plan;
 
 use std::collections::HashMap;
 
-#[cfg(test)]
-pub(crate) use eval::compare;
 pub use eval::{binary, unary};
+pub use plan::run_plan;
 
 use crate::graph::{InputKind, Op};
 use crate::{DType, Data, Error, Program, Result, Shape};

@@ -4,6 +4,8 @@ mod compose;
 mod ops;
 mod record;
 
+pub use compose::{COMPOSITIONS, Composition};
+
 use std::sync::Arc;
 
 use crate::graph::{InputKind, Op};

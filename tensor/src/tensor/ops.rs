@@ -49,6 +49,23 @@ impl Tensor {
         Self::record(Op::StopGradient, vec![self.clone()])
     }
 
+    /// Uniform random numbers in (0, 1), a function of the key (this tensor, u32 `[2]`) and the stream alone: bring another key
+    /// for each run, and give each draw of a program a stream of its own. See [`Op::Random`].
+    ///
+    /// ```
+    /// use primer_tensor::{Device, Tensor};
+    /// let (seed, step) = (7, 0);
+    /// let key = Tensor::from_indices(&[seed, step], [2])?;
+    /// let noise = key.random([2, 3], 0).to_vec(&Device::cpu())?;
+    /// assert!(noise.iter().all(|&u| 0.0 < u && u < 1.0));
+    /// assert_eq!(noise, key.random([2, 3], 0).to_vec(&Device::reference())?);
+    /// # Ok::<(), primer_tensor::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn random(&self, shape: impl Into<Shape>, stream: u32) -> Self {
+        Self::record(Op::Random { shape: shape.into(), stream }, vec![self.clone()])
+    }
+
     /// |x|
     #[track_caller]
     pub fn abs(&self) -> Self {
@@ -181,7 +198,7 @@ impl Tensor {
     /// Tensors joined along `axis`.
     #[track_caller]
     pub fn concat(parts: &[Self], axis: usize) -> Self {
-        Self::record(Op::Concat { axis }, parts.to_vec())
+        if let [only] = parts { only.clone() } else { Self::record(Op::Concat { axis }, parts.to_vec()) }
     }
 
     /// Order reversed along `axis`.

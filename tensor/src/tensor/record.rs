@@ -144,6 +144,14 @@ impl Tensor {
     pub fn to_f32(&self) -> Self {
         if self.dtype() == DType::F32 { self.clone() } else { Self::record(Op::Cast(DType::F32), vec![self.clone()]) }
     }
+
+    /// Converts to indices: f32 towards zero and clamped to what u32 holds, NaN to 0.
+    ///
+    /// # Panics
+    /// Never: every type converts.
+    pub fn to_u32(&self) -> Self {
+        if self.dtype() == DType::U32 { self.clone() } else { Self::record(Op::Cast(DType::U32), vec![self.clone()]) }
+    }
 }
 
 fn bound_name(index: usize) -> String {

@@ -10,6 +10,7 @@ mod long;
 pub(super) mod math;
 mod movement;
 mod partials;
+mod random;
 mod row;
 mod rows;
 mod team;
@@ -30,6 +31,7 @@ pub(super) fn lower(kernel: &Kernel, context: &Context<'_>) -> Vec<Shader> {
         Kernel::DepthwiseConvFilterGrad(conv) => convolve::filter_grad(conv, context),
         Kernel::Gather { table, indices, out } => vec![movement::gather(table, indices, out, context)],
         Kernel::ScatterAdd { indices, updates, out } => movement::scatter_add(indices, updates, out, context),
+        Kernel::Random { key, out, stream } => vec![random::random(key, out, *stream, context)],
         Kernel::LinRec { a, b, out, reverse, start } => vec![movement::linrec(a, b, out, *reverse, *start, context)],
         Kernel::Tiled(_) => unreachable!("`GpuDevice::compile` plans without tiles"),
     }

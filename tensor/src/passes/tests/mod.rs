@@ -1,13 +1,11 @@
 //! Passes before and after: a plan computes what its graph means, and is as fused as it should be.
 
-mod interpret;
-
 use std::collections::HashMap;
 
 use super::{PlanLimits, TileLimits, plan};
 use crate::graph::InputKind;
 use crate::plan::{BufferId, Kernel, Plan};
-use crate::reference::{Precision, evaluate};
+use crate::reference::{Precision, evaluate, run_plan};
 use crate::{DType, Op, Program, Tensor};
 
 /// Plans the program, runs the plan and the graph on the same data, and compares outputs and new state.
@@ -35,7 +33,7 @@ pub(super) fn check_plan(program: &Program, limits: PlanLimits) -> Plan {
         program.inputs(kind).map(|i| (i.name.clone(), inputs[&i.name].clone())).collect::<HashMap<_, _>>()
     };
     let (data, mut state) = (of_kind(InputKind::Data), of_kind(InputKind::State));
-    let found = interpret::run(&plan, &data, &mut state);
+    let found = run_plan(&plan, &data, &mut state);
     for (id, found) in program.outputs.iter().zip(&found) {
         close(&expected[id].data, found);
     }

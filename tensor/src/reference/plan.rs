@@ -1,13 +1,17 @@
-//! Executes a plan with scalar loops in f64, with real bounds checks.
+//! The reference of plans: scalar loops in f64 with real bounds checks. What the passes make of a program is tested against it.
 
 use std::collections::HashMap;
 
+use super::eval::{binary, compare, unary};
+use crate::philox::{philox, uniform};
 use crate::plan::{BufferId, Extent, Kernel, Place, Plan, RowOp, RowProgram, StoreKind, Tiled, View};
-use crate::reference::{binary, compare, unary};
 use crate::{DType, ReduceOp};
 
-/// Runs the plan; `state` is updated in place. Gives back the outputs.
-pub fn run(plan: &Plan, data: &HashMap<String, Vec<f64>>, state: &mut HashMap<String, Vec<f64>>) -> Vec<Vec<f64>> {
+/// Runs a plan on inputs by name; `state` is updated in place. Gives back the outputs.
+///
+/// # Panics
+/// Where the plan breaks an invariant: a view leaves its buffer, a kernel writes data or reads what it writes, an input is absent.
+pub fn run_plan(plan: &Plan, data: &HashMap<String, Vec<f64>>, state: &mut HashMap<String, Vec<f64>>) -> Vec<Vec<f64>> {
     // Scratch starts as NaN: whatever is read before it is written shows.
     let slots = plan.slots.iter().map(|&len| vec![f64::NAN; len]).collect();
     let mut memory = Memory { plan, slots, tile: HashMap::new(), data, state };
@@ -165,6 +169,13 @@ impl Memory<'_> {
                     }
                 }
                 self.write(out, &result);
+            }
+            Kernel::Random { key, out, stream } => {
+                let key = self.read(key);
+                let key = [key[0] as u32, key[1] as u32];
+                let word = |i: usize| philox([(i / 4) as u32, 0, *stream, 0], key)[i % 4];
+                let values: Vec<f64> = (0..out.numel()).map(|i| f64::from(uniform(word(i)))).collect();
+                self.write(out, &values);
             }
             Kernel::LinRec { a, b, out, reverse, start } => {
                 let (outer, len, inner) = (a.dims[0], a.dims[1], a.dims[2]);
