@@ -1,138 +1,122 @@
-//! Every device against the oracle, forward and backward: the table of op cases, edge values, random programs.
+//! Every device against the oracle, forward and backward: the table of op cases, and the edges of f32.
 
-use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::sync::OnceLock;
 
+use primer_tensor::gpu::{GpuDevice, GpuOptions, Variants};
 use primer_tensor::reference::Precision;
-use primer_tensor::{BinaryOp, Device, Op, Shape, UnaryOp};
-use proptest::prelude::*;
-use proptest::test_runner::{FileFailurePersistence, TestRunner};
+use primer_tensor::{COMPOSITIONS, Device, Op};
 
-use crate::support::compare::{EPSILON, elementwise_mismatch, expect, mismatch, run};
-use crate::support::leaves::Leaves;
-use crate::support::programs::recipe;
-use crate::support::table::{EDGES, cases};
+use crate::support::compare::{bits, edge_mismatch, expect, mismatch, run};
+use crate::support::table::edges::edge_cases;
+use crate::support::table::{OpCase, cases};
 
-/// The software adapter, else the first real one.
-fn gpu() -> Device {
-    let device = Device::parse("software", None).or_else(|_| Device::parse("gpu", None));
-    let device = device.expect("an adapter; `cargo xtask test --setup` installs one");
-    announce(&device);
-    device
+/// An adapter with these options: the software one, else the first real one.
+pub fn gpu(options: GpuOptions) -> Device {
+    let device = GpuDevice::for_tests(options).expect("an adapter; `cargo xtask test --setup` installs one");
+    static NAMED: OnceLock<()> = OnceLock::new();
+    // Straight to stderr: the harness would hide it.
+    NAMED.get_or_init(|| {
+        let _ = writeln!(std::io::stderr(), "testing on {device}");
+    });
+    Device::Gpu(device)
 }
 
-#[allow(clippy::print_stderr)] // which adapter was taken belongs in the test's output
-fn announce(device: &Device) {
-    eprintln!("testing on {device}");
+/// The CPU with 1, 2 and 4 threads, whose results must not differ.
+pub fn cpus() -> [Device; 3] {
+    [1, 2, 4].map(Device::cpu_with_threads)
 }
 
-fn table_on(device: &Device) {
+/// The cases on devices that must agree with the oracle, and among themselves in every bit.
+fn table_on(devices: &[Device], wanted: impl Fn(&OpCase) -> bool) {
     let mut wrong = Vec::new();
-    for case in cases() {
+    for case in cases().iter().filter(|case| wanted(case)) {
         let program = case.built.program();
         let expected = expect(&program, &case.built.inputs);
-        assert!(expected.finite, "{}: the table's results are finite", case.name);
-        match run(device, &program, &case.built.inputs) {
-            Ok(found) => {
-                wrong.extend(mismatch(&program, &expected, &found, 0.0).map(|what| format!("{}: {what}", case.name)))
+        assert!(expected.finite || !case.finite, "{}: the table's results are finite", case.name);
+        let mut first = None;
+        for device in devices {
+            match run(device, &program, &case.built.inputs) {
+                Ok(found) => {
+                    let what = mismatch(&program, &expected, &found, 0.0);
+                    wrong.extend(what.map(|what| format!("{} on {device}: {what}", case.name)));
+                    let found = bits(&found);
+                    if *first.get_or_insert_with(|| found.clone()) != found {
+                        wrong.push(format!("{}: {device} differs from {}", case.name, devices[0]));
+                    }
+                }
+                Err(error) => wrong.push(format!("{} on {device}: {error}", case.name)),
             }
+        }
+    }
+    assert!(wrong.is_empty(), "{} cases differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn edges_on(device: &Device) {
+    let gpu = matches!(device, Device::Gpu(_));
+    let mut wrong = Vec::new();
+    for case in edge_cases() {
+        match run(device, &case.program, &case.inputs) {
+            Ok(found) => wrong.extend(edge_mismatch(&case, &found[0], gpu)),
             Err(error) => wrong.push(format!("{}: {error}", case.name)),
         }
     }
-    assert!(wrong.is_empty(), "{} cases differ on {device}:\n{}", wrong.len(), wrong.join("\n"));
-}
-
-fn edges_on(device: &Device, only_finite: bool) {
-    let mut wrong = Vec::new();
-    let mut check = |name: &str, op: Op, columns: &[Vec<f32>]| {
-        let mut leaves = Leaves::new(1);
-        let shape = Shape::from([columns[0].len()]);
-        let operands: Vec<_> = columns.iter().map(|values| leaves.values(&shape, values)).collect();
-        let y = leaves.graph.push(op, &operands).unwrap();
-        let (program, inputs) = leaves.forward(vec![y]);
-        let found = run(device, &program, &inputs).unwrap();
-        let expected = expect(&program, &inputs);
-        if let Some(i) = elementwise_mismatch(&expected, &found[0], only_finite) {
-            let x: Vec<f32> = columns.iter().map(|values| values[i]).collect();
-            wrong.push(format!("{name}({x:?}) gave {}, expected {}", found[0][i], expected.value(0, i)));
-        }
-    };
-    for op in UnaryOp::ALL {
-        check(op.name(), Op::Unary(op), &[EDGES.to_vec()]);
-    }
-    for op in BinaryOp::ALL {
-        let pairs = EDGES.iter().flat_map(|&a| EDGES.iter().map(move |&b| (a, b)));
-        let (a, b) = pairs.unzip();
-        check(op.name(), Op::Binary(op), &[a, b]);
-    }
-    assert!(wrong.is_empty(), "{} functions differ on {device}:\n{}", wrong.len(), wrong.join("\n"));
-}
-
-/// Forward and backward of random programs; at most 30% may be too unstable to say anything.
-fn random_on(device: &Device, programs: u32, steps: usize, gpu: bool) {
-    let config = ProptestConfig {
-        cases: programs,
-        source_file: Some(file!()),
-        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("proptest-regressions"))),
-        max_shrink_iters: 2000,
-        ..ProptestConfig::default()
-    };
-    let (compared, discarded) = (Cell::new(0u32), Cell::new(0u32));
-    let result = TestRunner::new(config).run(&recipe(&[2, 1, 3, 5, 8, 17, 33, 70], 2400, steps), |recipe| {
-        let built = recipe.build();
-        let program = built.program();
-        let expected = expect(&program, &built.inputs);
-        if !expected.stable || (gpu && !expected.finite) {
-            discarded.set(discarded.get() + 1);
-            return Ok(());
-        }
-        compared.set(compared.get() + 1);
-        let found = run(device, &program, &built.inputs)
-            .map_err(|error| TestCaseError::fail(format!("{error}\n{}", program.graph)))?;
-        // Equal terms may cancel exactly in the oracle, and on a device to the rounding of the terms.
-        let wrong = mismatch(&program, &expected, &found, EPSILON * expected.largest);
-        prop_assert!(wrong.is_none(), "{}\n{}", wrong.unwrap_or_default(), program.graph);
-        Ok(())
-    });
-    if let Err(failure) = result {
-        panic!("{device}: {failure}");
-    }
-    let share = f64::from(discarded.get()) / f64::from(discarded.get() + compared.get());
-    assert!(share <= 0.3, "{share} of all programs were discarded");
+    assert!(wrong.is_empty(), "{} elements differ on {device}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
-fn reference_agrees_with_itself() {
-    let rounded = Device::Reference(Precision::RoundedF32);
-    table_on(&rounded);
-    random_on(&rounded, 30, 10, false);
+fn every_operation_has_cases() {
+    let of = |graphs: &[&primer_tensor::Graph]| -> BTreeSet<&'static str> {
+        graphs.iter().flat_map(|graph| graph.nodes()).map(|node| node.op.name()).collect()
+    };
+    let listed: BTreeSet<&str> = Op::catalogue().iter().map(Op::name).collect();
+    let (cases, edges) = (cases(), edge_cases());
+    let found = of(&cases.iter().map(|case| &case.built.graph).collect::<Vec<_>>());
+    assert_eq!(found, listed, "primitives of the op table, and those that `Op::catalogue` lists");
+    let found = of(&edges.iter().map(|case| &case.program.graph).collect::<Vec<_>>());
+    assert_eq!(found, listed, "primitives of the cases at the edges of f32, and those that `Op::catalogue` lists");
+    for composed in COMPOSITIONS {
+        assert!(cases.iter().any(|case| case.name.starts_with(composed.name)), "{} has no case", composed.name);
+    }
+}
+
+#[test]
+fn reference_table() {
+    table_on(&[Device::Reference(Precision::RoundedF32)], |_| true);
 }
 
 #[test]
 fn cpu_table() {
-    table_on(&Device::cpu_with_threads(2));
+    table_on(&cpus(), |_| true);
 }
 
 #[test]
 fn cpu_edges() {
-    edges_on(&Device::cpu_with_threads(2), false);
-}
-
-#[test]
-fn cpu_random_programs() {
-    random_on(&Device::cpu_with_threads(2), 400, 12, false);
+    edges_on(&Device::cpu_with_threads(2));
 }
 
 #[test]
 fn gpu_table() {
-    table_on(&gpu());
+    table_on(&[gpu(GpuOptions::default())], |_| true);
+}
+
+#[test]
+fn gpu_table_with_default_limits() {
+    table_on(&[gpu(GpuOptions { default_limits: true, ..GpuOptions::default() })], |_| true);
+}
+
+#[test]
+fn gpu_table_with_runtime_checks() {
+    table_on(&[gpu(GpuOptions { runtime_checks: true, ..GpuOptions::default() })], |_| true);
 }
 
 #[test]
 fn gpu_edges() {
-    edges_on(&gpu(), true);
+    edges_on(&gpu(GpuOptions::default()));
 }
 
 #[test]
-fn gpu_random_programs() {
-    random_on(&gpu(), 20, 12, true);
+fn gpu_edges_in_the_kernels_of_a_gpu() {
+    edges_on(&gpu(GpuOptions { variants: Some(Variants::DISCRETE), ..GpuOptions::default() }));
 }

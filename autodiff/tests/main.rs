@@ -3,7 +3,8 @@
 mod conventions;
 mod devices;
 mod gradients;
+mod in_place;
 mod launches;
-mod random_gradients;
+mod random_programs;
 mod rules;
 mod support;

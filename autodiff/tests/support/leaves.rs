@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use primer_autodiff::grad_graph;
-use primer_tensor::{DType, Data, Graph, InputKind, NodeId, Program, Shape};
+use primer_tensor::{DType, Data, Graph, InputKind, NodeId, Program, Result, Shape, Tensor};
 
 /// Data of one input.
 #[derive(Clone, Debug)]
@@ -80,6 +80,25 @@ impl Leaves {
         let values = random(self.seed + index as u64, shape.numel());
         self.inputs.push((name.clone(), Values::U32(values.map(|u| (u * (rows + 1) as f64) as u32).collect())));
         self.graph.input(&name, InputKind::Data, shape, DType::U32).expect("a new name")
+    }
+
+    /// A new input of those indices.
+    pub fn words(&mut self, words: Vec<u32>) -> NodeId {
+        let (name, n) = (format!("x{}", self.inputs.len()), words.len());
+        self.inputs.push((name.clone(), Values::U32(words)));
+        self.graph.input(&name, InputKind::Data, [n], DType::U32).expect("a new name")
+    }
+
+    /// The two words from which random numbers are drawn.
+    pub fn key(&mut self, words: [u32; 2]) -> NodeId {
+        self.words(words.to_vec())
+    }
+
+    /// A function of recorded tensors, as nodes of this graph; f32 whatever it gives.
+    pub fn compose(&mut self, x: NodeId, f: impl Fn(&Tensor) -> Tensor) -> Result<NodeId> {
+        let recorded = Tensor::raise(&self.graph, &HashMap::new());
+        let (graph, roots) = Tensor::lower(&[f(&recorded[x.index()]).to_f32()])?;
+        Ok(self.graph.append(&graph)?[roots[0].index()])
     }
 
     /// The program of those outputs alone, and its data.

@@ -3,6 +3,7 @@
 pub mod compare;
 pub mod leaves;
 pub mod programs;
+pub mod random;
 pub mod table;
 
 use std::collections::HashMap;

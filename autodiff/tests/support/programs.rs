@@ -29,7 +29,7 @@ pub struct Step {
     n: u8,
 }
 
-const KINDS: u8 = 24;
+const KINDS: u8 = 28;
 
 /// Recipes of up to `steps` steps.
 pub fn recipe(lengths: &'static [usize], largest: usize, steps: usize) -> impl Strategy<Value = Recipe> {
@@ -42,6 +42,64 @@ pub fn recipe(lengths: &'static [usize], largest: usize, steps: usize) -> impl S
         first,
         steps,
     })
+}
+
+/// Recipes of programs on a batch of 16, made mostly of what tiles are made of: products, softmaxes, elementwise functions.
+pub fn batched(steps: usize) -> impl Strategy<Value = Recipe> {
+    const KINDS: [u8; 16] = [16, 17, 18, 16, 17, 22, 26, 26, 26, 0, 2, 4, 5, 6, 10, 23];
+    let step = (prop::sample::select(KINDS.to_vec()), any::<u8>(), any::<u8>(), any::<u8>())
+        .prop_map(|(kind, x, y, n)| Step { kind, x, y, n });
+    let inner = prop::collection::vec(0..4usize, 2);
+    (any::<u32>(), inner, prop::collection::vec(step, 2..=steps)).prop_map(|(seed, inner, steps)| Recipe {
+        lengths: &[2, 3, 5, 7, 16],
+        largest: 2400,
+        seed: seed.into(),
+        first: [vec![4], inner].concat(),
+        steps,
+    })
+}
+
+/// Programs that once failed, shrunk.
+pub fn regressions() -> Vec<Recipe> {
+    let recipe = |seed, first: &[usize], steps: &[[u8; 4]]| Recipe {
+        lengths: &[2, 1, 3, 5, 8, 17, 33, 70],
+        largest: 2400,
+        seed,
+        first: first.to_vec(),
+        steps: steps.iter().map(|&[kind, x, y, n]| Step { kind, x, y, n }).collect(),
+    };
+    vec![
+        recipe(
+            0,
+            &[2],
+            &[
+                [9, 0, 42, 0],
+                [0, 108, 0, 0],
+                [16, 0, 8, 20],
+                [0, 49, 0, 0],
+                [21, 163, 0, 0],
+                [6, 4, 0, 128],
+                [21, 210, 0, 0],
+                [4, 147, 36, 98],
+            ],
+        ),
+        recipe(1_039_844_047, &[2], &[[20, 0, 3, 62], [0, 0, 0, 0], [23, 90, 0, 55]]),
+        recipe(
+            0,
+            &[0, 0, 3],
+            &[
+                [0, 0, 0, 0],
+                [19, 0, 0, 1],
+                [0, 6, 0, 0],
+                [6, 0, 0, 0],
+                [16, 0, 1, 0],
+                [16, 183, 0, 0],
+                [6, 60, 19, 28],
+                [0, 20, 0, 47],
+                [14, 133, 24, 0],
+            ],
+        ),
+    ]
 }
 
 impl Recipe {
@@ -183,7 +241,18 @@ impl Builder<'_> {
                 self.leaves.graph.sub(x, scaled)
             }
             22 => self.softmax(x, shape.rank() - 1),
-            _ => self.norm(x, axis),
+            23 => self.norm(x, axis),
+            24 => {
+                let key = self.leaves.key([y.into(), n.into()]);
+                let noise = self.leaves.graph.random(key, &shape, (n / 16).into())?;
+                self.leaves.graph.mul(x, noise)
+            }
+            25 => self.leaves.compose(x, move |x| x.cumsum(axis) * (1.0 / x.shape()[axis] as f64)),
+            26 => self.causal(x),
+            _ => {
+                let k = 1 + usize::from(y) % shape[axis].min(2);
+                self.leaves.compose(x, move |x| if n >= 128 { x.top_k(k, axis).0 } else { x.top_k(k, axis).1 })
+            }
         }
     }
 
@@ -325,6 +394,19 @@ impl Builder<'_> {
         let e = self.leaves.graph.unary(UnaryOp::Exp, shifted)?;
         let total = self.leaves.graph.reduce(ReduceOp::Sum, e, axis)?;
         self.leaves.graph.div(e, total)
+    }
+
+    /// A softmax over what is not later than the row.
+    fn causal(&mut self, x: NodeId) -> Result<NodeId> {
+        let x = if self.leaves.graph.shape(x).rank() < 2 { self.ranked(x, 2)? } else { x };
+        let shape = self.leaves.graph.shape(x).clone();
+        let last = shape.rank() - 1;
+        let rows = self.leaves.graph.iota(&shape, last - 1, DType::U32)?;
+        let columns = self.leaves.graph.iota(&shape, last, DType::U32)?;
+        let later = self.leaves.graph.compare(CompareOp::Less, rows, columns)?;
+        let lowest = self.leaves.graph.constant(f64::NEG_INFINITY);
+        let masked = self.leaves.graph.select(later, lowest, x)?;
+        self.softmax(masked, last)
     }
 
     fn norm(&mut self, x: NodeId, axis: usize) -> Result<NodeId> {

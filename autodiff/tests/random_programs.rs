@@ -1,0 +1,229 @@
+//! Random programs, forward and backward: every device against the oracle, and every pass before against after.
+
+use std::cell::Cell;
+
+use primer_tensor::cpu::CpuDevice;
+use primer_tensor::gpu::GpuOptions;
+use primer_tensor::passes::{PlanLimits, TileLimits, canonicalize, plan};
+use primer_tensor::plan::{BufferId, Kernel, Place, Plan};
+use primer_tensor::reference::{Precision, evaluate, run_plan};
+use primer_tensor::{Device, Program, Result};
+use proptest::prelude::*;
+use proptest::test_runner::{TestError, TestRunner};
+
+use crate::devices::{cpus, gpu};
+use crate::support::compare::{EPSILON, bits, expect, mismatch, run};
+use crate::support::leaves::{Built, Values, wide};
+use crate::support::programs::{Recipe, batched, recipe, regressions};
+use crate::support::random::runner;
+
+/// Lengths around those of vectors, blocks and tiles.
+const LENGTHS: &[usize] = &[2, 1, 3, 5, 8, 17, 33, 70];
+/// Most elements of a value.
+const LARGEST: usize = 2400;
+
+/// Everything that can be tiled is, and every causal square is cut.
+const TILES: TileLimits = TileLimits { bytes: 1, rows: 1 };
+
+/// How many programs said something.
+#[derive(Default)]
+struct Count {
+    compared: Cell<u32>,
+    discarded: Cell<u32>,
+}
+
+impl Count {
+    /// At most 30% may be too unstable to say anything.
+    fn check(&self) {
+        let (compared, discarded) = (f64::from(self.compared.get()), f64::from(self.discarded.get()));
+        let share = discarded / (discarded + compared);
+        assert!(share <= 0.3, "{share} of all programs were discarded");
+    }
+}
+
+/// Runs `test` on what `runner` draws, after the programs that once failed.
+fn over_programs(mut runner: TestRunner, steps: usize, test: impl Fn(&Recipe) -> Result<(), TestCaseError>) {
+    for recipe in regressions() {
+        if let Err(failure) = test(&recipe) {
+            panic!("a program that once failed: {failure}\n{recipe:?}");
+        }
+    }
+    match runner.run(&recipe(LENGTHS, LARGEST, steps), |recipe| test(&recipe)) {
+        Ok(()) => {}
+        Err(TestError::Fail(why, recipe)) => panic!("{why}\nsmallest: {recipe:?}"),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+/// The devices agree with the oracle, and among themselves in every bit.
+fn devices_agree(recipe: &Recipe, devices: &[Device], count: &Count) -> Result<(), TestCaseError> {
+    let built = recipe.build();
+    let program = built.program();
+    let expected = expect(&program, &built.inputs);
+    let gpu = devices.iter().any(|device| matches!(device, Device::Gpu(_)));
+    if !expected.stable || (gpu && !expected.finite) {
+        count.discarded.set(count.discarded.get() + 1);
+        return Ok(());
+    }
+    count.compared.set(count.compared.get() + 1);
+    let mut first: Option<Vec<Vec<u32>>> = None;
+    for device in devices {
+        let found = run(device, &program, &built.inputs)
+            .map_err(|error| TestCaseError::fail(format!("{device}: {error}\n{}", program.graph)))?;
+        let found_bits = bits(&found);
+        match &first {
+            Some(first) => prop_assert!(*first == found_bits, "{device} differs in bits\n{}", program.graph),
+            None => {
+                let wrong = mismatch(&program, &expected, &found, EPSILON * expected.largest);
+                prop_assert!(wrong.is_none(), "{device}: {}\n{}", wrong.unwrap_or_default(), program.graph);
+                first = Some(found_bits);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn cpu_agrees_for_any_number_of_threads() {
+    let (devices, count) = (cpus(), Count::default());
+    let runner = runner("cpu", file!(), 2000);
+    over_programs(runner, 12, |recipe| devices_agree(recipe, &devices, &count));
+    count.check();
+}
+
+#[test]
+fn gpu_agrees_run_after_run() {
+    let device = gpu(GpuOptions::default());
+    let (devices, count) = ([device.clone(), device], Count::default());
+    over_programs(runner("gpu", file!(), 30), 12, |recipe| devices_agree(recipe, &devices, &count));
+    count.check();
+}
+
+/// What `canonicalize` and the whole of `plan` make of a program, in f64, with few and with many buffers a kernel, with and without tiles.
+#[test]
+fn passes_before_and_after() {
+    let count = Count::default();
+    over_programs(runner("passes", file!(), 300), 12, |recipe| {
+        let built = recipe.build();
+        let program = built.program();
+        let expected = expect(&program, &built.inputs);
+        if !expected.stable {
+            count.discarded.set(count.discarded.get() + 1);
+            return Ok(());
+        }
+        count.compared.set(count.compared.get() + 1);
+        let failed = |error: primer_tensor::Error| TestCaseError::fail(format!("{error}\n{}", program.graph));
+        let floor = EPSILON * expected.largest;
+        let inputs = wide(&built.inputs);
+        let canonical = canonicalize(&program).map_err(failed)?;
+        canonical.graph.verify().map_err(failed)?;
+        let values = evaluate(&canonical, &inputs, Precision::F64).map_err(failed)?;
+        let narrow = |values: &[f64]| -> Vec<f32> { values.iter().map(|&x| x as f32).collect() };
+        let found: Vec<Vec<f32>> = canonical.roots().map(|id| narrow(&values[&id].data)).collect();
+        let wrong = mismatch(&program, &expected, &found, floor);
+        prop_assert!(wrong.is_none(), "canonicalize: {}\n{}", wrong.unwrap_or_default(), program.graph);
+        for (buffers, tiles) in [(usize::MAX, None), (usize::MAX, Some(TILES)), (7, None)] {
+            let plan = plan(&program, PlanLimits { buffers, tiles }).map_err(failed)?;
+            plan.check_views().map_err(failed)?;
+            let most = plan.kernels.iter().map(|kernel| kernel.buffers().len()).max().unwrap_or(0);
+            prop_assert!(most <= buffers, "{most} buffers in one kernel\n{}", program.graph);
+            let mut state = inputs.clone();
+            let outputs = run_plan(&plan, &inputs, &mut state);
+            let mut found: Vec<Vec<f32>> = outputs.iter().map(|values| narrow(values)).collect();
+            for (target, _) in &program.updates {
+                let info = program.graph.inputs().iter().find(|info| info.node == *target).expect("a state");
+                found.push(narrow(&state[&info.name]));
+            }
+            let wrong = mismatch(&program, &expected, &found, floor);
+            prop_assert!(
+                wrong.is_none(),
+                "plan of {buffers}, tiles {tiles:?}: {}\n{}",
+                wrong.unwrap_or_default(),
+                program.graph
+            );
+        }
+        Ok(())
+    });
+    count.check();
+}
+
+/// Tiles of every size on the CPU with 1, 2 and 4 threads: the devices themselves tile only what is large.
+#[test]
+fn tiles_on_the_cpu() {
+    let (count, tiled) = (Count::default(), Cell::new(0));
+    let cpus = [1, 2, 4].map(|threads| CpuDevice::new(Some(threads)));
+    let mut runner = runner("tiles", file!(), 300);
+    let result = runner.run(&batched(10), |recipe| {
+        let built = recipe.build();
+        let program = built.program();
+        let expected = expect(&program, &built.inputs);
+        if !expected.stable {
+            count.discarded.set(count.discarded.get() + 1);
+            return Ok(());
+        }
+        count.compared.set(count.compared.get() + 1);
+        let failed = |error: primer_tensor::Error| TestCaseError::fail(format!("{error}\n{}", program.graph));
+        let plan = plan(&program, PlanLimits { buffers: usize::MAX, tiles: Some(TILES) }).map_err(failed)?;
+        tiled.set(tiled.get() + u32::from(plan.kernels.iter().any(|kernel| matches!(kernel, Kernel::Tiled(_)))));
+        let mut first: Option<Vec<Vec<u32>>> = None;
+        for cpu in &cpus {
+            let found = run_on(cpu, &plan, &program, &built.inputs).map_err(failed)?;
+            let wrong = mismatch(&program, &expected, &found, EPSILON * expected.largest);
+            prop_assert!(wrong.is_none(), "{cpu}: {}\n{}", wrong.unwrap_or_default(), program.graph);
+            let found = bits(&found);
+            prop_assert!(*first.get_or_insert_with(|| found.clone()) == found, "{cpu} differs\n{}", program.graph);
+        }
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+    count.check();
+    assert!(5 * tiled.get() >= count.compared.get(), "tiles in {} of {:?}", tiled.get(), count.compared);
+}
+
+/// Outputs and new state of a plan.
+fn run_on(cpu: &CpuDevice, plan: &Plan, program: &Program, inputs: &[(String, Values)]) -> Result<Vec<Vec<f32>>> {
+    let mut runner = cpu.runner(plan)?;
+    let place = |i: usize| BufferId(i as u32);
+    for (i, spec) in plan.buffers.iter().enumerate() {
+        let (Place::Data(name) | Place::State(name)) = &spec.place else { continue };
+        match inputs.iter().find(|(given, _)| given == name) {
+            Some((_, Values::F32(values))) => runner.write(place(i), values)?,
+            Some((_, Values::U32(values))) => runner.write_indices(place(i), values)?,
+            None => return Err(primer_tensor::Error::MissingInput { name: name.clone() }),
+        }
+    }
+    runner.run();
+    let mut found: Vec<Vec<f32>> = plan.outputs.iter().map(|&output| runner.read(output).to_vec()).collect();
+    for (target, _) in &program.updates {
+        let info = program.graph.inputs().iter().find(|info| info.node == *target).expect("a state");
+        let held = plan.buffers.iter().position(|spec| spec.place == Place::State(info.name.clone()));
+        found.push(runner.read(place(held.expect("a buffer of the state"))).to_vec());
+    }
+    Ok(found)
+}
+
+/// Gradients against central differences, in f64 on the reference.
+#[test]
+fn gradients() {
+    use primer_autodiff::check::Options;
+    use primer_autodiff::check_gradient;
+    let (checked, discarded) = (Cell::new(0usize), Cell::new(0usize));
+    let mut runner = runner("gradients", file!(), 500);
+    let result = runner.run(&recipe(&[2, 1, 3, 4], 48, 12), |recipe| {
+        let Built { graph, loss, wrt, inputs, .. } = recipe.build();
+        let inputs = wide(&inputs);
+        let report = check_gradient(&graph, loss, &wrt, &inputs, Options { probes: 6, ..Options::default() })
+            .map_err(|error| TestCaseError::fail(error.to_string()))?;
+        checked.set(checked.get() + report.probes.len());
+        discarded.set(discarded.get() + report.discarded);
+        prop_assert!(report.max_error() < 1e-6, "{:?}\n{graph}", report.worst());
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+    let share = discarded.get() as f64 / (checked.get() + discarded.get()) as f64;
+    assert!(share <= 0.3, "{share} of all probes said nothing");
+}
