@@ -140,7 +140,7 @@ impl MatMulKernel {
                 }
                 // SAFETY: the three slabs lie within their views, and `out` is written by this task alone.
                 unsafe {
-                    gemm::gemm(
+                    gemm_f32::gemm::f32::get_gemm_fn()(
                         rows,
                         cols,
                         k,
@@ -159,7 +159,7 @@ impl MatMulKernel {
                         false,
                         false,
                         false,
-                        gemm::Parallelism::None,
+                        gemm_common::Parallelism::None,
                     );
                 }
             }

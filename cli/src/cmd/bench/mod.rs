@@ -92,7 +92,7 @@ pub fn run(args: &Bench) -> Outcome {
     }
     for s in &timed {
         terminal::line(&format!(
-            "step of {:<15} {:>8.2} ms  {:>7.0} tokens/s  {:>6.1} GFLOP/s in products ({:.0}% of the roof)  {} launches  planned in {:.0} ms",
+            "step of {:<15} {:>8.2} ms  {:>7.0} tokens/s  {:>6.1} GFLOP/s in products ({:.0}% of the roof)  {} launches  planned in {:.0} ms, first step after {:.1} s",
             format!("{} {}", s["arch"].as_str().unwrap_or_default(), s["size"].as_str().unwrap_or_default()),
             number(s, "ms"),
             number(s, "tokens_per_second"),
@@ -100,6 +100,7 @@ pub fn run(args: &Bench) -> Outcome {
             100.0 * number(s, "share_of_roof"),
             s["launches"],
             number(s, "planning_ms"),
+            number(s, "first_step_ms") / 1e3,
         ))?;
     }
     for t in &twin_steps {

@@ -1,0 +1,190 @@
+//! `primer search` and its subcommands.
+
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Compute;
+use crate::units;
+
+/// `primer search`
+#[derive(Debug, Args)]
+pub struct Search {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SearchCommand,
+}
+
+/// The subcommands of `primer search`.
+#[derive(Debug, Subcommand)]
+pub enum SearchCommand {
+    /// Make a study
+    #[command(after_help = "Example: primer search init --store sqlite:study.db --preset small --corpus rust")]
+    Init(SearchInit),
+    /// Work on a study until its budget is used; makes it if the store is new
+    #[command(
+        after_help = "Example: primer search run --store sqlite:study.db --preset small --corpus rust --time 10m"
+    )]
+    Run(SearchRun),
+    /// Work on a study beside other workers
+    #[command(after_help = "Example: primer search worker --store sqlite:study.db")]
+    Worker(SearchWorker),
+    /// Say how far a study is
+    #[command(after_help = "Example: primer search status --store sqlite:study.db --watch")]
+    Status(SearchStatus),
+    /// List the best programs
+    #[command(after_help = "Example: primer search top --store sqlite:study.db --count 5")]
+    Top(SearchTop),
+    /// Show one program with its forebears
+    #[command(after_help = "Example: primer search show 17 --store sqlite:study.db")]
+    Show(SearchShow),
+    /// Replay every selection and mutation and compare with the store
+    #[command(after_help = "Example: primer search verify --store sqlite:study.db")]
+    Verify(SearchVerify),
+}
+
+/// Where a study lies.
+#[derive(Debug, Clone, Args)]
+pub struct StoreArg {
+    /// The store: sqlite:PATH
+    #[arg(long, env = "PRIMER_STORE", value_name = "URL", value_parser = store)]
+    pub store: PathBuf,
+}
+
+/// What fixes a study when it is made.
+#[derive(Debug, Clone, Args)]
+pub struct StudyArgs {
+    /// paper (the paper's search, for large machines) or small (minutes on a CPU)
+    #[arg(long, value_parser = ["paper", "small"])]
+    pub preset: Option<String>,
+    /// Change one option of the preset; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Seed of every random draw of the study
+    #[arg(long, value_parser = units::seed)]
+    pub seed: Option<u64>,
+}
+
+/// `primer search init`
+#[derive(Debug, Args)]
+pub struct SearchInit {
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// A text file, a folder of text files, or `rust`
+    #[arg(long, default_value = "rust", value_name = "C")]
+    pub corpus: String,
+    #[command(flatten)]
+    pub study: StudyArgs,
+}
+
+/// `primer search run`
+#[derive(Debug, Args)]
+pub struct SearchRun {
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// A text file, a folder of text files, or `rust`
+    #[arg(long, default_value = "rust", value_name = "C")]
+    pub corpus: String,
+    #[command(flatten)]
+    pub study: StudyArgs,
+    /// Workers in this process
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
+    /// Stop after so long
+    #[arg(long, value_parser = units::duration, group = "length")]
+    pub time: Option<Duration>,
+    /// Stop once the study has so many candidates
+    #[arg(long, value_parser = units::count, group = "length")]
+    pub candidates: Option<u64>,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compute: Compute,
+}
+
+/// `primer search worker`
+#[derive(Debug, Args)]
+pub struct SearchWorker {
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// The study's corpus
+    #[arg(long, default_value = "rust", value_name = "C")]
+    pub corpus: String,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compute: Compute,
+}
+
+/// `primer search status`
+#[derive(Debug, Args)]
+pub struct SearchStatus {
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// Repeat every 2 seconds until Ctrl-C
+    #[arg(long, conflicts_with = "json")]
+    pub watch: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `primer search top`
+#[derive(Debug, Args)]
+pub struct SearchTop {
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// How many
+    #[arg(long, default_value = "10", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub count: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `primer search show`
+#[derive(Debug, Args)]
+pub struct SearchShow {
+    /// The candidate's number; 0 is the seed program
+    pub id: u64,
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `primer search verify`
+#[derive(Debug, Args)]
+pub struct SearchVerify {
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn store(url: &str) -> Result<PathBuf, String> {
+    match url.strip_prefix("sqlite:") {
+        Some("") => Err("the path is missing; write sqlite:study.db".into()),
+        Some(path) => Ok(path.strip_prefix("//").unwrap_or(path).into()),
+        None if url.contains("://") => Err("only sqlite:PATH is a store".into()),
+        None => Err(format!("write sqlite:{url}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::store;
+
+    #[test]
+    fn stores_are_named_exactly() {
+        assert_eq!(store("sqlite:a/b.db"), Ok("a/b.db".into()));
+        assert_eq!(store("sqlite:///a/b.db"), Ok("/a/b.db".into()));
+        for bad in ["sqlite:", "postgres://host/db", "b.db"] {
+            assert!(store(bad).is_err(), "{bad}");
+        }
+    }
+}
