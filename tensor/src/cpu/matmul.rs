@@ -140,7 +140,7 @@ impl MatMulKernel {
                 }
                 // SAFETY: the three slabs lie within their views, and `out` is written by this task alone.
                 unsafe {
-                    gemm_f32::gemm::f32::get_gemm_fn()(
+                    gemm::gemm(
                         rows,
                         cols,
                         k,
@@ -159,7 +159,7 @@ impl MatMulKernel {
                         false,
                         false,
                         false,
-                        gemm_common::Parallelism::None,
+                        gemm::Parallelism::None,
                     );
                 }
             }
