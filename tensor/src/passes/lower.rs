@@ -1,9 +1,9 @@
 //! The schedule, and the kernels of each unit.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use super::group::{Groups, Unit, is_inline};
+use super::order::topological;
 use super::rows::{RowBuilder, loaded};
 use super::storage::Storage;
 use super::views::node_of;
@@ -68,30 +68,15 @@ fn schedule(groups: &Groups) -> Vec<usize> {
         Unit::Single(id) => id.index(),
         Unit::Copy(_) | Unit::Absorbed => 0,
     };
-    let dependencies: Vec<Vec<usize>> = (0..units)
-        .map(|unit| (0..units).filter(|&other| present(&other) && groups.reach.depends(unit, other)).collect())
+    let after: Vec<Vec<usize>> = (0..units)
+        .map(|unit| {
+            let waits = |other: &usize| present(&unit) && present(other) && groups.reach.depends(*other, unit);
+            (0..units).filter(waits).collect()
+        })
         .collect();
-    let mut waiting: Vec<usize> = dependencies.iter().map(Vec::len).collect();
-    let mut users: Vec<Vec<usize>> = vec![Vec::new(); units];
-    for (unit, dependencies) in dependencies.iter().enumerate() {
-        for &dependency in dependencies {
-            users[dependency].push(unit);
-        }
-    }
-    let ready = (0..units).filter(|unit| present(unit) && waiting[*unit] == 0);
-    let mut ready: BinaryHeap<Reverse<(usize, usize)>> = ready.map(|unit| Reverse((position(unit), unit))).collect();
-    let mut order = Vec::with_capacity(units);
-    while let Some(Reverse((_, unit))) = ready.pop() {
-        order.push(unit);
-        for &user in &users[unit] {
-            waiting[user] -= 1;
-            if waiting[user] == 0 && present(&user) {
-                ready.push(Reverse((position(user), user)));
-            }
-        }
-    }
-    debug_assert_eq!(order.len(), (0..units).filter(present).count(), "the units depend on each other in a circle");
-    order
+    let order = topological(&after, position);
+    debug_assert_eq!(order.len(), units, "the units depend on each other in a circle");
+    order.into_iter().filter(present).collect()
 }
 
 /// The nodes that must be in memory: what other units, copies and outputs read.

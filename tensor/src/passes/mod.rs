@@ -15,6 +15,7 @@ mod canonicalize;
 mod group;
 mod lower;
 mod memory;
+mod order;
 mod reach;
 mod recompute;
 mod rows;

@@ -2,20 +2,21 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::prune;
+use super::{Uses, prune};
 use crate::plan::{BufferId, Kernel, Place, Plan, Tiled, View};
 
 /// A group that reads a large value of another one computes it itself, if nothing but groups of the same tiles reads the value and
 /// what it is computed from is smaller.
 pub(super) fn recompute(plan: &mut Plan) {
     let mut pairs: HashMap<(usize, usize), BTreeSet<BufferId>> = HashMap::new();
+    let uses = Uses::of(plan);
     for buffer in (0..plan.buffers.len() as u32).map(BufferId) {
-        let Some((writer, readers)) = shared(plan, buffer) else { continue };
+        let Some((writer, readers)) = shared(plan, &uses, buffer) else { continue };
         let Kernel::Tiled(group) = &plan.kernels[writer] else { continue };
         let (_, sources) = slice(group, &BTreeSet::from([buffer]));
         let numel = plan.buffers[buffer.index()].shape.numel();
         let is_kept = |source: &View| match plan.buffers[source.buffer.index()].place {
-            Place::State(_) => !plan.kernels.iter().any(|kernel| writes(kernel, source.buffer)),
+            Place::State(_) => uses.writers[source.buffer.index()].is_empty(),
             _ => true,
         };
         if sources.iter().all(|source| source.distinct() < numel && is_kept(source)) {
@@ -35,24 +36,16 @@ pub(super) fn recompute(plan: &mut Plan) {
 }
 
 /// The group that writes a scratch buffer, and the others that read it, if those are all and they have the same tiles.
-fn shared(plan: &Plan, buffer: BufferId) -> Option<(usize, Vec<usize>)> {
+fn shared(plan: &Plan, uses: &Uses, buffer: BufferId) -> Option<(usize, BTreeSet<usize>)> {
     let is_scratch = matches!(plan.buffers[buffer.index()].place, Place::Slot(_)) && !plan.outputs.contains(&buffer);
-    let mut writer = None;
-    let mut readers = Vec::new();
-    for (position, kernel) in plan.kernels.iter().enumerate() {
-        if writes(kernel, buffer) {
-            writer = if writer.is_none() { Some(position) } else { return None };
-        } else if reads(kernel, buffer) {
-            readers.push(position);
-        }
-    }
-    let Kernel::Tiled(group) = &plan.kernels[writer?] else { return None };
+    let writers = &uses.writers[buffer.index()];
+    let writer = *writers.first()?;
+    let readers: BTreeSet<usize> =
+        uses.readers[buffer.index()].iter().copied().filter(|&reader| reader != writer).collect();
+    let Kernel::Tiled(group) = &plan.kernels[writer] else { return None };
     let alike = |reader: &usize| matches!(&plan.kernels[*reader], Kernel::Tiled(other) if other.dims == group.dims);
-    (is_scratch && !readers.is_empty() && readers.iter().all(alike)).then_some((writer?, readers))
-}
-
-fn reads(kernel: &Kernel, buffer: BufferId) -> bool {
-    kernel.reads().iter().any(|view| view.buffer == buffer)
+    let alone = is_scratch && writers.iter().all(|&other| other == writer);
+    (alone && !readers.is_empty() && readers.iter().all(alike)).then_some((writer, readers))
 }
 
 fn writes(kernel: &Kernel, buffer: BufferId) -> bool {

@@ -1,17 +1,19 @@
 //! Which kernels share tiles.
 
+use super::Uses;
 use crate::DType;
-use crate::plan::{BufferId, Kernel, Place, Plan, RowOp, StoreKind, Tiled, View};
+use crate::passes::order::topological;
+use crate::plan::{BufferId, Extent, Kernel, Place, Plan, RowOp, StoreKind, Tiled, View};
 
 /// Fewest tiles of a group: threads share tiles, never what is inside one.
 const MIN_TILES: usize = 16;
 
 /// Kernels of a plan that run tile by tile.
-pub(super) struct Group {
+struct Group {
     /// The positions of the members, in ascending order.
-    pub(super) members: Vec<usize>,
+    members: Vec<usize>,
     /// The members, fitted to the tiles; local buffers are not known yet.
-    pub(super) tiled: Tiled,
+    tiled: Tiled,
 }
 
 impl Group {
@@ -69,24 +71,16 @@ fn columns(view: &View, width: usize) -> Option<(usize, usize)> {
 }
 
 /// For each kernel those that must come later since they read or write what it writes, or write what it reads.
-pub(super) fn successors(plan: &Plan) -> Vec<Vec<usize>> {
+fn successors(plan: &Plan, uses: &Uses) -> Vec<Vec<usize>> {
     let mut after: Vec<Vec<usize>> = vec![Vec::new(); plan.kernels.len()];
-    let mut writers: Vec<Vec<usize>> = vec![Vec::new(); plan.buffers.len()];
-    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); plan.buffers.len()];
     for (position, kernel) in plan.kernels.iter().enumerate() {
-        let mut before: Vec<usize> = Vec::new();
-        for view in kernel.reads() {
-            before.extend(&writers[view.buffer.index()]);
-        }
-        for view in kernel.writes() {
-            before.extend(&writers[view.buffer.index()]);
-            before.extend(&readers[view.buffer.index()]);
-        }
+        let mut before: Vec<usize> =
+            kernel.reads().iter().flat_map(|v| &uses.writers[v.buffer.index()]).copied().collect();
+        before.extend(kernel.writes().iter().flat_map(|view| uses.all(view.buffer)));
+        before.retain(|&earlier| earlier < position);
         before.sort_unstable();
         before.dedup();
         before.into_iter().for_each(|earlier| after[earlier].push(position));
-        kernel.reads().iter().for_each(|view| readers[view.buffer.index()].push(position));
-        kernel.writes().iter().for_each(|view| writers[view.buffer.index()].push(position));
     }
     after
 }
@@ -109,8 +103,7 @@ fn fit(kernel: &Kernel, dims: &[usize]) -> Option<Kernel> {
             // A counter must count the same in every tile.
             let counts_alike = program.body.iter().all(|instruction| match instruction.op {
                 RowOp::Iota { divisor, modulus } => {
-                    let elements =
-                        if instruction.extent == crate::plan::Extent::Full { rows * program.length } else { rows };
+                    let elements = if instruction.extent == Extent::Full { rows * program.length } else { rows };
                     elements % (divisor * modulus) == 0
                 }
                 _ => true,
@@ -136,8 +129,7 @@ fn fit(kernel: &Kernel, dims: &[usize]) -> Option<Kernel> {
 pub(super) struct Tiling<'a> {
     plan: &'a Plan,
     after: Vec<Vec<usize>>,
-    /// Kernels that read each buffer.
-    readers: Vec<Vec<usize>>,
+    uses: Uses,
     /// The one kernel that writes each large scratch tensor.
     writer: Vec<Option<usize>>,
     group_of: Vec<Option<usize>>,
@@ -147,13 +139,8 @@ pub(super) struct Tiling<'a> {
 impl<'a> Tiling<'a> {
     /// `large`: fewest elements of a tensor worth holding by tiles.
     pub(super) fn new(plan: &'a Plan, large: usize) -> Self {
-        let mut readers = vec![Vec::new(); plan.buffers.len()];
-        let mut writers: Vec<Vec<usize>> = vec![Vec::new(); plan.buffers.len()];
-        for (position, kernel) in plan.kernels.iter().enumerate() {
-            kernel.reads().iter().for_each(|view| readers[view.buffer.index()].push(position));
-            kernel.writes().iter().for_each(|view| writers[view.buffer.index()].push(position));
-        }
-        let writer = plan.buffers.iter().zip(&writers).enumerate().map(|(buffer, (spec, writers))| {
+        let uses = Uses::of(plan);
+        let writer = plan.buffers.iter().zip(&uses.writers).enumerate().map(|(buffer, (spec, writers))| {
             let is_large =
                 matches!(spec.place, Place::Slot(_)) && spec.dtype == DType::F32 && spec.shape.numel() >= large;
             let is_output = plan.outputs.contains(&BufferId(buffer as u32));
@@ -164,9 +151,9 @@ impl<'a> Tiling<'a> {
         });
         Self {
             plan,
-            after: successors(plan),
-            readers,
+            after: successors(plan, &uses),
             writer: writer.collect(),
+            uses,
             group_of: vec![None; plan.kernels.len()],
             groups: Vec::new(),
         }
@@ -223,49 +210,55 @@ impl<'a> Tiling<'a> {
             let buffer = view.buffer.index();
             match self.writer[buffer] {
                 Some(writer) if inside(&writer) => true,
-                Some(writer) => self.group_of[writer].is_some() && self.readers[buffer].iter().any(inside),
+                Some(writer) => self.group_of[writer].is_some() && self.uses.readers[buffer].iter().any(inside),
                 None => false,
             }
         });
         let written = || {
             self.plan.kernels[kernel].writes().into_iter().any(|view| {
                 let buffer = view.buffer.index();
-                let readers = &self.readers[buffer];
+                let readers = &self.uses.readers[buffer];
                 self.writer[buffer] == Some(kernel) && !readers.is_empty() && readers.iter().all(inside)
             })
         };
         read || written()
     }
 
-    /// Whether groups and single kernels can be put in an order.
-    fn has_order(&self) -> bool {
+    /// For each unit those that must come later. A unit is a kernel, or past all kernels a group; a kernel in a group stands alone.
+    fn units_after(&self) -> Vec<Vec<usize>> {
         let singles = self.plan.kernels.len();
         let unit = |kernel: usize| self.group_of[kernel].map_or(kernel, |group| singles + group);
-        let mut waiting = vec![0usize; singles + self.groups.len()];
-        let mut users: Vec<Vec<usize>> = vec![Vec::new(); waiting.len()];
+        let mut after = vec![Vec::new(); singles + self.groups.len()];
         for (kernel, later) in self.after.iter().enumerate() {
-            for &user in later.iter().filter(|&&user| unit(user) != unit(kernel)) {
-                users[unit(kernel)].push(unit(user));
-                waiting[unit(user)] += 1;
-            }
+            let later = later.iter().map(|&later| unit(later)).filter(|&later| later != unit(kernel));
+            after[unit(kernel)].extend(later);
         }
-        let mut ready: Vec<usize> = (0..waiting.len()).filter(|&unit| waiting[unit] == 0).collect();
-        let mut done = 0;
-        while let Some(unit) = ready.pop() {
-            done += 1;
-            for &user in &users[unit] {
-                waiting[user] -= 1;
-                if waiting[user] == 0 {
-                    ready.push(user);
-                }
-            }
-        }
-        done == waiting.len()
+        after
     }
 
-    /// The groups of more than one kernel.
-    pub(super) fn finish(mut self) -> Vec<Group> {
-        self.groups.retain(|group| group.members.len() > 1);
-        self.groups
+    /// Whether groups and single kernels can be put in an order.
+    fn has_order(&self) -> bool {
+        let after = self.units_after();
+        topological(&after, |unit| unit).len() == after.len()
+    }
+
+    /// All kernels in order, each group where its last one was; none if there is no group of more than one kernel.
+    pub(super) fn finish(self) -> Option<Vec<Kernel>> {
+        if self.groups.iter().all(|group| group.members.len() == 1) {
+            return None;
+        }
+        let singles = self.plan.kernels.len();
+        let place = |unit: usize| match unit.checked_sub(singles) {
+            Some(group) => self.groups[group].members.last().copied().unwrap_or_default(),
+            None => unit,
+        };
+        let order = topological(&self.units_after(), place);
+        let kernels =
+            order.into_iter().filter_map(|unit| match unit.checked_sub(singles).map(|group| &self.groups[group]) {
+                Some(group) if group.members.len() > 1 => Some(Kernel::Tiled(group.tiled.clone())),
+                Some(group) => group.members.first().map(|&kernel| self.plan.kernels[kernel].clone()),
+                None => self.group_of[unit].is_none().then(|| self.plan.kernels[unit].clone()),
+            });
+        Some(kernels.collect())
     }
 }

@@ -12,28 +12,17 @@ mod triangle;
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use self::group::Tiling;
 use super::PlanLimits;
-use crate::plan::{BufferId, Kernel, Place, Plan, RowProgram, Tiled};
+use crate::plan::{BufferId, Kernel, Place, Plan, RowOp, RowProgram, Tiled};
 
 /// Groups the kernels of a plan whose slots are not assigned yet.
 pub(super) fn tile(plan: &mut Plan, limits: PlanLimits) {
     let Some(limits) = limits.tiles else { return };
-    let groups = {
-        let mut tiling = Tiling::new(plan, limits.bytes.div_ceil(4).max(1));
-        tiling.grow_all();
-        tiling.finish()
-    };
-    if groups.is_empty() {
-        return;
-    }
-    let order = order(plan, &groups);
-    let mut units: Vec<Option<Kernel>> = std::mem::take(&mut plan.kernels).into_iter().map(Some).collect();
-    units.extend(groups.into_iter().map(|group| Some(Kernel::Tiled(group.tiled))));
-    plan.kernels = order.into_iter().filter_map(|unit| units[unit].take()).collect();
+    let mut tiling = Tiling::new(plan, limits.bytes.div_ceil(4).max(1));
+    tiling.grow_all();
+    let Some(kernels) = tiling.finish() else { return };
+    plan.kernels = kernels;
     again::recompute(plan);
     again::drop_unread(plan);
     settle_locals(plan);
@@ -41,60 +30,37 @@ pub(super) fn tile(plan: &mut Plan, limits: PlanLimits) {
     compact(plan);
 }
 
-/// Single kernels and groups (numbered after all kernels) in an order that respects what they read and write.
-fn order(plan: &Plan, groups: &[group::Group]) -> Vec<usize> {
-    let singles = plan.kernels.len();
-    let mut unit_of: Vec<usize> = (0..singles).collect();
-    for (position, group) in groups.iter().enumerate() {
-        group.members.iter().for_each(|&member| unit_of[member] = singles + position);
-    }
-    let key = |unit: usize| if unit < singles { unit } else { groups[unit - singles].members.last().map_or(0, |&m| m) };
-    let after = group::successors(plan);
-    let mut waiting = vec![0usize; singles + groups.len()];
-    let mut users: Vec<Vec<usize>> = vec![Vec::new(); singles + groups.len()];
-    for (kernel, later) in after.iter().enumerate() {
-        for &user in later {
-            if unit_of[kernel] != unit_of[user] {
-                users[unit_of[kernel]].push(unit_of[user]);
-                waiting[unit_of[user]] += 1;
-            }
-        }
-    }
-    let present = |unit: usize| unit >= singles || unit_of[unit] == unit;
-    let ready = (0..waiting.len()).filter(|&unit| present(unit) && waiting[unit] == 0);
-    let mut ready: BinaryHeap<Reverse<(usize, usize)>> = ready.map(|unit| Reverse((key(unit), unit))).collect();
-    let mut order = Vec::new();
-    while let Some(Reverse((_, unit))) = ready.pop() {
-        order.push(unit);
-        for &user in &users[unit] {
-            waiting[user] -= 1;
-            if waiting[user] == 0 {
-                ready.push(Reverse((key(user), user)));
-            }
-        }
-    }
-    debug_assert_eq!(
-        order.len(),
-        (0..waiting.len()).filter(|&unit| present(unit)).count(),
-        "groups wait for each other"
-    );
-    order
+/// The kernels that touch each buffer, in order; one that reads it twice is there twice.
+struct Uses {
+    readers: Vec<Vec<usize>>,
+    writers: Vec<Vec<usize>>,
 }
 
-/// Makes each scratch buffer that only one group touches, part by part, local to it; a group with nothing large to hold is cut up.
-fn settle_locals(plan: &mut Plan) {
-    let mut touched_by: Vec<Vec<usize>> = vec![Vec::new(); plan.buffers.len()];
-    for (position, kernel) in plan.kernels.iter().enumerate() {
-        for buffer in kernel.buffers() {
-            touched_by[buffer.index()].push(position);
+impl Uses {
+    fn of(plan: &Plan) -> Self {
+        let none = || vec![Vec::new(); plan.buffers.len()];
+        let mut uses = Self { readers: none(), writers: none() };
+        for (position, kernel) in plan.kernels.iter().enumerate() {
+            kernel.reads().iter().for_each(|view| uses.readers[view.buffer.index()].push(position));
+            kernel.writes().iter().for_each(|view| uses.writers[view.buffer.index()].push(position));
         }
+        uses
     }
+
+    fn all(&self, buffer: BufferId) -> impl Iterator<Item = usize> {
+        self.readers[buffer.index()].iter().chain(&self.writers[buffer.index()]).copied()
+    }
+}
+
+/// Makes each scratch buffer that only one group touches, part by part, local to it; a group with nothing to hold is cut up.
+fn settle_locals(plan: &mut Plan) {
+    let uses = Uses::of(plan);
     for position in 0..plan.kernels.len() {
         let Kernel::Tiled(tiled) = &plan.kernels[position] else { continue };
         let mut locals: Vec<BufferId> = Vec::new();
         for buffer in plan.kernels[position].buffers() {
             let spec = &plan.buffers[buffer.index()];
-            let alone = touched_by[buffer.index()] == [position] && !plan.outputs.contains(&buffer);
+            let alone = uses.all(buffer).all(|user| user == position) && !plan.outputs.contains(&buffer);
             if alone && matches!(spec.place, Place::Slot(_)) && is_cut(tiled, buffer, spec.shape.numel()) {
                 locals.push(buffer);
             }
@@ -164,7 +130,7 @@ fn prune(program: &RowProgram, keep: impl Fn(BufferId) -> bool) -> RowProgram {
     for (position, instruction) in program.body.iter().enumerate().filter(|(position, _)| live[*position]) {
         let mut instruction = instruction.clone();
         instruction.operands.iter_mut().for_each(|operand| *operand = value_of[*operand]);
-        if let crate::plan::RowOp::Load(load) = &mut instruction.op {
+        if let RowOp::Load(load) = &mut instruction.op {
             loads.push(program.loads[*load].clone());
             *load = loads.len() - 1;
         }

@@ -143,8 +143,9 @@ impl Square {
         for store in &program.stores {
             let zero = known[store.value] == Beyond::Constant(0.0);
             let is_row = program.body[store.value].extent == Extent::Row;
+            let is_turned = self.is_turned(&store.to);
             match self.buffers.iter_mut().find(|(square, _)| *square == store.to.buffer) {
-                Some((_, zero_beyond)) if !is_row && !turned(&store.to, self.lead) => *zero_beyond = zero,
+                Some((_, zero_beyond)) if !is_row && !is_turned => *zero_beyond = zero,
                 None if is_row => {}
                 _ => return None,
             }
@@ -188,8 +189,8 @@ impl Square {
             let of = |operand: usize| known[instruction.operands[operand]];
             let value = match instruction.op {
                 RowOp::Load(load) => match self.zero_beyond(program.loads[load].buffer) {
-                    Some(true) if !turned(&program.loads[load], self.lead) => Beyond::Constant(0.0),
-                    Some(_) if turned(&program.loads[load], self.lead) => return None,
+                    Some(_) if self.is_turned(&program.loads[load]) => return None,
+                    Some(true) => Beyond::Constant(0.0),
                     Some(_) => Beyond::Unknown,
                     None if instruction.extent == Extent::Row => Beyond::Row,
                     None => Beyond::Unknown,
@@ -232,10 +233,6 @@ impl Square {
     }
 }
 
-fn turned(view: &View, lead: usize) -> bool {
-    view.strides.get(lead..).is_none_or(|strides| strides.len() != 2 || (strides[0] == 1 && strides[1] != 1))
-}
-
 /// A function of values that are the same along the row.
 fn along(values: &[Beyond]) -> Beyond {
     let is_row = |value: &Beyond| matches!(value, Beyond::Row | Beyond::Constant(_));
@@ -265,20 +262,17 @@ fn is_identity(op: ReduceOp, value: f64) -> bool {
 /// Appends a counter that begins at `start`; its value's position.
 fn count_from(body: &mut Vec<Instruction>, counter: Instruction, start: usize) -> usize {
     let (extent, dtype) = (counter.extent, counter.dtype);
-    body.push(counter);
-    if start > 0 {
-        // Exact: a square with 2²⁴ rows is beyond any memory.
-        let mut then = |op: RowOp, operands: Vec<usize>, extent: Extent, dtype: DType| {
-            body.push(Instruction { op, operands, extent, dtype });
-            body.len() - 1
-        };
-        let first = then(RowOp::Constant(start as f32), Vec::new(), Extent::Row, DType::F32);
-        let counted =
-            if dtype == DType::F32 { first - 1 } else { then(RowOp::Cast, vec![first - 1], extent, DType::F32) };
-        let sum = then(RowOp::Binary(BinaryOp::Add), vec![counted, first], extent, DType::F32);
-        if dtype != DType::F32 {
-            then(RowOp::Cast, vec![sum], extent, dtype);
-        }
+    let mut push = |op: RowOp, operands: Vec<usize>, extent: Extent, dtype: DType| {
+        body.push(Instruction { op, operands, extent, dtype });
+        body.len() - 1
+    };
+    let counted = push(counter.op, counter.operands, extent, dtype);
+    if start == 0 {
+        return counted;
     }
-    body.len() - 1
+    // Through f32, exactly: a square with 2²⁴ rows is beyond any memory.
+    let start = push(RowOp::Constant(start as f32), Vec::new(), Extent::Row, DType::F32);
+    let counted = if dtype == DType::F32 { counted } else { push(RowOp::Cast, vec![counted], extent, DType::F32) };
+    let sum = push(RowOp::Binary(BinaryOp::Add), vec![counted, start], extent, DType::F32);
+    if dtype == DType::F32 { sum } else { push(RowOp::Cast, vec![sum], extent, dtype) }
 }
