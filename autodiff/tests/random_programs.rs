@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
 
 use crate::devices::{cpus, gpu};
-use crate::support::compare::{EPSILON, bits, expect, mismatch, run};
+use crate::support::compare::{EPSILON, Expected, bits, expect, mismatch, run};
 use crate::support::leaves::{Built, Values, wide};
 use crate::support::programs::{Recipe, batched, recipe, regressions};
 use crate::support::random::runner;
@@ -33,6 +33,17 @@ struct Count {
 }
 
 impl Count {
+    /// A program and what the oracle says of it; none, and counted as discarded, where that is unstable or not `usable`.
+    fn judge(&self, recipe: &Recipe, usable: impl Fn(&Expected) -> bool) -> Option<(Built, Program, Expected)> {
+        let built = recipe.build();
+        let program = built.program();
+        let expected = expect(&program, &built.inputs);
+        let says_something = expected.stable && usable(&expected);
+        let counter = if says_something { &self.compared } else { &self.discarded };
+        counter.set(counter.get() + 1);
+        says_something.then_some((built, program, expected))
+    }
+
     /// At most 30% may be too unstable to say anything.
     fn check(&self) {
         let (compared, discarded) = (f64::from(self.compared.get()), f64::from(self.discarded.get()));
@@ -57,15 +68,10 @@ fn over_programs(mut runner: TestRunner, steps: usize, test: impl Fn(&Recipe) ->
 
 /// The devices agree with the oracle, and among themselves in every bit.
 fn devices_agree(recipe: &Recipe, devices: &[Device], count: &Count) -> Result<(), TestCaseError> {
-    let built = recipe.build();
-    let program = built.program();
-    let expected = expect(&program, &built.inputs);
     let gpu = devices.iter().any(|device| matches!(device, Device::Gpu(_)));
-    if !expected.stable || (gpu && !expected.finite) {
-        count.discarded.set(count.discarded.get() + 1);
+    let Some((built, program, expected)) = count.judge(recipe, |expected| !gpu || expected.finite) else {
         return Ok(());
-    }
-    count.compared.set(count.compared.get() + 1);
+    };
     let mut first: Option<Vec<Vec<u32>>> = None;
     for device in devices {
         let found = run(device, &program, &built.inputs)
@@ -104,14 +110,7 @@ fn gpu_agrees_run_after_run() {
 fn passes_before_and_after() {
     let count = Count::default();
     over_programs(runner("passes", file!(), 300), 12, |recipe| {
-        let built = recipe.build();
-        let program = built.program();
-        let expected = expect(&program, &built.inputs);
-        if !expected.stable {
-            count.discarded.set(count.discarded.get() + 1);
-            return Ok(());
-        }
-        count.compared.set(count.compared.get() + 1);
+        let Some((built, program, expected)) = count.judge(recipe, |_| true) else { return Ok(()) };
         let failed = |error: primer_tensor::Error| TestCaseError::fail(format!("{error}\n{}", program.graph));
         let floor = EPSILON * expected.largest;
         let inputs = wide(&built.inputs);
@@ -154,14 +153,7 @@ fn tiles_on_the_cpu() {
     let cpus = [1, 2, 4].map(|threads| CpuDevice::new(Some(threads)));
     let mut runner = runner("tiles", file!(), 300);
     let result = runner.run(&batched(10), |recipe| {
-        let built = recipe.build();
-        let program = built.program();
-        let expected = expect(&program, &built.inputs);
-        if !expected.stable {
-            count.discarded.set(count.discarded.get() + 1);
-            return Ok(());
-        }
-        count.compared.set(count.compared.get() + 1);
+        let Some((built, program, expected)) = count.judge(&recipe, |_| true) else { return Ok(()) };
         let failed = |error: primer_tensor::Error| TestCaseError::fail(format!("{error}\n{}", program.graph));
         let plan = plan(&program, PlanLimits { buffers: usize::MAX, tiles: Some(TILES) }).map_err(failed)?;
         tiled.set(tiled.get() + u32::from(plan.kernels.iter().any(|kernel| matches!(kernel, Kernel::Tiled(_)))));

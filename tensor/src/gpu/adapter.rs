@@ -61,6 +61,19 @@ pub struct Granted {
 }
 
 impl Granted {
+    /// WebGPU's default limits, without subgroups.
+    #[cfg(test)]
+    pub(super) const WEBGPU: Self = Self {
+        max_binding: 128 << 20,
+        max_buffer: 256 << 20,
+        max_workgroups_per_dim: 65_535,
+        max_storage_buffers: 8,
+        max_invocations: 256,
+        shared_bytes: 16_384,
+        subgroup: 0,
+        smallest_subgroup: 0,
+    };
+
     fn of(limits: &wgpu::Limits, info: &wgpu::AdapterInfo, features: wgpu::Features) -> Self {
         let subgroups = features.contains(wgpu::Features::SUBGROUP);
         let fixed = subgroups && info.subgroup_min_size == info.subgroup_max_size;

@@ -99,16 +99,7 @@ mod tests {
 
     #[test]
     fn what_a_device_lacks_is_replaced() {
-        let webgpu = Granted {
-            max_binding: 128 << 20,
-            max_buffer: 256 << 20,
-            max_workgroups_per_dim: 65_535,
-            max_storage_buffers: 8,
-            max_invocations: 256,
-            shared_bytes: 16_384,
-            subgroup: 0,
-            smallest_subgroup: 0,
-        };
+        let webgpu = Granted::WEBGPU;
         let got = Variants::DISCRETE.within(&webgpu);
         assert_eq!((got.matmul, got.rows), (MatMulVariant::Tiles8, RowVariant::Shared));
         assert_eq!(Variants::SOFTWARE.within(&webgpu).matmul, MatMulVariant::Registers);

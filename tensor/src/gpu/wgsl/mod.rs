@@ -105,16 +105,7 @@ mod tests {
     fn shaders(outputs: &[Tensor], variants: Variants) -> Vec<Shader> {
         let program = Program::trace(outputs, &[]).expect("traces");
         let plan = plan(&program, PlanLimits { buffers: 7, tiles: None }).expect("plans");
-        let granted = Granted {
-            max_binding: 128 << 20,
-            max_buffer: 256 << 20,
-            max_workgroups_per_dim: 65_535,
-            max_storage_buffers: 8,
-            max_invocations: 256,
-            shared_bytes: 16_384,
-            subgroup: 32,
-            smallest_subgroup: 32,
-        };
+        let granted = Granted { subgroup: 32, smallest_subgroup: 32, ..Granted::WEBGPU };
         let context = Context::new(&plan, granted, variants.within(&granted));
         plan.kernels.iter().flat_map(|kernel| lower(kernel, &context)).collect()
     }
