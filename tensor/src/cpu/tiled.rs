@@ -1,6 +1,7 @@
 //! Several kernels tile by tile: threads share the tiles, and each runs all kernels on one before it takes the next.
 
 use std::cell::UnsafeCell;
+use std::collections::HashMap;
 
 use super::arena::Arenas;
 use super::isa::Isa;
@@ -43,20 +44,15 @@ const LINE: usize = 16;
 impl TiledKernel {
     pub(super) fn new(tiled: &Tiled, plan: &Plan, device: &CpuDevice) -> Self {
         let mut elements = 0;
-        let local = |buffer: BufferId| tiled.locals.iter().position(|local| *local == buffer);
-        let starts: Vec<usize> = tiled
-            .locals
-            .iter()
-            .map(|local| {
-                let start = elements;
-                let part = plan.buffers[local.index()].shape.numel() / tiled.tiles().max(1);
-                elements += part.next_multiple_of(LINE);
-                start
-            })
-            .collect();
+        let mut starts = HashMap::new();
+        for &local in &tiled.locals {
+            starts.insert(local, elements);
+            let part = plan.buffers[local.index()].shape.numel() / tiled.tiles().max(1);
+            elements += part.next_multiple_of(LINE);
+        }
         let mut views = Vec::new();
         let kernels = tiled.on_tile(|view| {
-            views.push(TileView { view: view.clone(), local: local(view.buffer).map(|local| starts[local]) });
+            views.push(TileView { view: view.clone(), local: starts.get(&view.buffer).copied() });
             View { buffer: BufferId(views.len() as u32 - 1), offset: 0, ..tiled.part(view) }
         });
         let members = (0..device.threads()).map(|_| {

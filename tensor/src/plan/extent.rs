@@ -27,15 +27,8 @@ impl Plan {
         if view.dims.len() != view.strides.len() {
             return fail(format!("{view:?} has not one stride a dimension"));
         }
-        if view.numel() == 0 {
-            return Ok(());
-        }
-        let (mut low, mut high) = (view.offset as i128, view.offset as i128);
-        for (&dim, &stride) in view.dims.iter().zip(&view.strides) {
-            let reach = (dim as i128 - 1) * stride as i128;
-            if reach < 0 { low += reach } else { high += reach }
-        }
-        if low < 0 || high >= spec.shape.numel() as i128 {
+        let numel = spec.shape.numel() as i128;
+        if view.reach().is_some_and(|(low, high)| low < 0 || high >= numel) {
             return fail(format!("{view:?} reaches past a buffer of shape {}", spec.shape));
         }
         Ok(())

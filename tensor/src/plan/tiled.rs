@@ -56,7 +56,6 @@ impl Tiled {
     /// Whether the view has the tiles' dimensions and, in a buffer of `numel` elements, keeps each tile in a contiguous part of
     /// its own, as views of local buffers do.
     pub fn is_in_parts(&self, view: &View, numel: usize) -> bool {
-        let lead = self.dims.len();
         if !view.dims.starts_with(&self.dims) || view.strides.len() != view.dims.len() || self.tiles() == 0 {
             return false;
         }
@@ -65,12 +64,8 @@ impl Tiled {
             step /= dim;
             dim == 1 || stride == step as isize
         });
-        let (mut low, mut high) = (view.offset as isize, view.offset as isize);
-        for (&dim, &stride) in view.dims[lead..].iter().zip(&view.strides[lead..]) {
-            let reach = (dim as isize - 1) * stride;
-            if reach < 0 { low += reach } else { high += reach }
-        }
-        leads && low >= 0 && high < (numel / self.tiles()) as isize
+        let part = (numel / self.tiles()) as i128;
+        leads && self.part(view).reach().is_some_and(|(low, high)| low >= 0 && high < part)
     }
 
     /// The views of the kernels, without those of local buffers.

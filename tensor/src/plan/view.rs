@@ -32,6 +32,19 @@ impl View {
         self.dims.iter().zip(&self.strides).map(|(&d, &s)| if s == 0 { d.min(1) } else { d }).product()
     }
 
+    /// The lowest and the highest position of an element; none where there is no element.
+    pub fn reach(&self) -> Option<(i128, i128)> {
+        if self.numel() == 0 {
+            return None;
+        }
+        let (mut low, mut high) = (self.offset as i128, self.offset as i128);
+        for (&dim, &stride) in self.dims.iter().zip(&self.strides) {
+            let reach = (dim as i128 - 1) * stride as i128;
+            if reach < 0 { low += reach } else { high += reach }
+        }
+        Some((low, high))
+    }
+
     /// Whether the elements follow one another without gaps in row-major order.
     pub fn is_contiguous(&self) -> bool {
         let mut expected = 1;
