@@ -335,7 +335,10 @@ fn an_update_in_place_reads_the_old_values() {
         let new = b.binary(BinaryOp::Sub, p, step);
         b.store(new, dense(0, &[rows, length]));
         b.store(p, dense(1, &[rows, length]));
-        check(b.program(), &[numbers(12, n), numbers(13, n), vec![0.1]], 1e-6, "swap");
+        // Both old values are read after the new one is known.
+        let change = b.binary(BinaryOp::Sub, new, p);
+        b.store(change, dense(3, &[rows, length]));
+        check(b.program(), &[numbers(12, n), numbers(13, n), vec![0.1], vec![0.5; n]], 1e-6, "swap");
     }
 }
 

@@ -89,6 +89,8 @@ pub(super) struct StoreTo {
     pub one_a_row: bool,
     /// Index of the column sum, or none for a store of elements.
     pub column_sum: Option<usize>,
+    /// The value may be computed where it is stored.
+    pub direct: bool,
 }
 
 /// How the (rows × length) space is cut. Depends on shapes only.

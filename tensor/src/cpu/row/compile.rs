@@ -213,7 +213,9 @@ impl<'a> Builder<'a> {
             });
             let one_a_row = column_sum.is_none() && store.to.dims.last() == Some(&1) && self.program.length != 1;
             let access = Access::new(&store.to);
-            self.stores.push(StoreTo { value, span: self.spans[value], access, one_a_row, column_sum });
+            let direct =
+                column_sum.is_none() && !one_a_row && access.elem == 1 && self.may_lie_in(value, access.buffer);
+            self.stores.push(StoreTo { value, span: self.spans[value], access, one_a_row, column_sum, direct });
         }
         // A load may stay in place although its buffer is stored to, unless its own value is what is stored.
         for instruction in &self.code {
@@ -231,6 +233,23 @@ impl<'a> Builder<'a> {
                     };
             }
         }
+    }
+
+    /// Whether a value may be computed in the memory of a buffer that it is stored to: it is a block that no other store has
+    /// already, and nothing that was loaded from there is read from then on.
+    fn may_lie_in(&self, value: usize, buffer: usize) -> bool {
+        let loaded = |arg: &usize| {
+            let load = self.code.iter().find_map(|i| match i.code {
+                Code::Load(load) if i.out == *arg => Some(&self.loads[load]),
+                _ => None,
+            });
+            load.is_some_and(|load| load.access.buffer == buffer)
+        };
+        let Some(at) = self.code.iter().position(|i| i.out == value) else { return false };
+        self.spans[value] == Span::Full
+            && !matches!(self.code[at].code, Code::Load(_))
+            && !self.stores.iter().any(|store| store.direct && store.value == value)
+            && !self.code[at..].iter().any(|i| i.args[..i.arity].iter().any(loaded))
     }
 
     fn finish(self) -> RowKernel {

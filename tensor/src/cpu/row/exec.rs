@@ -3,13 +3,13 @@
 use super::access::Window;
 use super::code::{Code, Home, Instruction, Load, Span, StoreTo};
 use super::iota;
-use super::ops::{Arg, Extent2, Operand, fold, map1, map2, reduce, select, sum};
+use super::ops::{Arg, Extent2, Operand, map1, map2, reduce, reduce_sum, select};
+use super::sums::add_rows;
 use super::{GAP, Partials, RowKernel};
 use crate::cpu::Bases;
 use crate::cpu::arena::Arena;
 use crate::cpu::isa::{Isa, Simd, Vectorised};
 use crate::cpu::math;
-use crate::cpu::team::Team;
 use crate::graph::{BinaryOp, ReduceOp, UnaryOp};
 
 /// Executes task `index`.
@@ -57,6 +57,7 @@ impl Vectorised for Task<'_> {
                 let window = Window { row, rows: count, col, width };
                 self.point(window.col);
                 self.stride(width);
+                self.aim(window);
                 for instruction in &kernel.code[from..] {
                     self.execute::<S>(instruction, window);
                 }
@@ -120,6 +121,21 @@ impl Task<'_> {
         }
     }
 
+    /// Points values that are stored at where they go, if a block's rows follow one another there.
+    #[inline(always)]
+    fn aim(&mut self, window: Window) {
+        let kernel = self.kernel;
+        for store in kernel.stores.iter().filter(|store| store.direct) {
+            if let Some(run) = store.access.single_run(window.row, window.rows)
+                && (!kernel.expand || run.stride == window.width as isize)
+            {
+                // SAFETY: the position of an element of the view, or one past it for an empty row.
+                let ptr = unsafe { self.bases.get(store.access.buffer).offset(run.start + window.col as isize) };
+                self.arena.args[store.value] = Arg { ptr, stride: run.stride };
+            }
+        }
+    }
+
     /// The loop of an instruction: rows of a block, or one row where all operands lie without gaps.
     #[inline(always)]
     fn over(&self, instruction: &Instruction, window: Window) -> Extent2 {
@@ -127,11 +143,12 @@ impl Task<'_> {
             Span::Uniform => Extent2 { rows: 1, width: 1 },
             Span::Row => Extent2 { rows: 1, width: window.rows },
             Span::Full => {
+                let width = window.width as isize;
                 let dense = (0..instruction.arity).all(|i| {
                     let stride = self.arena.args[instruction.args[i]].stride;
-                    stride == if instruction.scalar[i] { 0 } else { window.width as isize }
+                    stride == if instruction.scalar[i] { 0 } else { width }
                 });
-                if dense {
+                if dense && self.arena.args[instruction.out].stride == width {
                     Extent2 { rows: 1, width: window.rows * window.width }
                 } else {
                     Extent2 { rows: window.rows, width: window.width }
@@ -159,7 +176,8 @@ impl Task<'_> {
                     };
                     if instruction.span == Span::Full {
                         for row in 0..window.rows {
-                            let to = std::slice::from_raw_parts_mut(out.ptr.add(row * window.width).cast(), count);
+                            let to =
+                                std::slice::from_raw_parts_mut(out.ptr.offset(row as isize * out.stride).cast(), count);
                             let linear = (window.row + row) * self.kernel.length + window.col;
                             iota::fill(linear, divisor, modulus, float, to);
                         }
@@ -183,10 +201,10 @@ impl Task<'_> {
                 Code::Reduce(op) => {
                     let over = Extent2 { rows: window.rows, width: window.width };
                     match op {
-                        ReduceOp::Sum => reduce(over, a, out, sum::<S>),
-                        ReduceOp::Max => reduce(over, a, out, |x| fold::<S>(x, f32::NEG_INFINITY, math::max)),
-                        ReduceOp::Min => reduce(over, a, out, |x| fold::<S>(x, f32::INFINITY, math::min)),
-                        ReduceOp::Prod => reduce(over, a, out, |x| fold::<S>(x, 1.0, |x, y| x * y)),
+                        ReduceOp::Sum => reduce_sum::<S>(over, a, out),
+                        ReduceOp::Max => reduce::<S>(over, a, out, f32::NEG_INFINITY, math::max),
+                        ReduceOp::Min => reduce::<S>(over, a, out, f32::INFINITY, math::min),
+                        ReduceOp::Prod => reduce::<S>(over, a, out, 1.0, |x, y| x * y),
                     }
                 }
             }
@@ -259,6 +277,9 @@ impl Task<'_> {
             }
             return;
         }
+        if store.direct && arg.ptr != self.register(store.value, window.width).ptr {
+            return;
+        }
         let (from_row, from_elem) = match store.span {
             Span::Uniform => (0, 0),
             Span::Row => (1, 0),
@@ -270,102 +291,6 @@ impl Task<'_> {
         }
         // SAFETY: the caller of `task` grants the views; the value has the elements that its span says.
         unsafe { store.access.scatter(self.bases, at, arg.ptr, from_row, from_elem) };
-    }
-}
-
-/// sums[c] += Σ over the rows of the block.
-///
-/// # Safety
-/// All rows of the window are readable at `value`.
-#[inline(always)]
-unsafe fn add_rows<S: Simd>(value: Arg, window: Window, sums: &mut [f32]) {
-    // SAFETY: the caller's.
-    let row = |r: usize| unsafe {
-        std::slice::from_raw_parts(value.ptr.offset(r as isize * value.stride).cast_const(), window.width)
-    };
-    if window.width == 1 && value.stride == 1 {
-        // SAFETY: the caller's; the rows are neighbours.
-        let column = unsafe { std::slice::from_raw_parts(value.ptr.cast_const(), window.rows) };
-        sums[0] += sum::<S>(column);
-        return;
-    }
-    // The block is summed by itself first: short chains of additions keep long sums accurate.
-    let mut strip = [0.0f32; STRIP];
-    for from in (0..window.width).step_by(STRIP) {
-        let width = STRIP.min(window.width - from);
-        let strip = &mut strip[..width];
-        strip.fill(0.0);
-        let mut r = 0;
-        while r + 4 <= window.rows {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|i| &row(r + i)[from..from + width]);
-            for i in 0..width {
-                strip[i] += (a[i] + b[i]) + (c[i] + d[i]);
-            }
-            r += 4;
-        }
-        while r < window.rows {
-            for (s, &x) in strip.iter_mut().zip(&row(r)[from..from + width]) {
-                *s += x;
-            }
-            r += 1;
-        }
-        for (sum, &s) in sums[from..from + width].iter_mut().zip(&*strip) {
-            *sum += s;
-        }
-    }
-}
-
-/// Columns summed at a time.
-const STRIP: usize = 256;
-
-/// Adds the partial sums of all row tasks in order.
-///
-/// # Safety
-/// As for [`RowKernel::run`]; all tasks are done.
-pub(super) unsafe fn finish_column_sums(kernel: &RowKernel, bases: &Bases, partials: &Partials, team: &Team, isa: Isa) {
-    const COLUMNS: usize = 4096;
-    let stretches = kernel.length.div_ceil(COLUMNS);
-    let sums: Vec<&StoreTo> = kernel.stores.iter().filter(|s| s.column_sum.is_some()).collect();
-    team.run(sums.len() * stretches, &|task, _| {
-        let (index, from) = (task / stretches, task % stretches * COLUMNS);
-        let width = COLUMNS.min(kernel.length - from);
-        let rows = kernel.cut.row_tasks;
-        // SAFETY: each task writes its own columns of its own view, which is contiguous.
-        unsafe {
-            let mut at = None;
-            sums[index].access.runs(0, 1, |run| at = Some(run.start));
-            let Some(start) = at else { return };
-            let to = bases.get(sums[index].access.buffer).offset(start).add(from);
-            let first = partials.0.add(index * rows * kernel.length + from);
-            isa.dispatch(AddPartials {
-                first: std::slice::from_raw_parts(
-                    first,
-                    if rows == 0 { 0 } else { (rows - 1) * kernel.length + width },
-                ),
-                step: kernel.length,
-                to: std::slice::from_raw_parts_mut(to, width),
-            });
-        }
-    });
-}
-
-struct AddPartials<'a> {
-    first: &'a [f32],
-    step: usize,
-    to: &'a mut [f32],
-}
-
-impl Vectorised for AddPartials<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self) {
-        self.to.fill(0.0);
-        for partial in self.first.chunks(self.step) {
-            for (to, &x) in self.to.iter_mut().zip(partial) {
-                *to += x;
-            }
-        }
     }
 }
 

@@ -10,6 +10,7 @@ mod compile;
 mod exec;
 mod iota;
 mod ops;
+mod sums;
 
 use self::code::{Cut, Home, Instruction, Load, StoreTo};
 use super::arena::Arenas;
@@ -78,7 +79,7 @@ impl RowKernel {
         });
         if self.column_sums > 0 {
             // SAFETY: the caller's; all tasks are done.
-            unsafe { exec::finish_column_sums(this, bases, &partials, team, isa) };
+            unsafe { sums::finish_column_sums(this, bases, &partials, team, isa) };
         }
     }
 }

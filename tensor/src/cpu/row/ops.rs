@@ -155,15 +155,48 @@ pub(super) unsafe fn select(over: Extent2, cond: Operand, a: Operand, b: Operand
     }
 }
 
-/// One element a row: the reduction of the row.
+/// One element a row: the fold of the row, which is `identity` where the row is empty.
 ///
 /// # Safety
 /// All rows of `a` are readable, `rows` elements of `out` writable, and the two do not overlap.
 #[inline(always)]
-pub(super) unsafe fn reduce(over: Extent2, a: Operand, out: Arg, f: impl Fn(&[f32]) -> f32) {
-    for row in 0..over.rows {
+pub(super) unsafe fn reduce<S: Simd>(
+    over: Extent2,
+    a: Operand,
+    out: Arg,
+    identity: f32,
+    f: impl Fn(f32, f32) -> f32 + Copy,
+) {
+    // Two loops, the first along rows and the second across them, since each of them vectorises and the two in one do not.
+    let mut partial = [[identity; PARTIALS]; 32];
+    for from in (0..over.rows).step_by(partial.len()) {
+        let partial = &mut partial[..(over.rows - from).min(32)];
         // SAFETY: the caller's.
-        unsafe { *out.ptr.add(row) = f(a.row(row, over.width)) };
+        let out = unsafe { from_raw_parts_mut(out.ptr.add(from), partial.len()) };
+        for (r, to) in partial.iter_mut().enumerate() {
+            // SAFETY: the caller's.
+            *to = partials::<S>(unsafe { a.row(from + r, over.width) }, identity, f);
+        }
+        for (o, partial) in out.iter_mut().zip(&*partial) {
+            *o = join(partial, f);
+        }
+    }
+}
+
+/// One element a row: Σ of the row.
+///
+/// # Safety
+/// As for [`reduce`].
+#[inline(always)]
+pub(super) unsafe fn reduce_sum<S: Simd>(over: Extent2, a: Operand, out: Arg) {
+    // SAFETY: the caller's.
+    unsafe {
+        if over.width <= BASE {
+            return reduce::<S>(over, a, out, 0.0, |x, y| x + y);
+        }
+        for row in 0..over.rows {
+            *out.ptr.add(row) = sum::<S>(a.row(row, over.width));
+        }
     }
 }
 
@@ -173,14 +206,12 @@ const BASE: usize = 4096;
 /// Σ in a fixed order that depends on the length only: pairwise over stretches, several accumulators within one.
 #[inline(always)]
 pub(super) fn sum<S: Simd>(x: &[f32]) -> f32 {
-    if x.len() <= BASE {
-        return fold::<S>(x, 0.0, |a, b| a + b);
-    }
+    let add = |a, b| a + b;
     // The partial sums of stretches meet like the carries of a binary counter: 64 levels hold any length.
     let mut levels = [0.0f32; 64];
     let mut count = 0usize;
     for stretch in x.chunks(BASE) {
-        let mut carry = fold::<S>(stretch, 0.0, |a, b| a + b);
+        let mut carry = join(&partials::<S>(stretch, 0.0, add), add);
         let mut level = 0;
         while count >> level & 1 == 1 {
             carry += levels[level];
@@ -189,31 +220,57 @@ pub(super) fn sum<S: Simd>(x: &[f32]) -> f32 {
         levels[level] = carry;
         count += 1;
     }
-    (0..64).filter(|level| count >> level & 1 == 1).map(|level| levels[level]).fold(0.0, |a, b| a + b)
+    (0..64).filter(|level| count >> level & 1 == 1).map(|level| levels[level]).fold(0.0, add)
 }
 
-/// The fold of a row with several accumulators, joined by halves.
+/// Accumulators that are left of a row when it has been read.
+const PARTIALS: usize = 8;
+
+/// The fold of every eighth element, with several accumulators.
 #[inline(always)]
-pub(super) fn fold<S: Simd>(x: &[f32], identity: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
-    // The largest instruction set has 64 lanes; the others use a part of the array.
-    let mut lanes = [identity; 64];
-    let lanes = &mut lanes[..S::LANES];
-    let mut chunks = x.chunks_exact(S::LANES);
-    for chunk in &mut chunks {
-        for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane = f(*lane, v);
+fn partials<S: Simd>(x: &[f32], identity: f32, f: impl Fn(f32, f32) -> f32) -> [f32; PARTIALS] {
+    match S::LANES {
+        16 => partials_of::<16>(x, identity, f),
+        32 => partials_of::<32>(x, identity, f),
+        _ => partials_of::<64>(x, identity, f),
+    }
+}
+
+/// As [`partials`], with `N` accumulators. They stay in vector registers as long as constants alone index them.
+#[inline(always)]
+fn partials_of<const N: usize>(x: &[f32], identity: f32, f: impl Fn(f32, f32) -> f32) -> [f32; PARTIALS] {
+    let mut lanes = [identity; N];
+    let (chunks, rest) = x.as_chunks::<N>();
+    for chunk in chunks {
+        for i in 0..N {
+            lanes[i] = f(lanes[i], chunk[i]);
         }
     }
-    for (lane, &v) in lanes.iter_mut().zip(chunks.remainder()) {
-        *lane = f(*lane, v);
+    let (chunks, rest) = rest.as_chunks::<PARTIALS>();
+    for chunk in chunks {
+        for i in 0..PARTIALS {
+            lanes[i] = f(lanes[i], chunk[i]);
+        }
     }
-    let mut half = S::LANES / 2;
-    while half > 0 {
-        let (low, high) = lanes.split_at_mut(half);
-        for (a, &b) in low.iter_mut().zip(&high[..half]) {
-            *a = f(*a, b);
+    if !rest.is_empty() {
+        let mut last = [identity; PARTIALS];
+        last[..rest.len()].copy_from_slice(rest);
+        for i in 0..PARTIALS {
+            lanes[i] = f(lanes[i], last[i]);
+        }
+    }
+    let mut half = N / 2;
+    while half >= PARTIALS {
+        for i in 0..half {
+            lanes[i] = f(lanes[i], lanes[i + half]);
         }
         half /= 2;
     }
-    lanes[0]
+    std::array::from_fn(|i| lanes[i])
+}
+
+/// The fold of the partial results, by halves.
+#[inline(always)]
+fn join(x: &[f32; PARTIALS], f: impl Fn(f32, f32) -> f32) -> f32 {
+    f(f(f(x[0], x[4]), f(x[2], x[6])), f(f(x[1], x[5]), f(x[3], x[7])))
 }
