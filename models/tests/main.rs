@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod corpora;
+mod memory;
 mod models;
 mod settings;
 mod training;

@@ -153,20 +153,9 @@ pub struct Training<'a> {
 impl<'a> Training<'a> {
     fn new(evaluator: &'a Evaluator, plan: &Plan) -> Result<Self> {
         let device = &evaluator.device;
-        let mut graph = Graph::new();
-        let lowered = plan.build(&mut graph)?;
-        let nodes = Tensor::raise(&graph, &HashMap::new());
-        let logits = &nodes[lowered.logits.index()];
-        let weights: Vec<Tensor> = lowered.parameters.iter().map(|id| nodes[id.index()].clone()).collect();
+        let (step, evaluation) = programs(plan, &evaluator.optimizer)?;
+        let (step, evaluation) = (device.compile(&step)?, device.compile(&evaluation)?);
         let specs: Vec<ParamSpec> = plan.parameters().iter().map(param_spec).collect();
-
-        let rows = evaluator.sizes.batch * evaluator.sizes.sequence;
-        let losses = logits.cross_entropy(&Tensor::data(TARGETS, [rows], DType::U32));
-        let loss = losses.mean();
-        let gradients = grad_tensors(&loss, &weights)?;
-        let updates = adamw::updates(&evaluator.optimizer, &specs, &weights, &gradients);
-        let step = device.compile(&Program::trace(std::slice::from_ref(&loss), &updates)?)?;
-        let evaluation = device.compile(&Program::trace(&[loss], &[])?)?;
 
         let mut state = State::new(device);
         for (parameter, spec) in plan.parameters().iter().zip(&specs) {
@@ -225,6 +214,30 @@ impl<'a> Training<'a> {
         let flag = self.state.read(adamw::NON_FINITE)?;
         Ok(if count == 0 || flag.iter().any(|&x| x != 0.0) { f64::INFINITY } else { sum / f64::from(count) })
     }
+}
+
+/// The program of one training step: forward, loss, gradient, clipping and AdamW as state updates; the mean loss as output 0.
+///
+/// # Errors
+/// [`Error::Rejected`] where the graph refuses the program; [`Error::Gradient`]; [`Error::Tensor`].
+pub fn step_program(plan: &Plan, optimizer: &AdamWConfig) -> Result<Program> {
+    Ok(programs(plan, optimizer)?.0)
+}
+
+/// The step, and the evaluation: the mean loss alone.
+fn programs(plan: &Plan, optimizer: &AdamWConfig) -> Result<(Program, Program)> {
+    let mut graph = Graph::new();
+    let lowered = plan.build(&mut graph)?;
+    let nodes = Tensor::raise(&graph, &HashMap::new());
+    let logits = &nodes[lowered.logits.index()];
+    let weights: Vec<Tensor> = lowered.parameters.iter().map(|id| nodes[id.index()].clone()).collect();
+    let specs: Vec<ParamSpec> = plan.parameters().iter().map(param_spec).collect();
+
+    let rows = plan.sizes().batch * plan.sizes().sequence;
+    let loss = logits.cross_entropy(&Tensor::data(TARGETS, [rows], DType::U32)).mean();
+    let gradients = grad_tensors(&loss, &weights)?;
+    let updates = adamw::updates(optimizer, &specs, &weights, &gradients);
+    Ok((Program::trace(std::slice::from_ref(&loss), &updates)?, Program::trace(&[loss], &[])?))
 }
 
 fn param_spec(parameter: &lower::Parameter) -> ParamSpec {

@@ -1,6 +1,7 @@
 //! The integration tests of the crate, in one binary.
 
 mod canonical;
+mod costs;
 mod dna;
 mod faults;
 mod kill;

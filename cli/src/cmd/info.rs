@@ -67,7 +67,7 @@ pub fn run(args: &Info) -> Outcome {
     ))?;
     terminal::line(&format!("training FLOPs   {} a token, as computed on a CPU", short(flops_a_token)))?;
     terminal::line(&format!(
-        "training memory  {:.1} MiB (weights, gradients, AdamW's moments, activations)",
+        "training memory  {:.1} MiB at once in a step on a CPU (weights, AdamW's moments, gradients, activations)",
         memory as f64 / f64::from(1 << 20)
     ))?;
     match (args.tflops, tokens_a_second) {

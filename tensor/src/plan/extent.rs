@@ -36,11 +36,17 @@ impl Plan {
 
     /// Bytes of the state entries, inputs and scratch that a run holds at once; without what is held for tiles.
     pub fn memory(&self) -> u64 {
+        let named = self.named_bytes(|place| matches!(place, Place::State(_) | Place::Data(_)));
+        named + self.slots.iter().map(|&elements| 4 * elements as u64).sum::<u64>()
+    }
+
+    /// Bytes at the places that `counts` admits, each place once.
+    pub(super) fn named_bytes(&self, counts: impl Fn(&Place) -> bool) -> u64 {
         let mut named: HashMap<&Place, u64> = HashMap::new();
-        for buffer in self.buffers.iter().filter(|b| matches!(b.place, Place::State(_) | Place::Data(_))) {
+        for buffer in self.buffers.iter().filter(|b| counts(&b.place)) {
             let bytes = named.entry(&buffer.place).or_default();
             *bytes = (*bytes).max(4 * buffer.shape.numel() as u64);
         }
-        named.values().sum::<u64>() + self.slots.iter().map(|&elements| 4 * elements as u64).sum::<u64>()
+        named.values().sum()
     }
 }

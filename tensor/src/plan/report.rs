@@ -11,7 +11,8 @@ pub struct PlanReport {
     pub matmul_flops: u64,
     /// All floating-point operations.
     pub flops: u64,
-    /// Bytes moved: each distinct element of each kernel's views once.
+    /// Bytes moved between memory and kernels: for each kernel, each distinct element of each view that it reads or writes, once.
+    /// Two views of one element count twice; what a tiled kernel holds between its own kernels does not count.
     pub bytes: u64,
     /// Bytes of scratch memory.
     pub scratch_bytes: u64,
@@ -19,11 +20,12 @@ pub struct PlanReport {
     pub tile_bytes: u64,
     /// Bytes of the state entries that the program reads or writes.
     pub state_bytes: u64,
+    /// Bytes of the data inputs.
+    pub data_bytes: u64,
 }
 
 impl PlanReport {
     pub(crate) fn of(plan: &Plan) -> Self {
-        let states = plan.buffers.iter().filter(|b| matches!(b.place, Place::State(_)));
         Self {
             launches: plan.kernels.len(),
             matmul_flops: plan.kernels.iter().map(Kernel::matmul_flops).sum(),
@@ -31,13 +33,15 @@ impl PlanReport {
             bytes: plan.kernels.iter().map(Kernel::bytes).sum(),
             scratch_bytes: 4 * plan.slots.iter().sum::<usize>() as u64,
             tile_bytes: plan.kernels.iter().map(|kernel| tile_bytes(plan, kernel)).max().unwrap_or(0),
-            state_bytes: 4 * states.map(|b| b.shape.numel()).sum::<usize>() as u64,
+            state_bytes: plan.named_bytes(|place| matches!(place, Place::State(_))),
+            data_bytes: plan.named_bytes(|place| matches!(place, Place::Data(_))),
         }
     }
 
-    /// Bytes needed while the program runs: state and scratch.
+    /// Bytes held at once while the program runs: state, data inputs and scratch. What threads need to compute, such as registers
+    /// and packed operands of products, comes on top: some megabytes a thread.
     pub fn peak_bytes(&self) -> u64 {
-        self.scratch_bytes + self.tile_bytes + self.state_bytes
+        self.scratch_bytes + self.tile_bytes + self.state_bytes + self.data_bytes
     }
 }
 

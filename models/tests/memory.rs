@@ -1,0 +1,96 @@
+//! What the planner says that a training step holds, against what is held.
+
+use std::time::Duration;
+
+use primer_models::train::step_program;
+use primer_models::{Arch, RunConfig, Size};
+use primer_tensor::gpu::{GpuDevice, GpuOptions};
+use primer_tensor::{Device, Executable, Program, State};
+
+/// The training step of the reference size.
+fn reference_step(arch: Arch) -> Program {
+    let mut config = RunConfig::new(arch, Size::Mini);
+    config.model.vocab = 1024;
+    step_program(&config).unwrap()
+}
+
+/// The step as a device holds it: its state, all zero, and what it is compiled to.
+fn prepare(device: &Device, program: &Program) -> (State, Executable) {
+    let mut state = State::new(device);
+    for (name, shape) in program.state() {
+        state.insert(name, shape.clone(), &vec![0.0; shape.numel()]).unwrap();
+    }
+    (state, device.compile(program).unwrap())
+}
+
+fn within_a_tenth(what: &str, planned: u64, measured: u64) {
+    let (low, high) = (measured - measured / 10, measured + measured / 10);
+    assert!((low..=high).contains(&planned), "{what}: {planned} bytes are planned, {measured} were measured");
+}
+
+#[test]
+fn an_adapters_buffers_are_those_planned() {
+    for arch in Arch::ALL {
+        // An option makes the device one of its own, so that no other test's buffers count.
+        let options = GpuOptions { timeout: Some(Duration::from_secs(600)), ..GpuOptions::default() };
+        let gpu = GpuDevice::for_tests(options).expect("an adapter; `cargo xtask test --setup` installs one");
+        let (_state, executable) = prepare(&Device::Gpu(gpu.clone()), &reference_step(arch));
+        within_a_tenth(arch.name(), executable.report().unwrap().peak_bytes(), gpu.counts().bytes);
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod resident {
+    use super::*;
+    use primer_tensor::graph::InputKind;
+    use primer_tensor::{DType, Data};
+
+    /// A line of what the system tells of this process, in bytes.
+    fn status(name: &str) -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        1024 * line.trim_matches([':', ' ', '\t', 'k', 'B']).parse::<u64>().unwrap()
+    }
+
+    /// One run on zeros.
+    fn run(executable: &mut Executable, state: &mut State) {
+        let program = executable.program();
+        let inputs = program.inputs(InputKind::Data).map(|input| {
+            let node = program.graph.node(input.node);
+            (input.name.clone(), node.dtype, vec![0u32; node.shape.numel()])
+        });
+        let inputs: Vec<_> = inputs.collect();
+        let inputs = inputs.iter().map(|(name, dtype, zeros)| match dtype {
+            DType::U32 => (name.as_str(), Data::U32(zeros)),
+            _ => (name.as_str(), Data::F32(bytemuck::cast_slice(zeros))),
+        });
+        let inputs: Vec<_> = inputs.collect();
+        executable.run(state, &inputs).unwrap();
+    }
+
+    /// In a process with no other test, since the system counts whole processes.
+    #[test]
+    #[ignore = "run by `the_cpu_holds_what_is_planned`, alone in a process"]
+    fn in_a_process_of_its_own() {
+        let name = std::env::var("PRIMER_TEST_ARCH").unwrap();
+        let program = reference_step(name.parse().unwrap());
+        let device = Device::cpu_with_threads(2);
+        let before = status("VmRSS");
+        let (mut state, mut executable) = prepare(&device, &program);
+        run(&mut executable, &mut state);
+        within_a_tenth(&name, executable.report().unwrap().peak_bytes(), status("VmHWM") - before);
+    }
+
+    #[test]
+    fn the_cpu_holds_what_is_planned() {
+        for arch in Arch::ALL {
+            let child = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["memory::resident::in_a_process_of_its_own", "--exact", "--ignored", "--nocapture"])
+                .env("PRIMER_TEST_ARCH", arch.name())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);
+            assert!(child.status.success() && said.contains("1 passed"), "{said}");
+        }
+    }
+}
