@@ -9,4 +9,5 @@ mod cpu_support;
 mod cpu_tiles;
 mod gpu_device;
 mod gpu_kernels;
+mod gpu_rounds;
 mod gpu_support;

@@ -58,7 +58,13 @@ pub struct Granted {
     pub subgroup: u32,
     /// The fewest invocations that run in lockstep, where the adapter lets kernels use it; else 0.
     pub smallest_subgroup: u32,
+    /// Rounds that an invocation may run of all its loops together: a software adapter may end it after them without a
+    /// word. Else no limit, `u32::MAX`.
+    pub max_loop_rounds: u32,
 }
+
+/// What Mesa's llvmpipe runs, counted for each vector of invocations in lockstep (`LP_MAX_TGSI_LOOP_ITERATIONS`).
+const SOFTWARE_LOOP_ROUNDS: u32 = 65_535;
 
 impl Granted {
     /// WebGPU's default limits, without subgroups.
@@ -72,6 +78,7 @@ impl Granted {
         shared_bytes: 16_384,
         subgroup: 0,
         smallest_subgroup: 0,
+        max_loop_rounds: u32::MAX,
     };
 
     fn of(limits: &wgpu::Limits, info: &wgpu::AdapterInfo, features: wgpu::Features) -> Self {
@@ -86,6 +93,7 @@ impl Granted {
             shared_bytes: limits.max_compute_workgroup_storage_size,
             subgroup: if fixed { info.subgroup_min_size } else { 0 },
             smallest_subgroup: if subgroups { info.subgroup_min_size } else { 0 },
+            max_loop_rounds: if info.device_type == wgpu::DeviceType::Cpu { SOFTWARE_LOOP_ROUNDS } else { u32::MAX },
         }
     }
 }
@@ -101,6 +109,8 @@ pub struct GpuOptions {
     pub max_workgroups_per_dim: Option<u32>,
     /// Behaves as if a binding could have no more bytes.
     pub max_binding: Option<u64>,
+    /// Behaves as if an invocation could run no more rounds of loops.
+    pub max_loop_rounds: Option<u32>,
     /// The longest wait for the device, instead of ten minutes.
     pub timeout: Option<Duration>,
     /// Lets kernels check every index and bound every loop.
@@ -202,6 +212,9 @@ fn open(entry: &Entry, options: GpuOptions) -> Result<GpuDevice> {
     }
     if let Some(max) = options.max_binding {
         granted.max_binding = granted.max_binding.min(max);
+    }
+    if let Some(max) = options.max_loop_rounds {
+        granted.max_loop_rounds = granted.max_loop_rounds.min(max);
     }
     let variants = options.variants.unwrap_or(Variants::of_kind(entry.info.kind)).within(&granted);
     let info = GpuInfo { limits: granted, ..entry.info.clone() };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::launch::{Binding, Context, Location, Shader, fold};
 use super::pools::{Pipeline, scoped};
-use super::{GpuBuffer, GpuDevice, wgsl};
+use super::{GpuBuffer, GpuDevice, Granted, wgsl};
 use crate::plan::{BufferId, Place, Plan, PlanReport};
 use crate::state::Buffer;
 use crate::{Data, Error, Program, Result, Shape, State};
@@ -48,10 +48,15 @@ impl GpuExecutable {
         check_sizes(&plan, device.max_tensor())?;
         let shaders: Vec<Shader> = plan.kernels.iter().flat_map(|kernel| wgsl::lower(kernel, &context)).collect();
         for shader in &shaders {
-            let granted = device.0.info.limits.max_storage_buffers;
-            if shader.bindings.len() > granted as usize {
-                let (what, needed) = (format!("kernel {}", shader.name), shader.bindings.len() as u64);
-                return Err(Error::Limit { what, needed, granted: granted.into(), unit: "storage buffers" });
+            let Granted { max_storage_buffers, max_loop_rounds, .. } = device.0.info.limits;
+            for (needed, granted, unit) in [
+                (shader.bindings.len() as u64, max_storage_buffers, "storage buffers"),
+                (shader.rounds, max_loop_rounds, "rounds of an invocation's loops"),
+            ] {
+                if needed > u64::from(granted) {
+                    let what = format!("kernel {}", shader.name);
+                    return Err(Error::Limit { what, needed, granted: granted.into(), unit });
+                }
             }
         }
         let folded: Vec<[u32; 3]> = shaders

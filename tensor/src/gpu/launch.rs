@@ -36,6 +36,8 @@ pub(super) struct Shader {
     pub workgroups: u64,
     /// Words of auxiliary memory.
     pub auxiliary: usize,
+    /// The most rounds of all loops together that an invocation runs, the last look at each condition included.
+    pub rounds: u64,
 }
 
 impl Shader {
@@ -89,6 +91,11 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The most rounds of loops that an invocation may run on this device.
+    pub fn rounds(&self) -> u64 {
+        u64::from(self.granted.max_loop_rounds)
+    }
+
     pub fn dtype(&self, buffer: BufferId) -> DType {
         self.plan.buffers[buffer.index()].dtype
     }
@@ -105,6 +112,9 @@ pub(super) struct Writer<'a> {
     helpers: BTreeSet<&'static str>,
     globals: String,
     body: String,
+    rounds: u64,
+    /// How often an invocation is in the body of each open loop.
+    loops: Vec<u64>,
     /// Invocations of a workgroup.
     pub workgroup: u32,
     /// Words of auxiliary memory that the shader needs.
@@ -131,6 +141,8 @@ impl<'a> Writer<'a> {
             helpers: BTreeSet::new(),
             globals: String::new(),
             body: String::new(),
+            rounds: 0,
+            loops: Vec::new(),
             workgroup: WORKGROUP.min(context.granted.max_invocations),
             auxiliary: 0,
             subgroups: Subgroups::None,
@@ -192,14 +204,35 @@ impl<'a> Writer<'a> {
         format!("n{}", self.params.len() - 1)
     }
 
-    /// Adds a line to the body of `main`.
+    /// Adds a line to the body of `main`; one that opens a loop goes through [`Writer::begin_loop`].
     pub fn line(&mut self, text: &str) {
+        debug_assert!(!text.contains("for ("), "a loop that isn't counted: {text}");
+        self.push(text);
+    }
+
+    fn push(&mut self, text: &str) {
         self.body.push_str(text);
         self.body.push('\n');
     }
 
+    /// Opens `for (header) {`, a loop of at most `rounds` rounds each time that it is entered.
+    pub fn begin_loop(&mut self, header: &str, rounds: usize) {
+        let entered = self.loops.last().copied().unwrap_or(1);
+        // The look that ends the loop is a round too.
+        self.rounds = self.rounds.saturating_add(entered.saturating_mul(rounds as u64 + 1));
+        self.loops.push(entered.saturating_mul(rounds as u64));
+        self.push(&format!("for ({header}) {{"));
+    }
+
+    /// Closes the loop opened last.
+    pub fn end_loop(&mut self) {
+        self.loops.pop();
+        self.push("}");
+    }
+
     /// Adds a declaration outside of `main`.
     pub fn global(&mut self, text: &str) {
+        debug_assert!(!text.contains("for ("), "a loop that isn't counted: {text}");
         self.globals.push_str(text);
         self.globals.push('\n');
     }
@@ -290,7 +323,8 @@ impl<'a> Writer<'a> {
         }
         source.push_str(&self.body);
         source.push_str("}\n");
-        Shader { name, source, bindings: self.bindings, params: self.params, workgroups, auxiliary: self.auxiliary }
+        let Self { bindings, params, auxiliary, rounds, .. } = self;
+        Shader { name, source, bindings, params, workgroups, auxiliary, rounds }
     }
 }
 

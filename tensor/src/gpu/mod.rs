@@ -11,6 +11,8 @@ mod launch;
 mod pools;
 mod roof;
 #[cfg(test)]
+mod rounds;
+#[cfg(test)]
 mod slices;
 mod variants;
 mod wgsl;

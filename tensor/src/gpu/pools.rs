@@ -237,6 +237,7 @@ mod tests {
             params: Vec::new(),
             workgroups: 1,
             auxiliary: 0,
+            rounds: 0,
         };
         let fine = shader("row/fine", "let x = 1u;");
         let inner = &device.0;

@@ -20,32 +20,52 @@ pub(super) struct Problem {
     pub a: usize,
     pub b: usize,
     pub out: usize,
+    /// Whether the product is added to what `out` holds.
+    pub adds: bool,
 }
 
-pub(super) fn matmul(matmul: &MatMul, context: &Context<'_>) -> Shader {
+/// One launch; several where an invocation may not run through all of k at once, each but the first adding to the ones before.
+pub(super) fn matmul(matmul: &MatMul, context: &Context<'_>) -> Vec<Shader> {
+    let whole = part(matmul, false, context);
+    if whole.rounds <= context.rounds() {
+        return vec![whole];
+    }
+    let (r, (.., k)) = (matmul.out.dims.len(), matmul.dims());
+    // Some rounds to spare, since a part is rounded up to whole vectors and its last round may be incomplete.
+    let parts = whole.rounds.div_ceil(context.rounds().saturating_sub(4).max(1)) as usize;
+    let length = k.div_ceil(parts).next_multiple_of(4);
+    let cut = |start: usize| {
+        let end = (start + length).min(k);
+        let (a, b) = (matmul.a.slice(r - 1, start, end), matmul.b.slice(r - 2, start, end));
+        part(&MatMul { a, b, out: matmul.out.clone() }, start > 0, context)
+    };
+    (0..k).step_by(length).map(cut).collect()
+}
+
+fn part(matmul: &MatMul, adds: bool, context: &Context<'_>) -> Shader {
     let (_, m, n, _) = matmul.dims();
     match context.variants.matmul {
         MatMulVariant::Subgroups => {
             let rows = if m >= 32 { 32 } else { 8 };
             let columns = if n > 2 * context.granted.subgroup as usize { 4 } else { 1 };
-            subgroups(matmul, rows, columns, context)
+            subgroups(matmul, [rows, columns], adds, context)
         }
-        MatMulVariant::Registers => registers(matmul, if m.min(n) >= 8 { 8 } else { 2 }, context),
+        MatMulVariant::Registers => registers(matmul, if m.min(n) >= 8 { 8 } else { 2 }, adds, context),
         // A tile with few rows would be mostly padding.
-        _ if m.min(n) < 8 => registers(matmul, 2, context),
+        _ if m.min(n) < 8 => registers(matmul, 2, adds, context),
         // Large tiles where they are a quarter of what keeps the device busy.
         MatMulVariant::Tiles8
             if m.min(n) >= 128 && 4 * 256 * count(matmul, 128, 128) >= context.variants.invocations =>
         {
-            tiles::matmul(matmul, 8, context)
+            tiles::matmul(matmul, 8, adds, context)
         }
-        MatMulVariant::Tiles4 | MatMulVariant::Tiles8 => tiles::matmul(matmul, 4, context),
+        MatMulVariant::Tiles4 | MatMulVariant::Tiles8 => tiles::matmul(matmul, 4, adds, context),
     }
 }
 
 /// Declares the parameters, this tile's indices `tile_m` and `tile_n` from its number `tile`, and the offsets `a_at`, `b_at`, `q_at`
 /// and strides of its matrices.
-pub(super) fn prologue(matmul: &MatMul, rows: usize, columns: usize, w: &mut Writer<'_>) -> Problem {
+pub(super) fn prologue(matmul: &MatMul, [rows, columns]: [usize; 2], adds: bool, w: &mut Writer<'_>) -> Problem {
     let (_, m, n, k) = matmul.dims();
     let batch = batch_axes(matmul);
     let r = matmul.out.dims.len();
@@ -75,7 +95,7 @@ pub(super) fn prologue(matmul: &MatMul, rows: usize, columns: usize, w: &mut Wri
         }
     }
     let (a, b, out) = (w.read(matmul.a.buffer), w.read(matmul.b.buffer), w.write(matmul.out.buffer));
-    Problem { m: pm, n: pn, k: pk, a, b, out }
+    Problem { m: pm, n: pn, k: pk, a, b, out, adds }
 }
 
 /// The batch dimensions with the strides of a, b and out, neighbours merged where all three allow it.
@@ -102,13 +122,13 @@ pub(super) fn count(matmul: &MatMul, rows: usize, columns: usize) -> usize {
 }
 
 /// A square of outputs an invocation.
-fn registers(matmul: &MatMul, side: usize, context: &Context<'_>) -> Shader {
+fn registers(matmul: &MatMul, side: usize, adds: bool, context: &Context<'_>) -> Shader {
     let mut w = Writer::new(context);
     let count = count(matmul, side, side);
     let limit = w.param(count as u32);
     w.invocation_id(&limit);
     w.line("let tile = id;");
-    let p = prologue(matmul, side, side, &mut w);
+    let p = prologue(matmul, [side, side], adds, &mut w);
     for i in 0..side {
         w.line(&format!("let x{i} = a_at + min(tile_m + {i}u, {} - 1u) * ar;", p.m));
         w.line(&format!("let y{i} = b_at + min(tile_n + {i}u, {} - 1u) * bc;", p.n));
@@ -116,7 +136,7 @@ fn registers(matmul: &MatMul, side: usize, context: &Context<'_>) -> Shader {
             w.line(&format!("var c{i}_{j} = 0.0f;"));
         }
     }
-    w.line(&format!("for (var k = 0u; k < {}; k++) {{", p.k));
+    w.begin_loop(&format!("var k = 0u; k < {}; k++", p.k), matmul.dims().3);
     for i in 0..side {
         let left = w.element(p.a, DType::F32, &format!("x{i} + k * ac"));
         let right = w.element(p.b, DType::F32, &format!("y{i} + k * br"));
@@ -128,7 +148,7 @@ fn registers(matmul: &MatMul, side: usize, context: &Context<'_>) -> Shader {
             w.line(&format!("c{i}_{j} += l{i} * r{j};"));
         }
     }
-    w.line("}");
+    w.end_loop();
     for i in 0..side {
         for j in 0..side {
             store(&mut w, &p, &format!("tile_m + {i}u"), &format!("tile_n + {j}u"), &format!("c{i}_{j}"));
@@ -139,7 +159,7 @@ fn registers(matmul: &MatMul, side: usize, context: &Context<'_>) -> Shader {
 
 /// `rows` × (lanes·`columns`) outputs a subgroup. A load of the left operand brings a block of (lanes/4 rows) × (4 steps of k), a
 /// load of the right one a step of k for as many columns as there are lanes.
-fn subgroups(matmul: &MatMul, rows: usize, columns: usize, context: &Context<'_>) -> Shader {
+fn subgroups(matmul: &MatMul, [rows, columns]: [usize; 2], adds: bool, context: &Context<'_>) -> Shader {
     let mut w = Writer::new(context);
     let lanes = context.granted.subgroup as usize;
     w.workgroup = lanes as u32;
@@ -148,7 +168,7 @@ fn subgroups(matmul: &MatMul, rows: usize, columns: usize, context: &Context<'_>
     let limit = w.param(count as u32);
     w.line(&format!("if (group >= {limit}) {{ return; }}"));
     w.line("let tile = group;");
-    let p = prologue(matmul, rows, lanes * columns, &mut w);
+    let p = prologue(matmul, [rows, lanes * columns], adds, &mut w);
     let height = lanes / 4;
     let loads = rows.div_ceil(height);
     for g in 0..loads {
@@ -162,7 +182,7 @@ fn subgroups(matmul: &MatMul, rows: usize, columns: usize, context: &Context<'_>
             w.line(&format!("var c{i}_{j} = 0.0f;"));
         }
     }
-    w.line(&format!("for (var k = 0u; k < {}; k += 4u) {{", p.k));
+    w.begin_loop(&format!("var k = 0u; k < {}; k += 4u", p.k), matmul.dims().3.div_ceil(4));
     w.line("let ka = k + lane % 4u;");
     w.line(&format!("let fa = ka < {};", p.k));
     w.line(&format!("let wa = min(ka, {} - 1u) * ac;", p.k));
@@ -188,7 +208,7 @@ fn subgroups(matmul: &MatMul, rows: usize, columns: usize, context: &Context<'_>
         }
         w.line("}");
     }
-    w.line("}");
+    w.end_loop();
     for i in 0..rows {
         for j in 0..columns {
             let column = format!("tile_n + {}u + lane", j * lanes);
@@ -200,6 +220,8 @@ fn subgroups(matmul: &MatMul, rows: usize, columns: usize, context: &Context<'_>
 
 pub(super) fn store(w: &mut Writer<'_>, p: &Problem, row: &str, column: &str, value: &str) {
     w.line(&format!("if ({row} < {} && {column} < {}) {{", p.m, p.n));
-    w.store(p.out, DType::F32, &format!("q_at + ({row}) * qr + ({column}) * qc"), value);
+    let at = format!("q_at + ({row}) * qr + ({column}) * qc");
+    let value = if p.adds { format!("{} + {value}", w.element(p.out, DType::F32, &at)) } else { value.to_owned() };
+    w.store(p.out, DType::F32, &at, &value);
     w.line("}");
 }

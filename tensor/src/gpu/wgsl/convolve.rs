@@ -16,7 +16,7 @@ pub(super) fn conv(conv: &DepthwiseConv, context: &Context<'_>) -> Shader {
     w.line(&format!("let c = id % {c}u;"));
     w.line(&format!("let first = {};", origin(&conv.x, &format!("id / {}u", n * c))));
     w.line("var total = 0.0f;");
-    w.line(&format!("for (var j = 0u; j < {}u; j++) {{", conv.w.dims[0]));
+    w.begin_loop(&format!("var j = 0u; j < {}u; j++", conv.w.dims[0]), conv.w.dims[0]);
     if conv.adjoint {
         w.line(&format!("if (t + j >= {n}u) {{ break; }}"));
         w.line("let s = t + j;");
@@ -30,7 +30,7 @@ pub(super) fn conv(conv: &DepthwiseConv, context: &Context<'_>) -> Shader {
     let tap =
         w.element(taps, DType::F32, &sum(&[&offset, &times("j", conv.w.strides[0]), &times("c", conv.w.strides[1])]));
     w.line(&format!("total += {tap} * {value};"));
-    w.line("}");
+    w.end_loop();
     w.store(out, DType::F32, &super::position(&conv.out, "id"), "total");
     w.finish("conv", conv.out.numel())
 }
@@ -43,7 +43,7 @@ pub(super) fn filter_grad(conv: &DepthwiseConvFilterGrad, context: &Context<'_>)
     let outputs = width * c;
     let wanted =
         (context.variants.invocations / outputs.max(1)).min(row::BLOCKS).clamp(1, (batch * n).div_ceil(16).max(1));
-    let height = (batch * n).div_ceil(wanted).max(1);
+    let height = row::height(batch * n, wanted, context);
     let blocks = (batch * n).div_ceil(height);
     let mut shaders = Vec::new();
     if blocks * outputs > 0 {
@@ -54,7 +54,7 @@ pub(super) fn filter_grad(conv: &DepthwiseConvFilterGrad, context: &Context<'_>)
         w.line(&format!("let j = (id / {c}u) % {width}u;"));
         w.line(&format!("let begin = (id / {outputs}u) * {height}u;"));
         w.line("var total = 0.0f;");
-        w.line(&format!("for (var i = begin; i < min(begin + {height}u, {}u); i++) {{", batch * n));
+        w.begin_loop(&format!("var i = begin; i < min(begin + {height}u, {}u); i++", batch * n), height);
         w.line(&format!("let t = i % {n}u;"));
         w.line("if (t >= j) {");
         for (name, view, at) in [("u", &conv.x, "(t - j)"), ("v", &conv.dy, "t")] {
@@ -69,7 +69,7 @@ pub(super) fn filter_grad(conv: &DepthwiseConvFilterGrad, context: &Context<'_>)
         }
         w.line("total += u * v;");
         w.line("}");
-        w.line("}");
+        w.end_loop();
         let partials = w.bind(Location::Auxiliary, DType::F32, true);
         w.auxiliary = blocks * outputs;
         w.line(&format!("b{partials}[id] = total;"));

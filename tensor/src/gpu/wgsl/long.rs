@@ -22,8 +22,7 @@ const PARTS: usize = 256;
 
 /// In how many parts a row is cut; None where whole rows keep the device busy.
 pub(super) fn parts(program: &RowProgram, context: &Context<'_>) -> Option<usize> {
-    // A row value may only be replaced once every part has read it.
-    if !program.has_reduction() || program.rows == 0 || replaces_row_values(program, context) {
+    if !program.has_reduction() || program.rows == 0 {
         return None;
     }
     let workgroups = match context.variants.rows {
@@ -34,27 +33,29 @@ pub(super) fn parts(program: &RowProgram, context: &Context<'_>) -> Option<usize
     (parts > 1).then_some(parts)
 }
 
-/// A launch a pass.
+/// A launch a pass, and one more where row values are replaced: every part must have read them.
 pub(super) fn lower(program: &RowProgram, parts: usize, context: &Context<'_>) -> (Vec<Shader>, Partials) {
     let stages = stages(program);
     let sums = column_sums(program);
-    let whole = Rows { program, stages: &stages, team: Team::ALONE, first: String::new(), end: String::new() };
+    let span = program.length.div_ceil(parts);
+    let whole = Rows { program, stages: &stages, team: Team::ALONE, first: String::new(), end: String::new(), span };
     let (last, most) = (whole.last(), whole.most_ends());
     let shares =
         Shares { rows: program.rows, parts, reductions: (0..last).flat_map(|pass| whole.ends(pass)).collect() };
     let partials = Partials { base: shares.words(), blocks: program.rows, length: program.length };
     let stores_full = |s: &Store| s.kind == StoreKind::ColumnSum || program.body[s.value].extent == Extent::Full;
     // A program that stores row values alone has nothing to walk at last.
-    let at_last = if program.stores.iter().any(stores_full) { parts } else { 1 };
-    let longest = program.length.div_ceil(parts);
-    let team = Team::workgroup(context, longest, most);
+    let walks_at_last = program.stores.iter().any(stores_full);
+    let replaces = walks_at_last && replaces_row_values(program, context);
+    let team = Team::workgroup(context, span, most);
+    // Pass `last + 1` stores row values alone.
     let launch = |pass: usize| {
         let mut w = Writer::new(context);
         team.gather(&mut w, most);
         let auxiliary = w.bind(Location::Auxiliary, DType::F32, true);
         w.auxiliary = partials.end(sums.len());
-        let here = if pass == last { at_last } else { parts };
-        let [width, step, cut] = [program.length, longest, parts].map(|value| w.param(value as u32));
+        let here = if pass < last || (pass == last && walks_at_last) { parts } else { 1 };
+        let [width, step, cut] = [program.length, span, parts].map(|value| w.param(value as u32));
         w.line(&format!("if (group >= {}u) {{ return; }}", program.rows * here));
         w.line(&format!("let r = group / {here}u;"));
         w.line(&format!("let part = group % {here}u;"));
@@ -62,27 +63,35 @@ pub(super) fn lower(program: &RowProgram, parts: usize, context: &Context<'_>) -
         w.line(&format!("let end = min(start + {step}, {width});"));
         let rows = Rows { team, first: "start + lane".into(), end: "end".into(), ..whole };
         rows.offsets(&mut w);
-        for earlier in 0..pass {
+        for earlier in 0..pass.min(last) {
             rows.row_values(&mut w, earlier);
             let ends = rows.ends(earlier);
             shares.read(&mut w, &ends, auxiliary, &cut, team.lanes);
             team.meet(&mut w, &ends);
         }
-        rows.row_values(&mut w, pass);
+        rows.row_values(&mut w, pass.min(last));
         let ends = rows.ends(pass);
         if pass < last {
             rows.shares(&mut w, &ends);
             team.meet(&mut w, &ends);
             shares.write(&mut w, &ends, auxiliary, &cut);
         } else {
-            w.line("let block = r;");
-            w.line("let k = 0u;");
-            rows.store_full(&mut w, &sums, Some((auxiliary, partials)));
-            rows.store_rows(&mut w, "lane == 0u && part == 0u");
+            if pass == last {
+                w.line("let block = r;");
+                w.line("let k = 0u;");
+                rows.store_full(&mut w, &sums, Some((auxiliary, partials)));
+            }
+            if pass > last || !replaces {
+                if here == 1 && team.is_shared() && replaces_row_values(program, context) {
+                    // Every lane has read what is replaced.
+                    w.line("workgroupBarrier();");
+                }
+                rows.store_rows(&mut w, "lane == 0u && part == 0u");
+            }
         }
         w.finish_workgroups(if pass < last { "row/part" } else { "row/parts" }, (program.rows * here) as u64)
     };
-    ((0..=last).map(launch).collect(), partials)
+    ((0..=last + usize::from(replaces)).map(launch).collect(), partials)
 }
 
 /// What each part leaves of each reduction: that of part q of row r is at `(j·rows + r)·parts + q` for the j-th reduction.
@@ -109,7 +118,9 @@ impl Shares {
             let identity = w.literal(op.identity() as f32);
             w.line(&format!("var a{i} = {identity};"));
             let next = combine(op, &format!("a{i}"), &format!("b{auxiliary}[{} + q]", self.at(i, cut)));
-            w.line(&format!("for (var q = lane; q < {cut}; q += {lanes}u) {{ a{i} = {next}; }}"));
+            w.begin_loop(&format!("var q = lane; q < {cut}; q += {lanes}u"), self.parts.div_ceil(lanes as usize));
+            w.line(&format!("a{i} = {next};"));
+            w.end_loop();
         }
     }
 

@@ -25,14 +25,14 @@ pub(super) fn lower(kernel: &Kernel, context: &Context<'_>) -> Vec<Shader> {
         return Vec::new();
     }
     match kernel {
-        Kernel::MatMul(matmul) => vec![contract::matmul(matmul, context)],
+        Kernel::MatMul(matmul) => contract::matmul(matmul, context),
         Kernel::Row(program) => row::lower(program, context),
         Kernel::DepthwiseConv(conv) => vec![convolve::conv(conv, context)],
         Kernel::DepthwiseConvFilterGrad(conv) => convolve::filter_grad(conv, context),
         Kernel::Gather { table, indices, out } => vec![movement::gather(table, indices, out, context)],
         Kernel::ScatterAdd { indices, updates, out } => movement::scatter_add(indices, updates, out, context),
         Kernel::Random { key, out, stream } => vec![random::random(key, out, *stream, context)],
-        Kernel::LinRec { a, b, out, reverse, start } => vec![movement::linrec(a, b, out, *reverse, *start, context)],
+        Kernel::LinRec { a, b, out, reverse, start } => movement::linrec(a, b, out, *reverse, *start, context),
         Kernel::Tiled(_) => unreachable!("`GpuDevice::compile` plans without tiles"),
     }
 }

@@ -34,9 +34,11 @@ const SERIAL: usize = 256;
 pub(super) fn add(to: &[&View], partials: Partials, context: &Context<'_>) -> Shader {
     let Partials { base, blocks, length } = partials;
     let columns = to.len() * length;
-    let team = if blocks > SERIAL && columns < SERIAL { Team::workgroup(context, blocks, 1) } else { Team::ALONE };
+    let shares = blocks > SERIAL && (columns < SERIAL || blocks as u64 >= context.rounds());
+    let team = if shares { Team::workgroup(context, blocks, 1) } else { Team::ALONE };
     let mut w = Writer::new(context);
     team.gather(&mut w, 1);
+    let rounds = blocks.div_ceil(team.lanes as usize);
     let [count, length, base, blocks] = [columns, length, base, blocks].map(|value| w.param(value as u32));
     let from = w.bind(Location::Auxiliary, DType::F32, false);
     // What is bound is never empty, even where there are no blocks.
@@ -53,7 +55,9 @@ pub(super) fn add(to: &[&View], partials: Partials, context: &Context<'_>) -> Sh
     w.line(&format!("let c = id % {length};"));
     w.line(&format!("let at = {base} + sum * {blocks} * {length} + c;"));
     w.line("var a0 = 0.0f;");
-    w.line(&format!("for (var k = first; k < {blocks}; k += {}u) {{ a0 += b{from}[at + k * {length}]; }}", team.lanes));
+    w.begin_loop(&format!("var k = first; k < {blocks}; k += {}u", team.lanes), rounds);
+    w.line(&format!("a0 += b{from}[at + k * {length}];"));
+    w.end_loop();
     team.meet(&mut w, &[(0, ReduceOp::Sum)]);
     if team.is_shared() {
         w.line("if (lane != 0u) { return; }");

@@ -20,11 +20,11 @@ pub(super) fn random(key: &View, out: &View, stream: u32, context: &Context<'_>)
         w.line(&format!("var {word} = {value};"));
     }
     w.line(&format!("var c = vec4<u32>(id, 0u, {stream}, 0u);"));
-    w.line(&format!("for (var i = 0u; i < {ROUNDS}u; i++) {{"));
+    w.begin_loop(&format!("var i = 0u; i < {ROUNDS}u; i++"), ROUNDS);
     w.line("c = philox_round(c, k0, k1);");
     w.line(&format!("k0 += {}u;", WEYL[0]));
     w.line(&format!("k1 += {}u;", WEYL[1]));
-    w.line("}");
+    w.end_loop();
     for (i, component) in ["x", "y", "z", "w"].iter().enumerate() {
         let linear = sum(&["id * 4u", &format!("{i}u")]);
         w.line(&format!("if ({linear} < {count}) {{"));

@@ -24,18 +24,33 @@ pub(super) fn lower(program: &RowProgram, context: &Context<'_>) -> Vec<Shader> 
     if by_element && sums.is_empty() {
         return vec![flat(program, context)];
     }
-    let (mut shaders, partials) = if by_element {
-        columns(program, context)
-    } else if let Some(parts) = long::parts(program, context) {
-        long::lower(program, parts, context)
-    } else {
-        rows::lower(program, context)
-    };
+    let (mut shaders, partials) = if by_element { columns(program, context) } else { reductions(program, context) };
     if !sums.is_empty() {
         let to: Vec<&View> = sums.iter().map(|store| &store.to).collect();
         shaders.push(partials::add(&to, partials, context));
     }
     shaders
+}
+
+/// Whole rows or parts of them, in as many parts as it takes for no invocation to run through too many elements.
+fn reductions(program: &RowProgram, context: &Context<'_>) -> (Vec<Shader>, Partials) {
+    let mut parts = long::parts(program, context);
+    loop {
+        let (shaders, partials) = match parts {
+            Some(parts) => long::lower(program, parts, context),
+            None => rows::lower(program, context),
+        };
+        let more = 2 * parts.unwrap_or(1);
+        if shaders.iter().all(|shader| shader.rounds <= context.rounds()) || more > program.length {
+            return (shaders, partials);
+        }
+        parts = Some(more);
+    }
+}
+
+/// Rows of a block where `wanted` blocks share `rows` and an invocation runs through one row a round.
+pub(super) fn height(rows: usize, wanted: usize, context: &Context<'_>) -> usize {
+    rows.div_ceil(wanted).clamp(1, (context.rounds() - 1) as usize)
 }
 
 /// Whether a row value goes to a buffer that is read: then no other invocation may still need the old value.
@@ -101,7 +116,7 @@ fn flat(program: &RowProgram, context: &Context<'_>) -> Shader {
 fn columns(program: &RowProgram, context: &Context<'_>) -> (Vec<Shader>, Partials) {
     let target = context.variants.invocations;
     let wanted = (target / program.length.max(1)).min(BLOCKS).clamp(1, program.rows.div_ceil(16).max(1));
-    let height = program.rows.div_ceil(wanted).max(1);
+    let height = height(program.rows, wanted, context);
     let blocks = program.rows.div_ceil(height);
     let layout = Partials { base: 0, blocks, length: program.length };
     if blocks * program.length == 0 {
@@ -117,7 +132,7 @@ fn columns(program: &RowProgram, context: &Context<'_>) -> (Vec<Shader>, Partial
         w.line(&format!("var sum{i} = 0.0f;"));
     }
     w.line(&format!("let end = min(block * {height}u + {height}u, {}u);", program.rows));
-    w.line(&format!("for (var r = block * {height}u; r < end; r++) {{"));
+    w.begin_loop(&format!("var r = block * {height}u; r < end; r++"), height);
     for (i, instruction) in program.body.iter().enumerate() {
         let linear = if instruction.extent == Extent::Full { format!("r * {length}u + c") } else { "r".to_owned() };
         let text = declare(&mut w, program, i, &linear, |_, view| {
@@ -142,7 +157,7 @@ fn columns(program: &RowProgram, context: &Context<'_>) -> (Vec<Shader>, Partial
     for (i, store) in sums.iter().enumerate() {
         w.line(&format!("sum{i} += v{};", store.value));
     }
-    w.line("}");
+    w.end_loop();
     let partials = w.bind(Location::Auxiliary, DType::F32, true);
     w.auxiliary = layout.end(sums.len());
     for i in 0..sums.len() {

@@ -16,27 +16,61 @@ const STRETCH: usize = 256;
 
 /// One invocation or one workgroup a block of rows. Blocks are of one row where no columns are summed.
 pub(super) fn lower(program: &RowProgram, context: &Context<'_>) -> (Vec<Shader>, Partials) {
-    let (count, length) = (program.rows, program.length);
-    let stages = stages(program);
-    let first = String::from("0u");
-    let alone = Rows { program, stages: &stages, team: Team::ALONE, first, end: String::new() };
-    let ends = alone.most_ends();
     let shares = match context.variants.rows {
-        RowVariant::Invocations => count < 16 && length >= 256,
-        RowVariant::Shared | RowVariant::Subgroups => length > 32,
+        RowVariant::Invocations => program.rows < 16 && program.length >= 256,
+        RowVariant::Shared | RowVariant::Subgroups => program.length > 32,
     };
-    let team = if shares { Team::workgroup(context, length, ends) } else { Team::ALONE };
-    let sums = column_sums(program);
-    let height = match (sums.is_empty(), shares) {
-        (true, _) => 1,
-        (false, false) => count.div_ceil(BLOCKS).max(16),
-        (false, true) => count.div_ceil(512).max(1),
+    let fits = |shaders: &[Shader]| shaders.iter().all(|shader| shader.rounds <= context.rounds());
+    let (shaders, partials) = launches(program, shares, context);
+    match shares || fits(&shaders) {
+        true => (shaders, partials),
+        // Too long a row for one invocation.
+        false => launches(program, true, context),
+    }
+}
+
+/// One launch; several over the rows of blocks where one would run through too many.
+fn launches(program: &RowProgram, shares: bool, context: &Context<'_>) -> (Vec<Shader>, Partials) {
+    let sums = program.stores.iter().any(|store| store.kind == StoreKind::ColumnSum);
+    let height = match (sums, shares) {
+        (false, _) => 1,
+        (true, false) => program.rows.div_ceil(BLOCKS).max(16),
+        (true, true) => program.rows.div_ceil(512).max(1),
     };
-    let blocks = count.div_ceil(height);
-    let partials = Partials { base: 0, blocks, length };
-    if blocks == 0 {
+    let partials = Partials { base: 0, blocks: program.rows.div_ceil(height), length: program.length };
+    if partials.blocks == 0 {
         return (Vec::new(), partials);
     }
+    let launch = |rows: [usize; 2]| launch(program, &Blocks { shares, height, partials, rows }, context);
+    let whole = launch([0, height]);
+    if whole.rounds <= context.rounds() {
+        return (vec![whole], partials);
+    }
+    let depth = (height as u64 * context.rounds() / whole.rounds).max(1) as usize;
+    let shaders = (0..height).step_by(depth).map(|first| launch([first, (first + depth).min(height)]));
+    (shaders.collect(), partials)
+}
+
+/// Blocks of rows as one launch sees them.
+struct Blocks {
+    /// Whether a workgroup shares a row.
+    shares: bool,
+    /// Rows of a block.
+    height: usize,
+    partials: Partials,
+    /// The first of a block's rows that the launch computes, and the one that it stops before.
+    rows: [usize; 2],
+}
+
+fn launch(program: &RowProgram, cut: &Blocks, context: &Context<'_>) -> Shader {
+    let &Blocks { shares, height, partials, rows: [from, to] } = cut;
+    let (count, length, blocks) = (program.rows, program.length, partials.blocks);
+    let stages = stages(program);
+    let first = String::from("0u");
+    let alone = Rows { program, stages: &stages, team: Team::ALONE, first, end: String::new(), span: length };
+    let ends = alone.most_ends();
+    let team = if shares { Team::workgroup(context, length, ends) } else { Team::ALONE };
+    let sums = column_sums(program);
     let mut w = Writer::new(context);
     team.gather(&mut w, ends);
     if team.is_shared() {
@@ -50,9 +84,9 @@ pub(super) fn lower(program: &RowProgram, context: &Context<'_>) -> (Vec<Shader>
     let auxiliary = (!sums.is_empty()).then(|| w.bind(Location::Auxiliary, DType::F32, true));
     w.auxiliary = partials.end(sums.len());
     // Loops of a length known to the compiler would be unrolled, at seconds each on a software adapter.
-    let [width, depth] = [length, height].map(|value| w.param(value as u32));
+    let [width, first_row, last_row] = [length, from, to].map(|value| w.param(value as u32));
     if height > 1 {
-        w.line(&format!("for (var k = 0u; k < {depth}; k++) {{"));
+        w.begin_loop(&format!("var k = {first_row}; k < {last_row}; k++"), to - from);
         w.line(&format!("let r = block * {height}u + k;"));
         w.line(&format!("if (r >= {count}u) {{ break; }}"));
     } else {
@@ -77,14 +111,13 @@ pub(super) fn lower(program: &RowProgram, context: &Context<'_>) -> (Vec<Shader>
     }
     rows.store_rows(&mut w, if team.is_shared() { "lane == 0u" } else { "true" });
     if height > 1 {
-        w.line("}");
+        w.end_loop();
     }
-    let shader = if team.is_shared() {
+    if team.is_shared() {
         w.finish_workgroups("row/workgroups", blocks as u64)
     } else {
         w.finish("row/invocations", blocks)
-    };
-    (vec![shader], partials)
+    }
 }
 
 /// For each value, the pass over the row in which it can first be computed: a row value is there before pass s where it needs
@@ -108,6 +141,8 @@ pub(super) struct Rows<'a> {
     pub first: String,
     /// The position that it stops before.
     pub end: String,
+    /// The most positions from 0 to there.
+    pub span: usize,
 }
 
 impl Rows<'_> {
@@ -160,8 +195,14 @@ impl Rows<'_> {
         w.line(&text);
     }
 
-    /// Opens the loop over this invocation's elements of the row, from `first` to before `end`, and computes what `roots` need.
-    fn walk_row(&self, w: &mut Writer<'_>, first: &str, end: &str, roots: impl IntoIterator<Item = usize>) {
+    /// Opens the loop over this invocation's elements of the row, from `first` to before `end`, of at most `span` positions for
+    /// all, and computes what `roots` need.
+    fn walk_row(
+        &self,
+        w: &mut Writer<'_>,
+        (first, end, span): (&str, &str, usize),
+        roots: impl IntoIterator<Item = usize>,
+    ) {
         let mut needed = vec![false; self.program.body.len()];
         for root in roots {
             needed[root] = true;
@@ -174,7 +215,8 @@ impl Rows<'_> {
                 }
             }
         }
-        w.line(&format!("for (var c = {first}; c < {end}; c += {}u) {{", self.team.lanes));
+        let rounds = span.div_ceil(self.team.lanes as usize);
+        w.begin_loop(&format!("var c = {first}; c < {end}; c += {}u", self.team.lanes), rounds);
         for (i, instruction) in self.program.body.iter().enumerate() {
             if needed[i] && instruction.extent == Extent::Full {
                 self.value(w, i);
@@ -195,26 +237,27 @@ impl Rows<'_> {
         let stretch = STRETCH * self.team.lanes as usize;
         let in_stretches = self.program.length > 2 * stretch;
         if in_stretches {
-            w.line(&format!("for (var begin = {}; begin < {}; begin += {stretch}u) {{", self.first, self.end));
+            let header = format!("var begin = {}; begin < {}; begin += {stretch}u", self.first, self.end);
+            w.begin_loop(&header, self.span.div_ceil(stretch));
             w.line(&format!("let stop = min({}, begin + {stretch}u);", self.end));
             begin(w, "p");
         }
-        let (name, first, end) = match in_stretches {
-            true => ("p", "begin", "stop"),
-            false => ("a", self.first.as_str(), self.end.as_str()),
+        let (name, walked) = match in_stretches {
+            true => ("p", ("begin", "stop", stretch)),
+            false => ("a", (self.first.as_str(), self.end.as_str(), self.span)),
         };
         // A reduction of a row value repeats it.
-        self.walk_row(w, first, end, ends.iter().map(|&(i, _)| self.program.body[i].operands[0]));
+        self.walk_row(w, walked, ends.iter().map(|&(i, _)| self.program.body[i].operands[0]));
         for &(i, op) in ends {
             let operand = format!("v{}", self.program.body[i].operands[0]);
             w.line(&format!("{name}{i} = {};", combine(op, &format!("{name}{i}"), &operand)));
         }
-        w.line("}");
+        w.end_loop();
         if in_stretches {
             for &(i, op) in ends {
                 w.line(&format!("a{i} = {};", combine(op, &format!("a{i}"), &format!("p{i}"))));
             }
-            w.line("}");
+            w.end_loop();
         }
     }
 
@@ -225,7 +268,7 @@ impl Rows<'_> {
             return;
         }
         let length = self.program.length;
-        self.walk_row(w, &self.first, &self.end, full.iter().chain(sums).map(|s| s.value));
+        self.walk_row(w, (&self.first, &self.end, self.span), full.iter().chain(sums).map(|s| s.value));
         for store in full {
             let (row, stride) = split(&store.to);
             let binding = w.write(store.to.buffer);
@@ -240,7 +283,7 @@ impl Rows<'_> {
                 w.line(&format!("else {{ b{binding}[at{i}] = b{binding}[at{i}] + {value}; }}"));
             }
         }
-        w.line("}");
+        w.end_loop();
     }
 
     /// Row values are stored by the invocation for which `condition` holds.

@@ -85,7 +85,7 @@ impl Team {
                     w.line(&format!("let v{i} = {}(a{i});", across_subgroup(op)));
                 }
             }
-            Meeting::Subgroups { .. } => {
+            Meeting::Subgroups { most } => {
                 for (slot, &(i, op)) in ends.iter().enumerate() {
                     w.line(&format!("let t{i} = {}(a{i});", across_subgroup(op)));
                     w.line(&format!("if (place == 0u) {{ s{slot}[subgroup] = t{i}; }}"));
@@ -94,7 +94,9 @@ impl Team {
                 for (slot, &(i, op)) in ends.iter().enumerate() {
                     let combined = combine(op, &format!("m{i}"), &format!("s{slot}[q]"));
                     w.line(&format!("var m{i} = s{slot}[0];"));
-                    w.line(&format!("for (var q = 1u; q < subgroups; q++) {{ m{i} = {combined}; }}"));
+                    w.begin_loop("var q = 1u; q < subgroups; q++", most as usize);
+                    w.line(&format!("m{i} = {combined};"));
+                    w.end_loop();
                     w.line(&format!("let v{i} = m{i};"));
                 }
                 // The next reduction writes to the memory that this one has just read.

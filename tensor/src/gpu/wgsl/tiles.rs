@@ -18,7 +18,7 @@ const SLICE: usize = 4 * WIDE * WIDE;
 const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
 
 /// `side` is 4 or 8: the outputs of an invocation along each dimension.
-pub(super) fn matmul(matmul: &MatMul, side: usize, context: &Context<'_>) -> Shader {
+pub(super) fn matmul(matmul: &MatMul, side: usize, adds: bool, context: &Context<'_>) -> Shader {
     let tile = WIDE * side;
     let mut w = Writer::new(context);
     w.workgroup = (WIDE * WIDE) as u32;
@@ -26,7 +26,7 @@ pub(super) fn matmul(matmul: &MatMul, side: usize, context: &Context<'_>) -> Sha
     let limit = w.param(tiles as u32);
     w.line(&format!("if (group >= {limit}) {{ return; }}"));
     w.line("let tile = group;");
-    let p = prologue(matmul, tile, tile, &mut w);
+    let p = prologue(matmul, [tile, tile], adds, &mut w);
     let (a, b) = operands(matmul, &p, tile, &mut w);
     w.line(&format!("let row = lane / {WIDE}u;"));
     w.line(&format!("let column = lane % {WIDE}u;"));
@@ -40,7 +40,7 @@ pub(super) fn matmul(matmul: &MatMul, side: usize, context: &Context<'_>) -> Sha
         operand.load(&mut w, "0u");
     }
     let depth = SLICE / tile;
-    w.line(&format!("for (var k = 0u; k < {}; k += {depth}u) {{", p.k));
+    w.begin_loop(&format!("var k = 0u; k < {}; k += {depth}u", p.k), matmul.dims().3.div_ceil(depth));
     for operand in [&a, &b] {
         w.line(&format!("{0}_tile[{0}_put] = {0}_next;", operand.name));
     }
@@ -52,7 +52,7 @@ pub(super) fn matmul(matmul: &MatMul, side: usize, context: &Context<'_>) -> Sha
         multiply(&mut w, &a, &b, side, four);
     }
     w.line("workgroupBarrier();");
-    w.line("}");
+    w.end_loop();
     store(&mut w, matmul, &p, side);
     w.finish_workgroups(if side == 8 { "matmul/tiles-8x8" } else { "matmul/tiles-4x4" }, tiles as u64)
 }
@@ -220,13 +220,16 @@ fn store(w: &mut Writer<'_>, matmul: &MatMul, p: &Problem, side: usize) {
             let at = |n: &str| format!("q_at + m * qr + ({n}) * qc");
             if vectors {
                 let place = w.vector(p.out, &at(&n));
-                w.line(&format!("if (m < {} && {n} < {}) {{ {place} = c{i}_{j}; }}", p.m, p.n));
+                let before = if p.adds { format!("{place} + ") } else { String::new() };
+                w.line(&format!("if (m < {} && {n} < {}) {{ {place} = {before}c{i}_{j}; }}", p.m, p.n));
                 continue;
             }
             for (x, component) in COMPONENTS.iter().enumerate() {
                 let n = format!("{n} + {x}u");
                 w.line(&format!("if (m < {} && {n} < {}) {{", p.m, p.n));
-                w.store(p.out, DType::F32, &at(&n), &format!("c{i}_{j}.{component}"));
+                let before =
+                    if p.adds { format!("{} + ", w.element(p.out, DType::F32, &at(&n))) } else { String::new() };
+                w.store(p.out, DType::F32, &at(&n), &format!("{before}c{i}_{j}.{component}"));
                 w.line("}");
             }
         }
