@@ -19,7 +19,7 @@ The project's chores.
 Usage: cargo xtask <COMMAND>
 
 Commands:
-  test           run every test: unit, integration, documentation, examples
+  test           run every test: unit, integration, documentation, examples, each benchmark once
   test --setup   first install what the tests need (a Vulkan driver, where none is found)
   deps-check     check that the dependency tree holds no fontconfig, onig, openssl or aws-lc
 ";

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the system check, then every test, then where the seconds went.
 
 use crate::{cargo, examples, setup};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// One part of the run: its name, how long it took, and what went wrong, if anything did.
@@ -32,11 +33,15 @@ pub fn run(install: bool) -> Result<(), String> {
     let mut programs = Vec::new();
     let compiled = part("compile", &mut || {
         cargo_test(&["--no-run"])?;
+        cargo_test(&["--no-run", "--bench", "kernels", "--bench", "prototypes"])?;
         programs = examples::build()?;
         Ok(())
     });
     if compiled {
         part("unit and integration tests", &mut || cargo_test(&["--lib", "--bins", "--tests", "--no-fail-fast"]));
+        // Under `cargo test` each benchmark runs once. The first adapter is a real one where there is one.
+        part("benchmarks once, cpu", &mut || benches("cpu", &["--bench", "kernels", "--bench", "prototypes"]));
+        part("benchmarks once, gpu:0", &mut || benches("gpu:0", &["--bench", "kernels"]));
         part("documentation tests", &mut || cargo_test(&["--doc", "--no-fail-fast"]));
         part("examples", &mut || {
             let failed: Vec<String> = programs.iter().filter_map(|program| examples::run(program).err()).collect();
@@ -55,7 +60,16 @@ pub fn run(install: bool) -> Result<(), String> {
 }
 
 fn cargo_test(args: &[&str]) -> Result<(), String> {
-    let status = cargo()
+    tested(&mut cargo(), args)
+}
+
+/// Runs benchmarks on a device, for those that take it from `PRIMER_DEVICE`.
+fn benches(device: &str, args: &[&str]) -> Result<(), String> {
+    tested(cargo().env("PRIMER_DEVICE", device), args)
+}
+
+fn tested(cargo: &mut Command, args: &[&str]) -> Result<(), String> {
+    let status = cargo
         .args(["test", "--workspace", "--locked"])
         .args(args)
         .status()
