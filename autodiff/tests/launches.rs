@@ -7,7 +7,7 @@ use primer_tensor::{CompareOp, DType, Device, Program, Tensor};
 /// Kernels in the plan of a program, as a GPU plans it, and launches on the software adapter.
 fn counts(outputs: &[Tensor]) -> (usize, usize) {
     let program = Program::trace(outputs, &[]).unwrap();
-    let kernels = plan(&program, PlanLimits { buffers: 23, tiles: None }).unwrap().kernels.len();
+    let kernels = plan(&program, PlanLimits { buffers: 23, ..PlanLimits::default() }).unwrap().kernels.len();
     let gpu = Device::parse("software", None).or_else(|_| Device::parse("gpu", None));
     let gpu = gpu.expect("an adapter; `cargo xtask test --setup` installs one");
     let executable = gpu.compile(&program).unwrap();

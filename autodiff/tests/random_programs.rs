@@ -121,11 +121,18 @@ fn passes_before_and_after() {
         let found: Vec<Vec<f32>> = canonical.roots().map(|id| narrow(&values[&id].data)).collect();
         let wrong = mismatch(&program, &expected, &found, floor);
         prop_assert!(wrong.is_none(), "canonicalize: {}\n{}", wrong.unwrap_or_default(), program.graph);
-        for (buffers, tiles) in [(usize::MAX, None), (usize::MAX, Some(TILES)), (7, None)] {
-            let plan = plan(&program, PlanLimits { buffers, tiles }).map_err(failed)?;
+        let plain = PlanLimits::default();
+        for limits in [
+            plain,
+            PlanLimits { tiles: Some(TILES), ..plain },
+            PlanLimits { epilogues: true, ..plain },
+            PlanLimits { buffers: 7, ..plain },
+            PlanLimits { buffers: 7, epilogues: true, ..plain },
+        ] {
+            let plan = plan(&program, limits).map_err(failed)?;
             plan.check_views().map_err(failed)?;
             let most = plan.kernels.iter().map(|kernel| kernel.buffers().len()).max().unwrap_or(0);
-            prop_assert!(most <= buffers, "{most} buffers in one kernel\n{}", program.graph);
+            prop_assert!(most <= limits.buffers, "{most} buffers in one kernel\n{}", program.graph);
             let mut state = inputs.clone();
             let outputs = run_plan(&plan, &inputs, &mut state);
             let mut found: Vec<Vec<f32>> = outputs.iter().map(|values| narrow(values)).collect();
@@ -134,12 +141,7 @@ fn passes_before_and_after() {
                 found.push(narrow(&state[&info.name]));
             }
             let wrong = mismatch(&program, &expected, &found, floor);
-            prop_assert!(
-                wrong.is_none(),
-                "plan of {buffers}, tiles {tiles:?}: {}\n{}",
-                wrong.unwrap_or_default(),
-                program.graph
-            );
+            prop_assert!(wrong.is_none(), "plan within {limits:?}: {}\n{}", wrong.unwrap_or_default(), program.graph);
         }
         Ok(())
     });
@@ -155,7 +157,7 @@ fn tiles_on_the_cpu() {
     let result = runner.run(&batched(10), |recipe| {
         let Some((built, program, expected)) = count.judge(&recipe, |_| true) else { return Ok(()) };
         let failed = |error: primer_tensor::Error| TestCaseError::fail(format!("{error}\n{}", program.graph));
-        let plan = plan(&program, PlanLimits { buffers: usize::MAX, tiles: Some(TILES) }).map_err(failed)?;
+        let plan = plan(&program, PlanLimits { tiles: Some(TILES), ..PlanLimits::default() }).map_err(failed)?;
         tiled.set(tiled.get() + u32::from(plan.kernels.iter().any(|kernel| matches!(kernel, Kernel::Tiled(_)))));
         let mut first: Option<Vec<Vec<u32>>> = None;
         for cpu in &cpus {

@@ -263,6 +263,29 @@ fn matrix_products() {
 }
 
 #[test]
+fn what_follows_a_product_is_done_in_its_kernel() {
+    // Sizes that fill tiles, vectors and neither; two products of a batch.
+    for (batch, m, n, k) in [(1, 3, 5, 7), (2, 70, 65, 9), (2, 130, 132, 40)] {
+        let (a, b) = (data("a", &[batch, m, k]), data("b", &[batch, k, n]));
+        let (bias, scale, residual) = (data("bias", &[n]), data("scale", &[batch, m, 1]), data("r", &[batch, m, n]));
+        let product = a.matmul(&b) * 0.25;
+        // Stored as it is, with a row value, in two parts of one tensor, transposed.
+        let activated = (&product + &bias).relu().square() * &scale + &residual;
+        check(&Case::new([activated.clone(), product.tanh()]));
+        check(&Case::new([(&product * &scale).permute(&[0, 2, 1]).exp(), &scale + 1.0]));
+        let merged = Tensor::concat(&[activated.clone(), residual.clone()], 1);
+        check(&Case::new([merged]));
+        let (w, g) = (Tensor::state("w", [batch, m, n]), data("g", &[batch, k, n]));
+        check(&Case::new([]).update(&w, &(&w - a.matmul(&g) * 0.1)));
+        for device in devices() {
+            let (executable, _) = Case::new([activated.clone()]).run(&device);
+            let launches = if device.variants().matmul.is_tiled() { 1 } else { 2 };
+            assert_eq!(executable.report().map(|report| report.launches), Some(launches), "{}", device.variants());
+        }
+    }
+}
+
+#[test]
 fn depthwise_convolution_and_its_adjoints() {
     use primer_tensor::{Graph, InputKind, Op, Program};
     for (batch, n, c, width) in [(2, 9, 5, 3), (1, 1, 1, 1), (3, 40, 33, 4), (1, 2, 3, 5)] {

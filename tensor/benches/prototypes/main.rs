@@ -18,7 +18,7 @@ use primer_tensor::{Program, Tensor};
 /// The plan of recorded tensors.
 fn traced(outputs: &[Tensor], updates: &[(Tensor, Tensor)]) -> Plan {
     let program = Program::trace(outputs, updates).expect("a program");
-    passes::plan(&program, PlanLimits { buffers: usize::MAX, tiles: None }).expect("a plan")
+    passes::plan(&program, PlanLimits::default()).expect("a plan")
 }
 
 /// Numbers in [−¼, ¼), or their absolute values for what is never negative: the same for the same name.

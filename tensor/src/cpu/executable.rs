@@ -42,7 +42,7 @@ impl CpuDevice {
     /// Those of [`passes::plan`]; [`Error::MemoryBudget`] before anything is allocated; [`Error::Device`] where its plan is
     /// inconsistent.
     pub(crate) fn compile(&self, program: &Program) -> Result<CpuExecutable> {
-        let plan = passes::plan(program, PlanLimits { buffers: usize::MAX, tiles: Some(TILES) })?;
+        let plan = passes::plan(program, PlanLimits { tiles: Some(TILES), ..PlanLimits::default() })?;
         let tiles = self.threads() as u64 * plan.report.tile_bytes;
         self.budget().check(plan.memory() + tiles)?;
         let kernels = Kernels::new(self, &plan)?;

@@ -116,6 +116,9 @@ pub(super) fn arena_of(kernels: &[Compiled]) -> (usize, usize) {
 
 pub(super) fn compile(kernel: &Kernel, plan: &Plan, device: &CpuDevice) -> Compiled {
     match kernel {
+        Kernel::MatMul(product) if product.epilogue.is_some() => {
+            unreachable!("`CpuDevice::compile` plans without epilogues")
+        }
         Kernel::MatMul(product) => Compiled::MatMul(MatMulKernel::new(product)),
         Kernel::Row(program) => Compiled::Row(Box::new(RowKernel::new(program))),
         Kernel::DepthwiseConv(conv) => Compiled::Conv(ConvKernel::new(conv)),

@@ -82,7 +82,7 @@ impl CpuDevice {
         let shape = Shape::from([N, N]);
         let spec = |slot| BufferSpec { shape: shape.clone(), dtype: DType::F32, place: Place::Slot(slot) };
         let view = |buffer| View::contiguous(BufferId(buffer), &shape);
-        let product = Kernel::MatMul(MatMul { a: view(0), b: view(1), out: view(2) });
+        let product = Kernel::MatMul(MatMul { a: view(0), b: view(1), out: view(2), epilogue: None });
         let plan = Plan { buffers: (0..3).map(spec).collect(), kernels: vec![product], ..Plan::default() };
         let mut runner = self.runner(&plan)?;
         let values: Vec<f32> = (0..N * N).map(|i| (i % 7) as f32 - 3.0).collect();

@@ -237,6 +237,15 @@ impl<'a> Writer<'a> {
         self.globals.push('\n');
     }
 
+    /// Adds the function of that signature, with what `build` writes as its body.
+    pub fn function(&mut self, signature: &str, build: impl FnOnce(&mut Self)) {
+        let (main, first) = (std::mem::take(&mut self.body), self.params.len());
+        build(self);
+        let body = std::mem::replace(&mut self.body, main);
+        let params: String = (first..self.params.len()).map(|i| format!("let n{i} = {};\n", param(i))).collect();
+        self.global(&format!("{signature} {{\n{params}{body}}}"));
+    }
+
     /// Makes a function of the math library visible and gives its name.
     pub fn helper(&mut self, name: &'static str) -> &'static str {
         if self.helpers.insert(name) {
@@ -318,14 +327,18 @@ impl<'a> Writer<'a> {
             source.push_str("let zero = wg.z >> 31u;\n");
         }
         for i in 0..self.params.len() {
-            let component = ["x", "y", "z", "w"][i % 4];
-            source.push_str(&format!("let n{i} = p[{}].{component} + zero;\n", i / 4));
+            source.push_str(&format!("let n{i} = {} + zero;\n", param(i)));
         }
         source.push_str(&self.body);
         source.push_str("}\n");
         let Self { bindings, params, auxiliary, rounds, .. } = self;
         Shader { name, source, bindings, params, workgroups, auxiliary, rounds }
     }
+}
+
+/// Launch parameter `i`, in WGSL.
+fn param(i: usize) -> String {
+    format!("p[{}].{}", i / 4, ["x", "y", "z", "w"][i % 4])
 }
 
 /// `count` workgroups as three dimensions of at most `max` each, near a square so that few are left over.

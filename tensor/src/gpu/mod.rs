@@ -203,7 +203,8 @@ impl GpuDevice {
     pub(crate) fn compile(&self, program: &Program) -> Result<GpuExecutable> {
         self.check()?;
         let buffers = self.0.info.limits.max_storage_buffers.min(MAX_BUFFERS).saturating_sub(1) as usize;
-        let plan = passes::plan(program, PlanLimits { buffers, tiles: None })?;
+        let plan =
+            passes::plan(program, PlanLimits { buffers, tiles: None, epilogues: self.0.variants.matmul.is_tiled() })?;
         GpuExecutable::new(self, program, plan)
     }
 

@@ -17,6 +17,14 @@ pub enum MatMulVariant {
     Tiles8,
 }
 
+impl MatMulVariant {
+    /// Whether products are computed by tiles in shared memory. The others are for lanes of a CPU, where an epilogue would cost more
+    /// to compile than the launch that it saves.
+    pub fn is_tiled(self) -> bool {
+        matches!(self, Self::Tiles4 | Self::Tiles8)
+    }
+}
+
 /// How the reductions of row programs are computed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum RowVariant {
@@ -61,9 +69,7 @@ impl Variants {
     /// The same, with what the device can't run replaced by what it can.
     pub(super) fn within(self, granted: &Granted) -> Self {
         let mut can = self;
-        if matches!(can.matmul, MatMulVariant::Tiles4 | MatMulVariant::Tiles8)
-            && (granted.max_invocations < 256 || granted.shared_bytes < 16_384)
-        {
+        if can.matmul.is_tiled() && (granted.max_invocations < 256 || granted.shared_bytes < 16_384) {
             can.matmul = MatMulVariant::Registers;
         }
         if can.matmul == MatMulVariant::Subgroups && !matches!(granted.subgroup, 4 | 8 | 16) {

@@ -8,10 +8,12 @@
 //!   becomes the layout in which the source is written.
 //! - `lower`: the schedule and the kernels.
 //! - `tile`: kernels with large values between them run tile by tile.
+//! - `epilogue`: what follows a matrix product element by element is done before the product leaves the kernel.
 //! - `memory`: scratch buffers whose lifetimes do not overlap share a slot.
 
 mod alias;
 mod canonicalize;
+mod epilogue;
 mod group;
 mod lower;
 mod memory;
@@ -38,6 +40,15 @@ pub struct PlanLimits {
     pub buffers: usize,
     /// What is held tile by tile where the program allows it; nothing, if there are no limits.
     pub tiles: Option<TileLimits>,
+    /// Whether matrix products take what follows them element by element into their kernels.
+    pub epilogues: bool,
+}
+
+impl Default for PlanLimits {
+    /// Any number of buffers, no tiles, no epilogues.
+    fn default() -> Self {
+        Self { buffers: usize::MAX, tiles: None, epilogues: false }
+    }
 }
 
 /// What is worth holding tile by tile.
@@ -68,6 +79,9 @@ pub fn plan(program: &Program, limits: PlanLimits) -> Result<Plan> {
         plan = finish(&program, &views, &live, group::group(&program, &views, &live, limits));
     }
     tile::tile(&mut plan, limits);
+    if limits.epilogues {
+        epilogue::fuse(&mut plan, limits.buffers);
+    }
     memory::share_slots(&mut plan);
     plan.report = crate::plan::PlanReport::of(&plan);
     Ok(plan)

@@ -2,8 +2,8 @@
 //!
 //! A plan is made once per program by [`passes`](crate::passes) and is the same for every device. Invariants:
 //! a kernel reads only inputs, state and what earlier kernels wrote; a kernel writes no buffer that it reads, except that a row
-//! program may replace a state entry element by element (equal views); all loads of a row precede its stores. Inside a [`Tiled`]
-//! kernel this holds for each of its kernels.
+//! program, also one that is an epilogue, may replace a state entry element by element (equal views); all loads of a row precede
+//! its stores. Inside a [`Tiled`] kernel this holds for each of its kernels.
 
 mod extent;
 mod report;
@@ -38,7 +38,8 @@ pub enum Place {
     State(String),
     /// Scratch: a part of slot `slot`, shared with other buffers whose lifetimes do not overlap.
     Slot(usize),
-    /// Scratch of a [`Tiled`] kernel, held for one tile at a time.
+    /// Inside one kernel: scratch of a [`Tiled`] kernel, held for one tile at a time, or a product that goes into its
+    /// [`epilogue`](MatMul::epilogue) and needs no memory.
     Tile,
 }
 
@@ -132,6 +133,9 @@ pub struct MatMul {
     pub b: View,
     /// `[batch.., m, n]`
     pub out: View,
+    /// What becomes of the product before it leaves the kernel: a row program over `batch·m` rows of length n, without reductions
+    /// and column sums. It reads the product as `out`'s buffer, which is written only where a store of the program does so.
+    pub epilogue: Option<Box<RowProgram>>,
 }
 
 /// `out[b, t, c] = Σⱼ w[j, c]·x[b, t∓j, c]`.
@@ -165,13 +169,31 @@ impl MatMul {
         let batch = self.out.dims[..r - 2].iter().product();
         (batch, self.out.dims[r - 2], self.out.dims[r - 1], self.a.dims[r - 1])
     }
+
+    /// Operations of the product alone, 2 for each multiply-add.
+    pub fn product_flops(&self) -> u64 {
+        let (batch, m, n, inner) = self.dims();
+        2 * (batch * m * n) as u64 * inner as u64
+    }
+
+    fn reads(&self) -> Vec<&View> {
+        let epilogue = self.epilogue.iter().flat_map(|program| &program.loads);
+        [&self.a, &self.b].into_iter().chain(epilogue.filter(|view| view.buffer != self.out.buffer)).collect()
+    }
+
+    fn writes(&self) -> Vec<&View> {
+        match &self.epilogue {
+            Some(program) => program.stores.iter().map(|store| &store.to).collect(),
+            None => vec![&self.out],
+        }
+    }
 }
 
 impl Kernel {
     /// The views read, in a fixed order.
     pub fn reads(&self) -> Vec<&View> {
         match self {
-            Kernel::MatMul(k) => vec![&k.a, &k.b],
+            Kernel::MatMul(k) => k.reads(),
             Kernel::Row(k) => k.loads.iter().collect(),
             Kernel::DepthwiseConv(k) => vec![&k.x, &k.w],
             Kernel::DepthwiseConvFilterGrad(k) => vec![&k.x, &k.dy],
@@ -186,7 +208,7 @@ impl Kernel {
     /// The views written, in a fixed order.
     pub fn writes(&self) -> Vec<&View> {
         match self {
-            Kernel::MatMul(k) => vec![&k.out],
+            Kernel::MatMul(k) => k.writes(),
             Kernel::Row(k) => k.stores.iter().map(|store| &store.to).collect(),
             Kernel::DepthwiseConv(k) => vec![&k.out],
             Kernel::DepthwiseConvFilterGrad(k) => vec![&k.out],
@@ -201,8 +223,11 @@ impl Kernel {
     /// All views, local ones too, in a fixed order.
     pub fn views_mut(&mut self) -> Vec<&mut View> {
         match self {
-            Kernel::MatMul(k) => vec![&mut k.a, &mut k.b, &mut k.out],
-            Kernel::Row(k) => k.loads.iter_mut().chain(k.stores.iter_mut().map(|store| &mut store.to)).collect(),
+            Kernel::MatMul(k) => {
+                let epilogue = k.epilogue.iter_mut().flat_map(|program| program.views_mut());
+                [&mut k.a, &mut k.b, &mut k.out].into_iter().chain(epilogue).collect()
+            }
+            Kernel::Row(k) => k.views_mut().collect(),
             Kernel::DepthwiseConv(k) => vec![&mut k.x, &mut k.w, &mut k.out],
             Kernel::DepthwiseConvFilterGrad(k) => vec![&mut k.x, &mut k.dy, &mut k.out],
             Kernel::Gather { table, indices, out } => vec![table, indices, out],
@@ -225,10 +250,7 @@ impl Kernel {
     pub fn flops(&self) -> u64 {
         let n = |view: &View| view.numel() as u64;
         match self {
-            Kernel::MatMul(k) => {
-                let (batch, m, n, inner) = k.dims();
-                2 * (batch * m * n) as u64 * inner as u64
-            }
+            Kernel::MatMul(k) => k.product_flops() + k.epilogue.as_ref().map_or(0, |program| program.flops()),
             Kernel::Row(k) => k.flops(),
             Kernel::DepthwiseConv(k) => 2 * n(&k.out) * k.w.dims[0] as u64,
             Kernel::DepthwiseConvFilterGrad(k) => 2 * n(&k.dy) * k.out.dims[0] as u64,
@@ -242,7 +264,7 @@ impl Kernel {
     /// The part of [`Kernel::flops`] that matrix products do.
     pub fn matmul_flops(&self) -> u64 {
         match self {
-            Kernel::MatMul(_) => self.flops(),
+            Kernel::MatMul(k) => k.product_flops(),
             Kernel::Tiled(k) => k.kernels.iter().map(Kernel::matmul_flops).sum(),
             _ => 0,
         }

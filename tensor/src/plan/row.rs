@@ -104,6 +104,11 @@ impl RowProgram {
         self.body.iter().any(|i| matches!(i.op, RowOp::Reduce(_)))
     }
 
+    /// All views.
+    pub(super) fn views_mut(&mut self) -> impl Iterator<Item = &mut View> {
+        self.loads.iter_mut().chain(self.stores.iter_mut().map(|store| &mut store.to))
+    }
+
     /// Elementwise functions and additions of one launch.
     pub fn flops(&self) -> u64 {
         let elements = |extent: Extent| match extent {

@@ -104,14 +104,19 @@ impl Memory<'_> {
         for write in kernel.writes() {
             let spec = &self.plan.buffers[write.buffer.index()];
             for read in kernel.reads() {
-                let in_place = matches!(spec.place, Place::State(_)) && matches!(kernel, Kernel::Row(_));
+                let by_element = match kernel {
+                    Kernel::Row(_) => true,
+                    Kernel::MatMul(k) => ![k.a.buffer, k.b.buffer].contains(&read.buffer),
+                    _ => false,
+                };
+                let in_place = matches!(spec.place, Place::State(_)) && by_element;
                 let place = &self.plan.buffers[read.buffer.index()].place;
                 let same = if *place == Place::Tile { read.buffer == write.buffer } else { *place == spec.place };
                 assert!(!same || in_place, "a kernel reads what it writes: {kernel:?}");
             }
         }
         match kernel {
-            Kernel::Row(program) => self.row(program),
+            Kernel::Row(program) => self.rows(program, |_| None),
             Kernel::MatMul(k) => {
                 let (batch, m, n, inner) = k.dims();
                 let (a, b) = (self.read(&k.a), self.read(&k.b));
@@ -123,7 +128,10 @@ impl Memory<'_> {
                         }
                     }
                 }
-                self.write(&k.out, &out);
+                match &k.epilogue {
+                    None => self.write(&k.out, &out),
+                    Some(program) => self.rows(program, |view| (view.buffer == k.out.buffer).then(|| out.clone())),
+                }
             }
             Kernel::DepthwiseConv(k) => {
                 let (batch, n, c) = (k.x.dims[0], k.x.dims[1], k.x.dims[2]);
@@ -197,8 +205,10 @@ impl Memory<'_> {
         }
     }
 
-    fn row(&mut self, program: &RowProgram) {
-        let loads: Vec<Vec<f64>> = program.loads.iter().map(|view| self.read(view)).collect();
+    /// `held`: the elements of a view that aren't in memory.
+    fn rows(&mut self, program: &RowProgram, held: impl Fn(&View) -> Option<Vec<f64>>) {
+        let load = |view: &View| held(view).unwrap_or_else(|| self.read(view));
+        let loads: Vec<Vec<f64>> = program.loads.iter().map(load).collect();
         let mut sums: HashMap<usize, Vec<f64>> = HashMap::new();
         let mut elements: HashMap<usize, Vec<f64>> = HashMap::new();
         for row in 0..program.rows {

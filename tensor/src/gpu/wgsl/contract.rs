@@ -6,6 +6,7 @@
 //! (`tiles`).
 //! Every element is summed in the order of k by one invocation.
 
+use super::epilogue::Epilogue;
 use super::tiles;
 use crate::DType;
 use crate::gpu::MatMulVariant;
@@ -19,15 +20,22 @@ pub(super) struct Problem {
     pub k: String,
     pub a: usize,
     pub b: usize,
-    pub out: usize,
-    /// Whether the product is added to what `out` holds.
-    pub adds: bool,
+    pub out: Out,
+}
+
+/// Where elements of the product go.
+pub(super) enum Out {
+    /// Into this binding, added to what it holds or in its place.
+    Memory { binding: usize, adds: bool },
+    /// Through an epilogue.
+    Epilogue(Epilogue),
 }
 
 /// One launch; several where an invocation may not run through all of k at once, each but the first adding to the ones before.
 pub(super) fn matmul(matmul: &MatMul, context: &Context<'_>) -> Vec<Shader> {
     let whole = part(matmul, false, context);
-    if whole.rounds <= context.rounds() {
+    // A product with an epilogue is in no memory that another launch could add to; plans give none to a very long one.
+    if whole.rounds <= context.rounds() || matmul.epilogue.is_some() {
         return vec![whole];
     }
     let (r, (.., k)) = (matmul.out.dims.len(), matmul.dims());
@@ -37,7 +45,7 @@ pub(super) fn matmul(matmul: &MatMul, context: &Context<'_>) -> Vec<Shader> {
     let cut = |start: usize| {
         let end = (start + length).min(k);
         let (a, b) = (matmul.a.slice(r - 1, start, end), matmul.b.slice(r - 2, start, end));
-        part(&MatMul { a, b, out: matmul.out.clone() }, start > 0, context)
+        part(&MatMul { a, b, ..matmul.clone() }, start > 0, context)
     };
     (0..k).step_by(length).map(cut).collect()
 }
@@ -64,7 +72,7 @@ fn part(matmul: &MatMul, adds: bool, context: &Context<'_>) -> Shader {
 }
 
 /// Declares the parameters, this tile's indices `tile_m` and `tile_n` from its number `tile`, and the offsets `a_at`, `b_at`, `q_at`
-/// and strides of its matrices.
+/// and strides of its matrices; with an epilogue, instead of the latter, the number `first_row` of the product's first row.
 pub(super) fn prologue(matmul: &MatMul, [rows, columns]: [usize; 2], adds: bool, w: &mut Writer<'_>) -> Problem {
     let (_, m, n, k) = matmul.dims();
     let batch = batch_axes(matmul);
@@ -73,14 +81,18 @@ pub(super) fn prologue(matmul: &MatMul, [rows, columns]: [usize; 2], adds: bool,
     let tiles = [m.div_ceil(rows), n.div_ceil(columns)].map(|count| w.param(count as u32));
     w.line(&format!("let tile_n = (tile % {}) * {columns}u;", tiles[1]));
     w.line(&format!("let tile_m = ((tile / {}) % {}) * {rows}u;", tiles[1], tiles[0]));
-    let views = [("a", &matmul.a), ("b", &matmul.b), ("q", &matmul.out)];
-    for (name, view) in views {
+    let all = [("a", &matmul.a), ("b", &matmul.b), ("q", &matmul.out)];
+    let views = if matmul.epilogue.is_some() { &all[..2] } else { &all };
+    for &(name, view) in views {
         let offset = w.param(view.offset as u32);
         w.line(&format!("var {name}_at = {offset};"));
         for (axis, suffix) in [(r - 2, "r"), (r - 1, "c")] {
             let stride = w.param(view.strides[axis] as u32);
             w.line(&format!("let {name}{suffix} = {stride};"));
         }
+    }
+    if matmul.epilogue.is_some() {
+        w.line(&format!("let first_row = tile / ({} * {}) * {pm};", tiles[0], tiles[1]));
     }
     if !batch.is_empty() {
         w.line(&format!("var rest = tile / ({} * {});", tiles[0], tiles[1]));
@@ -94,8 +106,12 @@ pub(super) fn prologue(matmul: &MatMul, [rows, columns]: [usize; 2], adds: bool,
             w.line(&format!("{name}_at += i{i} * {stride};"));
         }
     }
-    let (a, b, out) = (w.read(matmul.a.buffer), w.read(matmul.b.buffer), w.write(matmul.out.buffer));
-    Problem { m: pm, n: pn, k: pk, a, b, out, adds }
+    let (a, b) = (w.read(matmul.a.buffer), w.read(matmul.b.buffer));
+    let out = match &matmul.epilogue {
+        Some(program) => Out::Epilogue(Epilogue::declare(matmul, program, w)),
+        None => Out::Memory { binding: w.write(matmul.out.buffer), adds },
+    };
+    Problem { m: pm, n: pn, k: pk, a, b, out }
 }
 
 /// The batch dimensions with the strides of a, b and out, neighbours merged where all three allow it.
@@ -218,10 +234,16 @@ fn subgroups(matmul: &MatMul, [rows, columns]: [usize; 2], adds: bool, context: 
     w.finish_workgroups("matmul/subgroups", count as u64)
 }
 
+/// Stores the element at a row and a column of the product, if it has that.
 pub(super) fn store(w: &mut Writer<'_>, p: &Problem, row: &str, column: &str, value: &str) {
     w.line(&format!("if ({row} < {} && {column} < {}) {{", p.m, p.n));
-    let at = format!("q_at + ({row}) * qr + ({column}) * qc");
-    let value = if p.adds { format!("{} + {value}", w.element(p.out, DType::F32, &at)) } else { value.to_owned() };
-    w.store(p.out, DType::F32, &at, &value);
+    match &p.out {
+        Out::Memory { binding, adds } => {
+            let at = format!("q_at + ({row}) * qr + ({column}) * qc");
+            let before = if *adds { format!("{} + ", w.element(*binding, DType::F32, &at)) } else { String::new() };
+            w.store(*binding, DType::F32, &at, &format!("{before}{value}"));
+        }
+        Out::Epilogue(epilogue) => epilogue.store(w, &format!("first_row + {row}"), column, value),
+    }
     w.line("}");
 }

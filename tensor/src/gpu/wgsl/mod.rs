@@ -5,6 +5,7 @@
 
 mod contract;
 mod convolve;
+mod epilogue;
 mod express;
 mod long;
 pub(super) mod math;
@@ -104,7 +105,7 @@ mod tests {
     /// The shaders of a program for a device of WebGPU's default limits, with subgroups of 32.
     fn shaders(outputs: &[Tensor], variants: Variants) -> Vec<Shader> {
         let program = Program::trace(outputs, &[]).expect("traces");
-        let plan = plan(&program, PlanLimits { buffers: 7, tiles: None }).expect("plans");
+        let plan = plan(&program, PlanLimits { buffers: 7, ..PlanLimits::default() }).expect("plans");
         let granted = Granted { subgroup: 32, smallest_subgroup: 32, ..Granted::WEBGPU };
         let context = Context::new(&plan, granted, variants.within(&granted));
         plan.kernels.iter().flat_map(|kernel| lower(kernel, &context)).collect()

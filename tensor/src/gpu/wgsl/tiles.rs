@@ -4,7 +4,8 @@
 //! multiplies one slice of the operands in shared memory, the next is on its way from device memory. Shared memory holds vectors
 //! of four along whichever dimension the operand is dense in, so that a load from device memory is one store there.
 
-use super::contract::{Problem, count, prologue};
+use super::contract::{Out, Problem, count, prologue, store as store_one};
+use super::epilogue::in_vectors;
 use crate::DType;
 use crate::gpu::launch::{Context, Shader, Writer};
 use crate::plan::{MatMul, View};
@@ -93,15 +94,6 @@ fn operands(matmul: &MatMul, p: &Problem, tile: usize, w: &mut Writer<'_>) -> (O
         }
     }
     (a, b)
-}
-
-/// Whether each four elements along the axis are one aligned vector of the buffer.
-fn in_vectors(view: &View, axis: usize) -> bool {
-    let apart = |(at, (&dim, &stride)): (usize, (&usize, &isize))| at == axis || dim == 1 || stride % 4 == 0;
-    view.strides[axis] == 1
-        && view.dims[axis].is_multiple_of(4)
-        && view.offset.is_multiple_of(4)
-        && view.dims.iter().zip(&view.strides).enumerate().all(apart)
 }
 
 impl Operand {
@@ -209,30 +201,39 @@ fn multiply(w: &mut Writer<'_>, a: &Operand, b: &Operand, side: usize, four: usi
 
 fn store(w: &mut Writer<'_>, matmul: &MatMul, p: &Problem, side: usize) {
     let vectors = in_vectors(&matmul.out, matmul.out.dims.len() - 1);
-    if vectors {
-        w.use_vectors(p.out);
+    if let (Out::Memory { binding, .. }, true) = (&p.out, vectors) {
+        w.use_vectors(*binding);
     }
     for i in 0..side {
         w.line("{");
         w.line(&format!("let m = tile_m + {}u + row * 4u;", (i / 4) * 4 * WIDE + i % 4));
         for j in 0..side / 4 {
-            let n = format!("tile_n + {}u + column * 4u", j * 4 * WIDE);
-            let at = |n: &str| format!("q_at + m * qr + ({n}) * qc");
-            if vectors {
-                let place = w.vector(p.out, &at(&n));
-                let before = if p.adds { format!("{place} + ") } else { String::new() };
-                w.line(&format!("if (m < {} && {n} < {}) {{ {place} = {before}c{i}_{j}; }}", p.m, p.n));
-                continue;
-            }
-            for (x, component) in COMPONENTS.iter().enumerate() {
-                let n = format!("{n} + {x}u");
-                w.line(&format!("if (m < {} && {n} < {}) {{", p.m, p.n));
-                let before =
-                    if p.adds { format!("{} + ", w.element(p.out, DType::F32, &at(&n))) } else { String::new() };
-                w.store(p.out, DType::F32, &at(&n), &format!("{before}c{i}_{j}.{component}"));
-                w.line("}");
-            }
+            w.line("{");
+            w.line(&format!("let n = tile_n + {}u + column * 4u;", j * 4 * WIDE));
+            store_four(w, p, vectors, &format!("c{i}_{j}"));
+            w.line("}");
         }
         w.line("}");
+    }
+}
+
+/// Stores the vector `value` of the product's row `m` from column `n` on.
+fn store_four(w: &mut Writer<'_>, p: &Problem, vectors: bool, value: &str) {
+    match &p.out {
+        Out::Memory { binding, adds } if vectors => {
+            let place = w.vector(*binding, "q_at + m * qr + n * qc");
+            let before = if *adds { format!("{place} + ") } else { String::new() };
+            w.line(&format!("if (m < {} && n < {}) {{ {place} = {before}{value}; }}", p.m, p.n));
+        }
+        Out::Epilogue(epilogue) if epilogue.takes_vectors() => {
+            w.line(&format!("if (m < {} && n < {}) {{", p.m, p.n));
+            epilogue.store_four(w, "first_row + m", "n", value);
+            w.line("}");
+        }
+        _ => {
+            for (x, component) in COMPONENTS.iter().enumerate() {
+                store_one(w, p, "m", &format!("n + {x}u"), &format!("{value}.{component}"));
+            }
+        }
     }
 }

@@ -117,18 +117,21 @@ impl Square {
                 a: product.a.slice(row, start, end),
                 b: product.b.slice(col, 0, end),
                 out: product.out.slice(row, start, end).slice(col, 0, end),
+                epilogue: None,
             }),
             // A mixture of the columns up to the block's last row.
             [Some(true), None, None] if !self.is_turned(&product.a) => Some(MatMul {
                 a: product.a.slice(row, start, end).slice(col, 0, end),
                 b: product.b.slice(row, 0, end),
                 out: product.out.slice(row, start, end),
+                epilogue: None,
             }),
             // What the columns of the block give to the rows from its first on.
             [Some(true), None, None] => Some(MatMul {
                 a: product.a.slice(row, start, end).slice(col, start, self.n),
                 b: product.b.slice(row, start, self.n),
                 out: product.out.slice(row, start, end),
+                epilogue: None,
             }),
             _ => None,
         }
