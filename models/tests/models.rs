@@ -1,7 +1,7 @@
 //! The architectures: what they compute, from what, and what they can't see.
 
 use primer_models::arch::{Model, TOKENS};
-use primer_models::config::{Qkv, QueryScale, Softmax};
+use primer_models::config::{Positions, Projections, QueryScale, SharedQueries, Softmax};
 use primer_models::nn::{Init, initial_values};
 use primer_models::text::{Corpus, TokenSet};
 use primer_models::{Arch, Error, LanguageModel, ModelConfig, RunConfig, Size, Trainer};
@@ -10,7 +10,8 @@ use proptest::prelude::*;
 
 /// Small enough for the debug profile, with more than one of everything.
 pub fn tiny(arch: Arch) -> ModelConfig {
-    ModelConfig { d_model: 16, layers: 2, heads: 2, d_ff: 32, seq: 12, ..ModelConfig::new(arch, Size::Nano) }
+    let base = ModelConfig::new(arch, Size::Nano);
+    ModelConfig { d_model: 16, layers: 2, heads: 2, d_head: 8, d_ff: 32, seq: 12, experts: 4, ..base }
 }
 
 fn logits(config: &ModelConfig, device: &Device, tokens: &[u32], seed: u64) -> Vec<f32> {
@@ -28,19 +29,51 @@ fn tokens(count: usize, step: u32) -> Vec<u32> {
 #[test]
 fn parameters_are_those_of_the_specification() {
     for (arch, extra) in [(Arch::Vanilla, 0), (Arch::PrimerEz, 3 * 3)] {
-        for qkv in [Qkv::Fused, Qkv::Separate] {
-            let config = ModelConfig { qkv, ..ModelConfig::new(arch, Size::Mini) };
+        for projections in [Projections::Fused, Projections::Separate] {
+            let config = ModelConfig { projections, ..ModelConfig::new(arch, Size::Mini) };
             let (d, ff, layers) = (256, 1024, 4);
             let block = 4 * d * d + 2 * d * ff + ff + d + 4 * d + extra * d;
             let model = Model::build(&config, 1).unwrap();
-            assert_eq!(model.parameters(), 256 * d + layers * block + 2 * d, "{arch} {qkv:?}");
+            assert_eq!(model.parameters(), 256 * d + layers * block + 2 * d, "{arch} {projections:?}");
         }
     }
 }
 
+/// Spec §4.2, §6.2, §6.3: what the paper says of each, in millions, and what its shapes add up to.
+#[test]
+fn parameters_of_the_paper_s_sizes() {
+    let count = |arch, size| Model::build(&ModelConfig::new(arch, size), 1).unwrap().parameters();
+    let millions = |arch, size: Size| (count(arch, size) as f64 / 1e4).round() / 100.0;
+    assert_eq!(count(Arch::Vanilla, Size::Small), 32_128 * 512 + 6 * 3_150_336 + 2 * 512 + 256);
+    for (arch, size, expected) in [
+        (Arch::Vanilla, Size::Small, 35.35),
+        (Arch::Vanilla, Size::Medium, 109.69),
+        (Arch::Vanilla, Size::Large, 536.54),
+        (Arch::TransformerPlusplus, Size::Small, 35.34),
+        (Arch::TransformerPlusplus, Size::Medium, 109.69),
+        (Arch::TransformerPlusplus, Size::Large, 536.60),
+        (Arch::PrimerEz, Size::Small, 35.38),
+        (Arch::Primer, Size::Small, 35.37),
+        // The paper: 38M.
+        (Arch::EvolvedTransformer, Size::Small, 38.05),
+        (Arch::EvolvedTransformer, Size::Medium, 109.60),
+        // 550M and 145M.
+        (Arch::SwitchTransformer, Size::Medium, 548.59),
+        (Arch::Synthesizer, Size::Medium, 144.30),
+    ] {
+        assert_eq!(millions(arch, size), expected, "{arch} {size}");
+    }
+    let per_head =
+        ModelConfig { shared_queries: SharedQueries::PerHead, ..ModelConfig::new(Arch::Primer, Size::Small) };
+    // T2T: 34M.
+    assert_eq!((Model::build(&per_head, 1).unwrap().parameters() as f64 / 1e4).round() / 100.0, 34.00);
+    let sweep: Vec<usize> = Size::sweep().map(|size| count(Arch::Vanilla, size)).collect();
+    assert_eq!([sweep[0], sweep[26]].map(|n| (n + 500_000) / 1_000_000), [23, 385], "the paper: 23M to 385M");
+}
+
 #[test]
 fn starts_are_those_of_the_specification() {
-    let config = ModelConfig { qkv: Qkv::Separate, ..ModelConfig::new(Arch::PrimerEz, Size::Nano) };
+    let config = ModelConfig { projections: Projections::Separate, ..ModelConfig::new(Arch::PrimerEz, Size::Nano) };
     let model = Model::build(&config, 1).unwrap();
     let deviation = |name: &str| {
         let spec = model.params.iter().find(|p| p.name == name).unwrap_or_else(|| panic!("no {name}"));
@@ -107,7 +140,8 @@ fn rows_of_a_batch_do_not_meet() {
 
 #[test]
 fn conventions_change_the_form_and_not_the_function() {
-    let config = ModelConfig { qkv: Qkv::Separate, query_scale: QueryScale::Runtime, ..tiny(Arch::Vanilla) };
+    let config =
+        ModelConfig { projections: Projections::Separate, query_scale: QueryScale::Runtime, ..tiny(Arch::Vanilla) };
     let ids = tokens(config.seq, 11);
     let base = logits(&config, &Device::reference(), &ids, 2);
     let other = ModelConfig { softmax: Softmax::ExpMask, norm_eps: 0.0, ..config };
@@ -164,22 +198,28 @@ fn log_probabilities_are_normalised_and_evaluation_is_their_mean() {
 }
 
 fn any_config() -> impl Strategy<Value = ModelConfig> {
-    let numbers = (0usize..40, 0usize..30, 0usize..4, 0usize..6, 0usize..40, 0usize..10);
-    let choices =
-        (0usize..2, any::<bool>(), any::<bool>(), any::<bool>(), prop_oneof![Just(0.0), Just(1e-6), Just(-1.0)]);
+    let numbers = (0usize..40, 0usize..30, 0usize..6, 0usize..6, 0usize..8, 0usize..40, 0usize..10);
+    let choices = (0..Arch::ALL.len(), any::<[bool; 5]>(), prop_oneof![Just(0.0), Just(1e-6), Just(-1.0)], 0usize..5);
     (numbers, choices).prop_map(
-        |((vocab, d_model, layers, heads, d_ff, seq), (arch, stable, init, fused, norm_eps))| ModelConfig {
-            arch: Arch::ALL[arch],
+        |(
+            (vocab, d_model, layers, heads, d_head, d_ff, seq),
+            (arch, [stable, init, fused, joint, relative], norm_eps, experts),
+        )| ModelConfig {
             vocab,
             d_model,
             layers,
             heads,
+            d_head,
             d_ff,
             seq,
             norm_eps,
             softmax: if stable { Softmax::Stable } else { Softmax::ExpMask },
             query_scale: if init { QueryScale::Init } else { QueryScale::Runtime },
-            qkv: if fused { Qkv::Fused } else { Qkv::Separate },
+            projections: if fused { Projections::Fused } else { Projections::Separate },
+            shared_queries: if joint { SharedQueries::Joint } else { SharedQueries::PerHead },
+            positions: if relative { Positions::Relative } else { Positions::Sinusoid },
+            experts,
+            ..ModelConfig::new(Arch::ALL[arch], Size::Nano)
         },
     )
 }

@@ -120,10 +120,12 @@ pub struct Ops {
 /// `primer train`
 #[derive(Debug, Args)]
 pub struct Train {
-    /// Architecture: vanilla or primer_ez
+    /// Architecture: vanilla, gelu, swish, reglu, swiglu, squared_relu, transformer_plusplus, mdha,
+    /// sep_conv, primer, primer_ez, evolved_transformer, switch_transformer, switch_primer, synthesizer or
+    /// synthesizer_squared_relu
     #[arg(long, value_name = "A", value_parser = arch, required_unless_present_any = ["resume", "config"])]
     pub arch: Option<Arch>,
-    /// Size: nano, micro or mini [default: nano]
+    /// Size: nano, micro, mini, small, medium, large, xl, or a point of the sweep such as sweep-512-9-8 [default: nano]
     #[arg(long, value_name = "S", value_parser = size)]
     pub size: Option<Size>,
     /// A text file, a folder of text files, or `rust`: the sources of the locked crates
@@ -232,10 +234,12 @@ pub struct Sample {
 /// `primer info`
 #[derive(Debug, Args)]
 pub struct Info {
-    /// Architecture: vanilla or primer_ez
+    /// Architecture: vanilla, gelu, swish, reglu, swiglu, squared_relu, transformer_plusplus, mdha,
+    /// sep_conv, primer, primer_ez, evolved_transformer, switch_transformer, switch_primer, synthesizer or
+    /// synthesizer_squared_relu
     #[arg(long, value_name = "A", value_parser = arch)]
     pub arch: Arch,
-    /// Size: nano, micro or mini
+    /// Size: nano, micro, mini, small, medium, large, xl, or a point of the sweep such as sweep-512-9-8
     #[arg(long, value_name = "S", value_parser = size)]
     pub size: Size,
     /// Tokens a sequence
@@ -255,10 +259,10 @@ pub struct Info {
 /// `primer bench`
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// Time only the training steps of this architecture: vanilla or primer_ez
+    /// Time only the training steps of this architecture, any that `primer info` knows
     #[arg(long, value_name = "A", value_parser = arch)]
     pub arch: Option<Arch>,
-    /// Time only the training steps of this size: nano, micro or mini
+    /// Time only the training steps of this size, any that `primer info` knows
     #[arg(long, value_name = "S", value_parser = size)]
     pub size: Option<Size>,
     /// Print one JSON object

@@ -6,7 +6,7 @@ use crate::failure::{Failure, Outcome};
 use crate::folder::{self, Existing};
 use crate::stop::Stop;
 use crate::terminal::{self, Progress};
-use primer_models::text::Corpus;
+use primer_models::text::{ByteTokenizer, Corpus};
 use primer_models::train::{Event, Limit, RunFolder};
 use primer_models::{Arch, RunConfig, Size};
 use serde_json::json;
@@ -97,6 +97,8 @@ fn tokens_a_step(config: &RunConfig) -> f64 {
 fn config(args: &Train) -> Outcome<RunConfig> {
     let arch = args.arch.unwrap_or(Arch::Vanilla);
     let mut config = RunConfig::new(arch, args.size.unwrap_or(Size::Nano));
+    // Tokens are bytes, whatever the vocabulary of the paper's sizes.
+    config.model.vocab = ByteTokenizer::VOCAB;
     if let (true, Some(out)) = (args.resume, &args.out) {
         config = RunFolder::config(out, config)?;
     }

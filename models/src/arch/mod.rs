@@ -1,25 +1,56 @@
 //! Architectures, one file each, and the shell around their blocks.
 //!
-//! Shell: input √d·E\[x\] + sinusoid, the blocks, a final layer norm, logits h·Eᵀ with the same E ~ N(0, 1/d).
+//! Shell: input √d·E\[x\], plus a sinusoid or with scores by relative position in attention; the blocks; a final norm of the
+//! architecture's kind; logits h·Eᵀ with the same E ~ N(0, 1/d).
 //!
-//! Parameters: `embedding` \[vocab, d\]; for block i `blocks.i.norm1.scale`, `.shift` \[d\]; `blocks.i.attn.wqkv` \[d, 3d\] or
-//! `wq`, `wk`, `wv` \[d, d\]; for Primer-EZ `blocks.i.attn.taps_qkv` \[3, 3d\] or `taps_q`, `taps_k`, `taps_v` \[3, d\];
-//! `blocks.i.attn.wo` \[d, d\]; `blocks.i.norm2.scale`, `.shift`; `blocks.i.ffn.w1` \[d, ff\], `b1` \[ff\], `w2` \[ff, d\],
-//! `b2` \[d\]; `final_norm.scale`, `.shift`. A matrix multiplies rows from the right: y = x·W.
+//! Parameters (h heads of width k; a matrix multiplies rows from the right, y = x·W):
+//!
+//! | name | shape | in |
+//! |---|---|---|
+//! | `embedding` | \[vocab, d\] | all |
+//! | `relative_attention_bias` | \[32, h\] | relative positions |
+//! | `blocks.i.norm1.scale`, `.shift`, `norm2`, `final_norm` | \[d\] | all; RMS norm has no `shift` |
+//! | `blocks.i.attn.wqkv`, or `wq`, `wk`, `wv` | \[d, 3hk\], \[d, hk\] | all but `primer` |
+//! | `blocks.i.attn.wkv`, or `wk`, `wv`; `wq` | \[d, 2hk\], \[d, hk\]; \[hk, hk\] or \[h, k, k\] | `primer` |
+//! | `blocks.i.attn.taps_qkv`, or `taps_q`, `taps_k`, `taps_v` | \[3, 3hk\], \[3, hk\] | with MDHA; before projections \[3, d\] |
+//! | `blocks.i.attn.scores` | \[h, seq, seq\] | synthesizers |
+//! | `blocks.i.attn.wo` | \[hk, d\] | all |
+//! | `blocks.i.ffn.w1`, `b1`, `w2`, `b2` | \[d, ff\], \[ff\], \[ff, d\], \[d\] | all |
+//! | `blocks.i.ffn.w1`, `b1`, or `w1`, `b1`, `v`, `c` | \[d, 2ff\], \[2ff\], or halves | gated linear units |
+//! | `blocks.i.experts.router`, `w1`, `w2` | \[d, E\], \[E, d, ff\], \[E, ff, d\] | every fourth block of the switch models |
+//! | `blocks.i.attn1`, `attn2`, `conv.{left,right,join}.{taps,w,b}`, `norm1` to `norm4` | | `evolved_transformer` |
 
+mod context;
+mod evolved_transformer;
+mod gelu;
+mod mdha;
+mod primer;
 mod primer_ez;
+mod reglu;
+mod sep_conv;
+mod squared_relu;
+mod swiglu;
+mod swish;
+mod switch_primer;
+mod switch_transformer;
+mod synthesizer;
+mod synthesizer_squared_relu;
+mod transformer_plusplus;
 mod vanilla;
 
 use primer_tensor::{DType, Device, State, Tensor};
 
-use crate::config::{Arch, ModelConfig, NORM_EPS};
+use self::context::Context;
+use crate::config::{Arch, ModelConfig, NORM_EPS, Positions};
 use crate::error::Result;
-use crate::nn::{self, Dims, Init, ParamSpec, Params};
+use crate::nn::{self, Dims, Init, ParamSpec, Params, Scope};
 
 /// The data input with the token ids.
 pub const TOKENS: &str = "tokens";
 /// The state entry with the position signal; computed, never trained, not in checkpoints.
 pub const POSITIONS: &str = "positions";
+/// The data input with the key of a training step's random numbers, u32 `[2]`; only models with experts have it.
+pub const KEY: &str = "key";
 
 /// A recorded forward pass for one batch shape.
 #[derive(Debug)]
@@ -36,39 +67,93 @@ pub struct Model {
     pub tokens: Tensor,
     /// Scores before the softmax, `[batch·seq, vocab]`.
     pub logits: Tensor,
+    /// What training adds to the mean cross entropy, a scalar.
+    pub auxiliary_loss: Option<Tensor>,
+}
+
+/// Records one block: its parameters, what all blocks share, and its input rows `[batch·seq, d]`.
+type Block = fn(Scope<'_>, &mut Context<'_>, &Tensor) -> Tensor;
+
+fn block(arch: Arch) -> Block {
+    match arch {
+        Arch::Vanilla => vanilla::block,
+        Arch::Gelu => gelu::block,
+        Arch::Swish => swish::block,
+        Arch::Reglu => reglu::block,
+        Arch::Swiglu => swiglu::block,
+        Arch::SquaredRelu => squared_relu::block,
+        Arch::TransformerPlusplus => transformer_plusplus::block,
+        Arch::Mdha => mdha::block,
+        Arch::SepConv => sep_conv::block,
+        Arch::Primer => primer::block,
+        Arch::PrimerEz => primer_ez::block,
+        Arch::EvolvedTransformer => evolved_transformer::block,
+        Arch::SwitchTransformer => switch_transformer::block,
+        Arch::SwitchPrimer => switch_primer::block,
+        Arch::Synthesizer => synthesizer::block,
+        Arch::SynthesizerSquaredRelu => synthesizer_squared_relu::block,
+    }
+}
+
+/// T5's scores by relative position, `[1, heads, seq, seq]`: one table for all layers, a row for each bucket of distances.
+fn relative_scores(root: &mut Scope<'_>, config: &ModelConfig) -> Tensor {
+    let ModelConfig { seq, heads, d_model, .. } = *config;
+    let start = Init::Normal((d_model as f64).powf(-0.5));
+    let table = root.param("relative_attention_bias", &[nn::BUCKETS, heads], start);
+    let buckets = Tensor::state(POSITIONS, [seq, seq]).to_u32().reshape([seq * seq]);
+    table.gather(&buckets).reshape([1, seq, seq, heads]).permute(&[0, 3, 1, 2])
 }
 
 impl Model {
-    /// Records the forward pass of `config` for `batch` rows.
+    /// Records the forward pass of `config` for `batch` rows, as it is outside of training.
     ///
     /// # Errors
     /// [`BadValue`](crate::Error::BadValue) from [`ModelConfig::validate`], or for a batch that makes an activation too large.
     pub fn build(config: &ModelConfig, batch: usize) -> Result<Self> {
+        Self::record(config, batch, None)
+    }
+
+    /// The same as it is in training: experts have the room of training, and their router's input is jittered by the numbers of the
+    /// input [`KEY`].
+    ///
+    /// # Errors
+    /// As [`Model::build`].
+    pub fn build_for_training(config: &ModelConfig, batch: usize) -> Result<Self> {
+        let key = config.arch.has_experts().then(|| Tensor::data(KEY, [2], DType::U32));
+        Self::record(config, batch, key)
+    }
+
+    fn record(config: &ModelConfig, batch: usize, key: Option<Tensor>) -> Result<Self> {
         config.validate()?;
         config.check_batch(batch)?;
         let ModelConfig { vocab, d_model: d, seq, .. } = *config;
-        let dims = Dims { batch, seq, d_model: d };
         let mut params = Params::new();
         let mut root = params.root();
 
         let embedding = root.param("embedding", &[vocab, d], Init::Normal((d as f64).powf(-0.5)));
         let tokens = Tensor::data(TOKENS, [batch * seq], DType::U32);
-        let positions = Tensor::state(POSITIONS, [seq, d]);
-        let embedded = (embedding.gather(&tokens) * (d as f64).sqrt()).reshape([batch, seq, d]);
-        let mut x = (embedded + positions).reshape([batch * seq, d]);
-        for layer in 0..config.layers {
-            let mut blocks = root.child("blocks");
-            let scope = blocks.child(layer);
-            x = match config.arch {
-                Arch::Vanilla => vanilla::block(scope, config, dims, &x),
-                Arch::PrimerEz => primer_ez::block(scope, config, dims, &x),
-            };
+        let mut x = embedding.gather(&tokens) * (d as f64).sqrt();
+        let mut relative = None;
+        match config.positions {
+            Positions::Sinusoid => {
+                let signal = Tensor::state(POSITIONS, [seq, d]);
+                x = (x.reshape([batch, seq, d]) + signal).reshape([batch * seq, d]);
+            }
+            Positions::Relative => relative = Some(relative_scores(&mut root, config)),
         }
-        let h = nn::layer_norm(root.child("final_norm"), &x, NORM_EPS);
+        let dims = Dims { batch, seq, d_model: d };
+        let mut cx = Context { config, dims, relative, key, layer: 0, losses: Vec::new() };
+        let block = block(config.arch);
+        for layer in 0..config.layers {
+            cx.layer = layer;
+            x = block(root.child("blocks").child(layer), &mut cx, &x);
+        }
+        let h = cx.norm().apply(root.child("final_norm"), &x, NORM_EPS);
         let logits = h.matmul_t(false, &embedding, true);
 
+        let auxiliary_loss = cx.losses.into_iter().reduce(|a, b| a + b);
         let (specs, weights) = params.into_parts();
-        Ok(Self { config: config.clone(), batch, params: specs, weights, tokens, logits })
+        Ok(Self { config: config.clone(), batch, params: specs, weights, tokens, logits, auxiliary_loss })
     }
 
     /// Cross entropy in nats of each position against `targets`, u32 `[batch·seq]`: `[batch·seq, 1]`.
@@ -109,7 +194,11 @@ impl Model {
     /// # Errors
     /// [`Tensor`](crate::Error::Tensor) where the device can't hold it.
     pub fn insert_positions(&self, state: &mut State) -> Result<()> {
-        let ModelConfig { seq, d_model, .. } = self.config;
-        Ok(state.insert(POSITIONS, [seq, d_model], &nn::sinusoid(seq, d_model))?)
+        let ModelConfig { seq, d_model, positions, .. } = self.config;
+        let (width, signal) = match positions {
+            Positions::Sinusoid => (d_model, nn::sinusoid(seq, d_model)),
+            Positions::Relative => (seq, nn::relative_buckets(seq)),
+        };
+        Ok(state.insert(POSITIONS, [seq, width], &signal)?)
     }
 }

@@ -1,21 +1,18 @@
-//! Primer-EZ (paper §3, spec §3.1): the Transformer with two changes.
-//!
-//! 1. Multi-depthwise-head attention: after each of the query, key and value projections, each channel is convolved causally over
-//!    three positions, z_t = w₀·y_t + w₁·y_{t−1} + w₂·y_{t−2}, zeros before the start, taps starting at ½, ⅙, ⅙, no bias.
-//! 2. Squared ReLU in the feed-forward part: max(x, 0)².
+//! Primer-EZ (paper §3, spec §3.1): the Transformer with two changes, multi-depthwise-head attention (`mdha`) and the squared ReLU
+//! (`squared_relu`).
 
 use primer_tensor::Tensor;
 
-use crate::config::ModelConfig;
-use crate::nn::{Activation, Attention, Dims, Scope, feed_forward, layer_norm};
+use super::Context;
+use crate::nn::{Activation, Attention, Convolution, Norm, Scope, feed_forward};
 
 /// h = x + MDHA(LN(x)); h + FFN(LN(h)) over rows `[batch·seq, d]`.
-pub(super) fn block(mut scope: Scope<'_>, config: &ModelConfig, dims: Dims, x: &Tensor) -> Tensor {
-    let normed = layer_norm(scope.child("norm1"), x, config.norm_eps);
-    let attention = Attention { config, dims, depthwise: true };
+pub(super) fn block(mut scope: Scope<'_>, cx: &mut Context<'_>, x: &Tensor) -> Tensor {
+    let eps = cx.config.norm_eps;
+    let normed = Norm::Layer.apply(scope.child("norm1"), x, eps);
+    let attention = Attention { convolution: Convolution::After, ..cx.attention() };
     let h = x + attention.apply(scope.child("attn"), &normed);
 
-    let normed = layer_norm(scope.child("norm2"), &h, config.norm_eps);
-    let mixed = feed_forward(scope.child("ffn"), &normed, config.d_ff, Activation::SquaredRelu);
-    h + mixed
+    let normed = Norm::Layer.apply(scope.child("norm2"), &h, eps);
+    h + feed_forward(scope.child("ffn"), &normed, cx.config.d_ff, Activation::SquaredRelu)
 }

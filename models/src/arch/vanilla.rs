@@ -2,16 +2,15 @@
 
 use primer_tensor::Tensor;
 
-use crate::config::ModelConfig;
-use crate::nn::{Activation, Attention, Dims, Scope, feed_forward, layer_norm};
+use super::Context;
+use crate::nn::{Activation, Norm, Scope, feed_forward};
 
 /// h = x + Attention(LN(x)); h + FFN(LN(h)) over rows `[batch·seq, d]`.
-pub(super) fn block(mut scope: Scope<'_>, config: &ModelConfig, dims: Dims, x: &Tensor) -> Tensor {
-    let normed = layer_norm(scope.child("norm1"), x, config.norm_eps);
-    let attention = Attention { config, dims, depthwise: false };
-    let h = x + attention.apply(scope.child("attn"), &normed);
+pub(super) fn block(mut scope: Scope<'_>, cx: &mut Context<'_>, x: &Tensor) -> Tensor {
+    let eps = cx.config.norm_eps;
+    let normed = Norm::Layer.apply(scope.child("norm1"), x, eps);
+    let h = x + cx.attention().apply(scope.child("attn"), &normed);
 
-    let normed = layer_norm(scope.child("norm2"), &h, config.norm_eps);
-    let mixed = feed_forward(scope.child("ffn"), &normed, config.d_ff, Activation::Relu);
-    h + mixed
+    let normed = Norm::Layer.apply(scope.child("norm2"), &h, eps);
+    h + feed_forward(scope.child("ffn"), &normed, cx.config.d_ff, Activation::Relu)
 }

@@ -4,16 +4,20 @@
 //! looks at them as `[batch, seq, d]`.
 
 mod attention;
+mod experts;
 mod feed_forward;
 mod norm;
 mod params;
 mod positions;
+mod separable;
 
-pub use attention::{Attention, causal_softmax};
-pub use feed_forward::{Activation, feed_forward};
-pub use norm::layer_norm;
+pub use attention::{Attention, Convolution, causal_softmax};
+pub use experts::Experts;
+pub use feed_forward::{Activation, feed_forward, gated_feed_forward};
+pub use norm::Norm;
 pub use params::{Init, ParamSpec, Params, Scope, initial_values};
-pub use positions::sinusoid;
+pub use positions::{BUCKETS, relative_buckets, sinusoid};
+pub use separable::separable_convolution;
 
 /// Shapes that every layer of one model shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -38,7 +38,7 @@ impl ParamSpec {
 
     /// Whether weight decay applies: to matrices, the embedding too; not to vectors and not to taps.
     pub fn decays(&self) -> bool {
-        self.shape.len() == 2 && !matches!(self.init, Init::Rows(_) | Init::Constant(_))
+        self.shape.len() >= 2 && !matches!(self.init, Init::Rows(_) | Init::Constant(_))
     }
 }
 

@@ -8,7 +8,7 @@ use primer_autodiff::grad_tensors;
 use primer_tensor::{DType, Data, Device, Executable, Program, State, Tensor};
 
 use super::{Event, Progress};
-use crate::arch::{Model, TOKENS};
+use crate::arch::{KEY, Model, TOKENS};
 use crate::checkpoint::{Checkpoint, NamedTensor};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
@@ -69,8 +69,8 @@ impl Trainer {
         let (train, valid) = (TokenSet::train(corpus), TokenSet::valid(corpus));
         train.check(config.model.seq)?;
         valid.check(config.model.seq)?;
-        let model = Model::build(&config.model, config.train.batch)?;
-        let (step, eval) = programs(&model, config)?;
+        let model = Model::build_for_training(&config.model, config.train.batch)?;
+        let (step, eval) = (step_of(&model, config)?, evaluation(config)?);
         let mut state = model.initial_state(device, config.train.seed)?;
         adamw::insert_start(&mut state, &model.params)?;
         state.insert(LOSS_SUM, [1], &[0.0])?;
@@ -311,7 +311,9 @@ impl Trainer {
         let train = &self.config.train;
         let batch = self.train.batch(train.batch, self.model.config.seq, train.seed, self.step)?;
         let scalars = adamw::scalars(&self.config.optimizer, factor, self.step).map(|(name, x)| (name, [x]));
+        let key = [train.seed as u32, self.step as u32];
         let mut inputs = vec![(TOKENS, Data::U32(&batch.inputs)), (TARGETS, Data::U32(&batch.targets))];
+        inputs.push((KEY, Data::U32(&key)));
         inputs.extend(scalars.iter().map(|(name, value)| (*name, Data::F32(value))));
         self.step_program.run(&mut self.state, &inputs)?;
         self.last_rate = self.config.optimizer.learning_rate * factor;
@@ -326,26 +328,38 @@ impl Trainer {
     }
 }
 
-/// The program of one training step: forward, loss, gradient, clipping and AdamW as state updates; the mean loss as output 0.
+/// The program of one training step: forward, loss, gradient, clipping and AdamW as state updates; the mean cross entropy as
+/// output 0.
 ///
 /// # Errors
 /// [`Error::BadValue`] from the configuration, [`Error::Tensor`] where the gradient can't be built.
 pub fn step_program(config: &RunConfig) -> Result<Program> {
     config.validate()?;
-    Ok(programs(&Model::build(&config.model, config.train.batch)?, config)?.0)
+    step_of(&Model::build_for_training(&config.model, config.train.batch)?, config)
 }
 
-/// The step (its state updates; the mean loss as output 0) and the evaluation (each token's loss as output 0).
-fn programs(model: &Model, config: &RunConfig) -> Result<(Program, Program)> {
-    let targets = Tensor::data(TARGETS, [model.tokens.shape().numel()], DType::U32);
-    let losses = model.token_losses(&targets);
-    let eval = Program::trace(std::slice::from_ref(&losses), &[])?;
-    let loss = losses.mean();
-    let gradients = grad_tensors(&loss, &model.weights)?;
+fn targets(model: &Model) -> Tensor {
+    Tensor::data(TARGETS, [model.tokens.shape().numel()], DType::U32)
+}
+
+/// The step: its state updates, and the mean cross entropy as output 0.
+fn step_of(model: &Model, config: &RunConfig) -> Result<Program> {
+    let loss = model.token_losses(&targets(model)).mean();
+    let objective = match &model.auxiliary_loss {
+        Some(auxiliary) => &loss + auxiliary,
+        None => loss.clone(),
+    };
+    let gradients = grad_tensors(&objective, &model.weights)?;
     let mut updates = adamw::updates(&config.optimizer, &model.params, &model.weights, &gradients);
     let sum = Tensor::state(LOSS_SUM, [1]);
     updates.push((sum.clone(), sum + loss.reshape([1])));
-    Ok((Program::trace(&[loss], &updates)?, eval))
+    Ok(Program::trace(&[loss], &updates)?)
+}
+
+/// The evaluation: each token's loss as output 0.
+fn evaluation(config: &RunConfig) -> Result<Program> {
+    let model = Model::build(&config.model, config.train.batch)?;
+    Ok(Program::trace(&[model.token_losses(&targets(&model))], &[])?)
 }
 
 impl std::fmt::Debug for Trainer {

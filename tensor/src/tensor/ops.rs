@@ -231,6 +231,12 @@ impl Tensor {
         Self::record(Op::Gather, vec![self.clone(), indices.clone()])
     }
 
+    /// A table of `rows` zero rows to which each row of this tensor `[.., d]` is added at its u32 index `[..]`: `[rows, d]`.
+    #[track_caller]
+    pub fn scatter_add(&self, indices: &Self, rows: usize) -> Self {
+        Self::record(Op::ScatterAdd { rows }, vec![indices.clone(), self.clone()])
+    }
+
     #[track_caller]
     fn broadcast_pair(&self, op: &'static str, other: &Self) -> (Self, Self) {
         let Some(shape) = broadcast_shape(self.shape(), other.shape()) else {

@@ -55,7 +55,7 @@ pub fn run(args: &Bench) -> Outcome {
         }
     }
     let sizes = args.size.map_or(steps::SIZES.to_vec(), |size| vec![size]);
-    let arches = args.arch.map_or(Arch::ALL.to_vec(), |arch| vec![arch]);
+    let arches = args.arch.map_or(steps::ARCHES.to_vec(), |arch| vec![arch]);
     let mut timed = Vec::new();
     for &size in &sizes {
         for &arch in &arches {

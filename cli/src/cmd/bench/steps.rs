@@ -18,6 +18,9 @@ const BLOCK: Duration = Duration::from_millis(500);
 /// The sizes timed unless one is asked for: that of a search, and the reference.
 pub const SIZES: [Size; 2] = [Size::Nano, Size::Mini];
 
+/// The architectures timed unless one is asked for: the baseline, and the simplest of the paper's.
+pub const ARCHES: [Arch; 2] = [Arch::Vanilla, Arch::PrimerEz];
+
 /// What is trained: `size` with its 256 byte tokens, `mini` with a vocabulary of 1,024, so that the embedding and the loss weigh as
 /// they do in a real model.
 pub fn config(arch: Arch, size: Size) -> RunConfig {

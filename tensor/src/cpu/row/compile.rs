@@ -256,7 +256,7 @@ impl<'a> Builder<'a> {
         let (homes, files) = allocate(&self);
         let column_sums = self.stores.iter().filter(|s| s.column_sum.is_some()).count();
         let (rows, length) = (self.program.rows, self.program.length);
-        let cut = Cut::new(rows, length, self.code.len(), self.reduces);
+        let cut = Cut::new(rows, length, self.code.len(), self.reduces, column_sums > 0);
         let (mut code, rest): (Vec<_>, Vec<_>) = self.code.into_iter().partition(|i| i.span == Span::Uniform);
         let uniform = code.len();
         code.extend(rest);

@@ -1,92 +1,14 @@
 //! What a model is: architecture, sizes, and the few conventions that implementations differ in.
 
+mod arch;
+mod size;
+
+pub use arch::Arch;
+pub use size::Size;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, nearest};
-
-/// A hand-written architecture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Arch {
-    /// The Transformer decoder: pre-norm, ReLU.
-    Vanilla,
-    /// Vanilla with squared ReLU and multi-depthwise-head attention.
-    PrimerEz,
-}
-
-impl Arch {
-    /// Every architecture, in the order of the documentation.
-    pub const ALL: [Self; 2] = [Self::Vanilla, Self::PrimerEz];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Vanilla => "vanilla",
-            Self::PrimerEz => "primer_ez",
-        }
-    }
-}
-
-impl std::fmt::Display for Arch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl std::str::FromStr for Arch {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|arch| arch.name() == name);
-        found.ok_or_else(|| unknown("architecture", name, &Self::ALL.map(Self::name)))
-    }
-}
-
-/// A named size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Size {
-    /// d 64, 2 layers, 4 heads, ff 256, sequence 64, batch 16.
-    Nano,
-    /// d 128, 4 layers, 4 heads, ff 512, sequence 128, batch 16.
-    Micro,
-    /// d 256, 4 layers, 8 heads, ff 1024, sequence 128, batch 16.
-    Mini,
-}
-
-impl Size {
-    /// Every size, smallest first.
-    pub const ALL: [Self; 3] = [Self::Nano, Self::Micro, Self::Mini];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Nano => "nano",
-            Self::Micro => "micro",
-            Self::Mini => "mini",
-        }
-    }
-
-    /// Rows a batch.
-    pub fn batch(self) -> usize {
-        16
-    }
-}
-
-impl std::fmt::Display for Size {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl std::str::FromStr for Size {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|size| size.name() == name);
-        found.ok_or_else(|| unknown("size", name, &Self::ALL.map(Self::name)))
-    }
-}
 
 fn unknown(kind: &'static str, name: &str, all: &[&str]) -> Error {
     let best = nearest(name, all.iter().copied()).unwrap_or_default();
@@ -113,14 +35,34 @@ pub enum QueryScale {
     Runtime,
 }
 
-/// How the query, key and value projections are stored.
+/// How matrices that multiply the same rows are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Qkv {
-    /// One matrix `wqkv` of [d_model, 3·d_model], query columns first: one larger product.
+pub enum Projections {
+    /// Side by side in one matrix, one larger product: `wqkv` of [d_model, 3·heads·d_head], query columns first.
     Fused,
-    /// Three matrices `wq`, `wk`, `wv` of [d_model, d_model].
+    /// Each its own: `wq`, `wk`, `wv` of [d_model, heads·d_head].
     Separate,
+}
+
+/// How a model knows where a token stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// Sine and cosine waves added to the embeddings (Vaswani et al. 2017, T2T).
+    Sinusoid,
+    /// A learned score for each head and bucket of distances, shared by all layers (T5).
+    Relative,
+}
+
+/// How shared queries come from keys, in architectures that share them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SharedQueries {
+    /// One matrix over all heads (the paper's T5 code).
+    Joint,
+    /// One matrix for each head (the DNA, T2T).
+    PerHead,
 }
 
 /// A decoder-only language model.
@@ -135,8 +77,10 @@ pub struct ModelConfig {
     pub d_model: usize,
     /// Decoder blocks.
     pub layers: usize,
-    /// Attention heads; they divide `d_model`.
+    /// Attention heads.
     pub heads: usize,
+    /// Width of a head.
+    pub d_head: usize,
     /// Width inside the feed-forward part.
     pub d_ff: usize,
     /// Tokens a sequence.
@@ -147,8 +91,18 @@ pub struct ModelConfig {
     pub softmax: Softmax,
     /// Where attention's 1/√d_k goes.
     pub query_scale: QueryScale,
-    /// How the three projections are stored.
-    pub qkv: Qkv,
+    /// How projections of the same rows are stored.
+    pub projections: Projections,
+    /// How queries come from keys where both share a projection.
+    pub shared_queries: SharedQueries,
+    /// How positions are told apart.
+    pub positions: Positions,
+    /// Experts of a block that has some.
+    pub experts: usize,
+    /// Room of an expert in training, as a multiple of an equal share of the tokens.
+    pub expert_capacity: f64,
+    /// The same outside of training.
+    pub expert_eval_capacity: f64,
 }
 
 /// ε of the final layer norm, and the default of the others (spec §3.2, §4.1).
@@ -158,25 +112,28 @@ pub const NORM_EPS: f64 = 1e-6;
 const MAX_ELEMENTS: usize = 1 << 31;
 
 impl ModelConfig {
-    /// `arch` at `size`, with byte tokens and the default conventions.
+    /// `arch` at `size` with the default conventions: byte tokens and sinusoids for CPUs' sizes, T5's vocabulary and relative
+    /// positions for the paper's.
     pub fn new(arch: Arch, size: Size) -> Self {
-        let (d_model, layers, heads, d_ff, seq) = match size {
-            Size::Nano => (64, 2, 4, 256, 64),
-            Size::Micro => (128, 4, 4, 512, 128),
-            Size::Mini => (256, 4, 8, 1024, 128),
-        };
+        let shape = size.shape_of(arch);
         Self {
             arch,
-            vocab: 256,
-            d_model,
-            layers,
-            heads,
-            d_ff,
-            seq,
+            vocab: shape.vocab,
+            d_model: shape.d_model,
+            layers: shape.layers,
+            heads: shape.heads,
+            d_head: shape.d_head,
+            d_ff: shape.d_ff,
+            seq: shape.seq,
             norm_eps: NORM_EPS,
             softmax: Softmax::Stable,
             query_scale: QueryScale::Init,
-            qkv: Qkv::Fused,
+            projections: Projections::Fused,
+            shared_queries: SharedQueries::Joint,
+            positions: if size.is_of_the_paper() { Positions::Relative } else { Positions::Sinusoid },
+            experts: 32,
+            expert_capacity: 1.25,
+            expert_eval_capacity: 2.0,
         }
     }
 
@@ -187,13 +144,15 @@ impl ModelConfig {
         self.norm_eps = 0.0;
         self.softmax = Softmax::ExpMask;
         self.query_scale = QueryScale::Runtime;
-        self.qkv = Qkv::Separate;
+        self.projections = Projections::Separate;
+        self.shared_queries = SharedQueries::PerHead;
+        self.positions = Positions::Sinusoid;
         self
     }
 
-    /// Width of a head.
-    pub fn d_head(&self) -> usize {
-        self.d_model / self.heads
+    /// Width of all heads together.
+    pub fn d_attention(&self) -> usize {
+        self.heads.saturating_mul(self.d_head)
     }
 
     /// Checks every value and every relation between values.
@@ -209,8 +168,10 @@ impl ModelConfig {
             ("d_model", self.d_model, 2),
             ("layers", self.layers, 1),
             ("heads", self.heads, 1),
+            ("d_head", self.d_head, 1),
             ("d_ff", self.d_ff, 1),
             ("seq", self.seq, 1),
+            ("experts", self.experts, 1),
         ];
         for (key, value, least) in counts {
             if value < least || value > 1 << 24 {
@@ -220,8 +181,16 @@ impl ModelConfig {
         if self.layers > 1024 {
             return bad("layers", &self.layers, "it must be at most 1024".into());
         }
-        if !self.d_model.is_multiple_of(self.heads) {
-            return bad("heads", &self.heads, format!("it must divide d_model, which is {}", self.d_model));
+        for (key, factor) in
+            [("expert_capacity", self.expert_capacity), ("expert_eval_capacity", self.expert_eval_capacity)]
+        {
+            if !(0.1..=100.0).contains(&factor) {
+                return bad(key, &factor, "it must lie between 0.1 and 100".into());
+            }
+        }
+        if self.arch == Arch::EvolvedTransformer && !(self.d_head.is_multiple_of(2) && self.d_model.is_multiple_of(4)) {
+            let reason = "the Evolved Transformer needs heads of even width and a width that 4 divides".into();
+            return bad("d_head", &self.d_head, reason);
         }
         if !self.d_model.is_multiple_of(2) {
             return bad("d_model", &self.d_model, "it must be even: positions are sine and cosine pairs".into());
@@ -230,12 +199,12 @@ impl ModelConfig {
             return bad("norm_eps", &self.norm_eps, "it must be at least 0 and below 1".into());
         }
         let largest = [
-            self.d_model.saturating_mul(self.d_model).saturating_mul(3),
-            self.d_model.saturating_mul(self.d_ff),
+            self.d_model.saturating_mul(self.d_attention()).saturating_mul(3),
+            self.d_model.saturating_mul(self.d_ff).saturating_mul(self.copies_of_d_ff()),
             self.d_model.saturating_mul(self.vocab),
             self.seq.saturating_mul(self.seq).saturating_mul(self.heads),
             self.seq.saturating_mul(self.vocab),
-            self.seq.saturating_mul(self.d_ff.max(3 * self.d_model)),
+            self.seq.saturating_mul(self.d_ff.max(3 * self.d_model).max(self.d_attention().saturating_mul(3))),
         ];
         if let Some(elements) = largest.into_iter().find(|&n| n >= MAX_ELEMENTS) {
             return bad(
@@ -245,6 +214,11 @@ impl ModelConfig {
             );
         }
         Ok(())
+    }
+
+    /// How often a feed-forward matrix is there at most, in one array.
+    fn copies_of_d_ff(&self) -> usize {
+        if self.arch.has_experts() { self.experts } else { 1 + usize::from(self.arch.is_gated()) }
     }
 
     /// Checks that no activation of `batch` rows gets too large.
@@ -258,7 +232,9 @@ impl ModelConfig {
         if batch == 0 {
             return bad("it must be at least 1");
         }
-        let widest = [self.vocab, self.d_ff, self.d_model.saturating_mul(3), self.seq.saturating_mul(self.heads)];
+        let heads = self.seq.saturating_mul(self.heads).saturating_mul(2);
+        let inside = self.d_ff.max(self.d_attention()).max(self.d_model).saturating_mul(3);
+        let widest = [self.vocab, inside, heads];
         let rows = batch.saturating_mul(self.seq);
         if widest.into_iter().any(|width| width.saturating_mul(rows) >= MAX_ELEMENTS) {
             return bad("one activation would be too large: take fewer rows or a shorter sequence");
@@ -274,7 +250,7 @@ mod tests {
     #[test]
     fn every_named_model_is_valid() {
         for arch in Arch::ALL {
-            for size in Size::ALL {
+            for size in Size::NAMED.into_iter().chain(Size::sweep()) {
                 let config = ModelConfig::new(arch, size);
                 config.validate().unwrap();
                 config.with_dna_conventions().validate().unwrap();
@@ -293,9 +269,11 @@ mod tests {
     fn relations_are_checked() {
         let base = ModelConfig::new(Arch::Vanilla, Size::Nano);
         for bad in [
-            ModelConfig { heads: 3, ..base.clone() },
+            ModelConfig { heads: 0, ..base.clone() },
             ModelConfig { d_model: 0, ..base.clone() },
-            ModelConfig { d_model: 63, heads: 3, ..base.clone() },
+            ModelConfig { d_model: 63, ..base.clone() },
+            ModelConfig { expert_capacity: 0.0, ..base.clone() },
+            ModelConfig { arch: Arch::EvolvedTransformer, d_head: 7, ..base.clone() },
             ModelConfig { norm_eps: f64::NAN, ..base.clone() },
             ModelConfig { seq: 1 << 24, ..base.clone() },
         ] {

@@ -1,0 +1,16 @@
+//! The baseline with the squared ReLU: Primer's one change to the feed-forward part, max(x, 0)² (paper §4).
+
+use primer_tensor::Tensor;
+
+use super::Context;
+use crate::nn::{Activation, Norm, Scope, feed_forward};
+
+/// h = x + Attention(LN(x)); h + FFN(LN(h)) over rows `[batch·seq, d]`.
+pub(super) fn block(mut scope: Scope<'_>, cx: &mut Context<'_>, x: &Tensor) -> Tensor {
+    let eps = cx.config.norm_eps;
+    let normed = Norm::Layer.apply(scope.child("norm1"), x, eps);
+    let h = x + cx.attention().apply(scope.child("attn"), &normed);
+
+    let normed = Norm::Layer.apply(scope.child("norm2"), &h, eps);
+    h + feed_forward(scope.child("ffn"), &normed, cx.config.d_ff, Activation::SquaredRelu)
+}
