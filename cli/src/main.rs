@@ -8,6 +8,7 @@ mod folder;
 mod report;
 mod stop;
 mod terminal;
+mod tuned;
 mod units;
 
 use args::{Cli, Command};

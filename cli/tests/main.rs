@@ -5,3 +5,4 @@ mod commands;
 mod kit;
 mod quickstart;
 mod search;
+mod tune;

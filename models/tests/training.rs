@@ -99,9 +99,9 @@ fn a_run_s_folder_can_be_left_and_taken_up() {
     let on = |device: Device| RunFolder::resume(folder.path(), &stored, &corpus(), &device).unwrap();
     let lines = || std::fs::read_to_string(folder.path().join("devices.txt")).unwrap();
     let first = device().signature();
-    drop(on(device()));
+    assert_eq!(on(device()).device_before(), None);
     assert_eq!(lines(), format!("{first}\n"));
-    drop(on(Device::reference()));
+    assert_eq!(on(Device::reference()).device_before(), Some(first.as_str()));
     assert_eq!(lines(), format!("{first}\nreference (f64)\n"));
     let mut run = on(device());
     assert_eq!(lines(), format!("{first}\nreference (f64)\n{first}\n"));

@@ -58,7 +58,7 @@ pub enum Command {
     Info(Info),
     /// Time kernels and whole training steps, beside the device's own roof
     #[command(
-        after_help = "Examples:\n  primer bench --device cpu --json\n  primer bench --size nano --arch primer_ez --threads 1"
+        after_help = "Examples:\n  primer bench --device cpu --json\n  primer bench --size nano --arch primer_ez --threads 1\n  primer bench --tune --device gpu:0"
     )]
     Bench(Bench),
     /// Search for better programs by regularized evolution
@@ -265,6 +265,9 @@ pub struct Bench {
     /// Time only the training steps of this size, any that `primer info` knows
     #[arg(long, value_name = "S", value_parser = size)]
     pub size: Option<Size>,
+    /// Measure the variants of an adapter's kernels, and store the best for all later commands on it
+    #[arg(long, conflicts_with_all = ["arch", "size"])]
+    pub tune: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -2,6 +2,7 @@
 
 use crate::args::Compute;
 use crate::failure::Outcome;
+use crate::tuned;
 use primer_tensor::Device;
 
 /// A device and the reason for it.
@@ -12,17 +13,21 @@ pub struct Chosen {
     pub why: String,
 }
 
-/// Opens the device asked for.
+/// Opens the device asked for, with the kernels that were found best on it.
 ///
 /// # Errors
 /// A device that isn't there.
 pub fn open(compute: &Compute) -> Outcome<Chosen> {
     let device = Device::parse(&compute.device, compute.threads.map(usize::from))?;
-    let why = match (compute.device.as_str(), &device) {
+    let (device, file) = tuned::apply(device);
+    let mut why = match (compute.device.as_str(), &device) {
         ("auto", Device::Gpu(_)) => "it is the first real GPU found".to_owned(),
         ("auto", _) => "no real GPU was found, and the CPU always works".to_owned(),
         (name, _) => format!("--device {name} asked for it"),
     };
+    if let Some(file) = file {
+        why += &format!("; kernels as tuned, {}", file.display());
+    }
     Ok(Chosen { device, why })
 }
 

@@ -3,7 +3,7 @@
 use crate::args::Devices;
 use crate::cmd::device::matmul_roof;
 use crate::failure::Outcome;
-use crate::terminal;
+use crate::{terminal, tuned};
 use primer_tensor::Device;
 use primer_tensor::gpu::{GpuDevice, GpuInfo};
 use serde_json::{Value, json};
@@ -47,6 +47,10 @@ pub fn run(args: &Devices) -> Outcome {
                 features(&device["features"]),
             ))?;
         }
+        if let Some(kernels) = device["kernels"].as_str() {
+            let chosen = if device["tuned"] == true { "as tuned" } else { "built in" };
+            terminal::line(&format!("         kernels {chosen}: {kernels}"))?;
+        }
         match (device["matmul_gflops"].as_f64(), device["error"].as_str()) {
             (Some(speed), _) => terminal::line(&format!("         {speed:.1} GFLOP/s in f32 matrix products"))?,
             (None, Some(error)) => terminal::line(&format!("         does not work: {error}"))?,
@@ -57,8 +61,8 @@ pub fn run(args: &Devices) -> Outcome {
 }
 
 fn adapter(index: usize, info: &GpuInfo) -> Value {
-    let opened = GpuDevice::nth(index);
-    let speed = opened.as_ref().ok().and_then(|gpu| gpu.matmul_roof().ok());
+    let opened = GpuDevice::nth(index).map(|gpu| tuned::apply(Device::Gpu(gpu)));
+    let speed = opened.as_ref().ok().and_then(|(device, _)| matmul_roof(device).ok().flatten());
     let mut entry = json!({
         "device": format!("gpu:{index}"),
         "name": info.name,
@@ -76,8 +80,13 @@ fn adapter(index: usize, info: &GpuInfo) -> Value {
         "features": info.features,
         "matmul_gflops": measured(speed),
     });
-    if let Err(e) = opened {
-        entry["error"] = e.to_string().into();
+    match opened {
+        Ok((Device::Gpu(gpu), file)) => {
+            entry["kernels"] = gpu.variants().to_string().into();
+            entry["tuned"] = file.is_some().into();
+        }
+        Ok(_) => {}
+        Err(e) => entry["error"] = e.to_string().into(),
     }
     entry
 }

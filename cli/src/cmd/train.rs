@@ -40,6 +40,11 @@ pub fn run(args: &Train) -> Outcome {
         RunFolder::create(&out, &config, &corpus, &chosen.device)?
     };
 
+    if let Some(before) = run.device_before() {
+        terminal::note(&format!("warning: until now this run computed on \"{before}\";"));
+        terminal::note(&format!("         on \"{}\" its numbers differ in their last bits", chosen.device.signature()));
+    }
+
     let mut last_valid = None;
     let checkpoint = run.run(limit, &stop.flag(), &mut |event| match event {
         Event::Progress(p) => {

@@ -30,6 +30,7 @@ pub struct RunFolder {
     checkpoints: CheckpointDir,
     /// Lowest validation loss so far.
     best: f64,
+    device_before: Option<String>,
 }
 
 /// The configuration's file in a run's folder.
@@ -59,7 +60,7 @@ impl RunFolder {
         std::fs::write(&path, device.signature() + "\n").map_err(failed(&path))?;
         let metrics = MetricsWriter::create(&folder.join(METRICS))?;
         let checkpoints = CheckpointDir::new(folder.join(CHECKPOINTS), config.train.keep);
-        Ok(Self { trainer, metrics, checkpoints, best: f64::INFINITY })
+        Ok(Self { trainer, metrics, checkpoints, best: f64::INFINITY, device_before: None })
     }
 
     /// Goes on with the run in `folder` from its newest checkpoint, with the configuration given; metrics past it are cut off.
@@ -69,12 +70,12 @@ impl RunFolder {
     pub fn resume(folder: &Path, config: &RunConfig, corpus: &Corpus, device: &Device) -> Result<Self> {
         let checkpoints = CheckpointDir::new(folder.join(CHECKPOINTS), config.train.keep);
         let trainer = Trainer::resume(config, corpus, device, &checkpoints.latest()?)?;
-        add_device(&folder.join(DEVICES), device)?;
+        let device_before = add_device(&folder.join(DEVICES), device)?;
         let path = folder.join(METRICS);
         let metrics = MetricsWriter::resume(&path, trainer.step())?;
         let losses = metrics::read(&path)?.into_iter().filter_map(|metric| metric.valid_loss);
         let best = losses.fold(f64::INFINITY, f64::min);
-        Ok(Self { trainer, metrics, checkpoints, best })
+        Ok(Self { trainer, metrics, checkpoints, best, device_before })
     }
 
     /// The configuration that a run's folder was begun with, laid over `base`.
@@ -134,6 +135,12 @@ impl RunFolder {
         &self.trainer
     }
 
+    /// What the run computed on before it was taken up, as its `devices.txt` has it, where that isn't what it computes on now: the
+    /// device, or the kernels of an adapter. What follows then differs in its last bits from a run that never stopped.
+    pub fn device_before(&self) -> Option<&str> {
+        self.device_before.as_deref()
+    }
+
     fn evaluate(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<()> {
         let valid_loss = self.trainer.evaluate()?;
         let step = self.trainer.step();
@@ -182,16 +189,19 @@ impl RunFolder {
     }
 }
 
-/// Adds the device's line unless the last one is the same. A run of an older version has no such file yet.
-fn add_device(path: &Path, device: &Device) -> Result<()> {
+/// Adds the device's line unless the last one is the same, and gives the last one otherwise. A run of an older version has no such
+/// file yet.
+fn add_device(path: &Path, device: &Device) -> Result<Option<String>> {
     let mut lines = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         read => read.map_err(|source| Error::Read { path: path.to_owned(), source })?,
     };
     let line = device.signature();
-    if lines.lines().last() != Some(&line) {
-        lines += &(line + "\n");
-        std::fs::write(path, lines).map_err(|source| Error::Write { path: path.to_owned(), source })?;
+    let before = lines.lines().last().map(str::to_owned);
+    if before.as_deref() == Some(&line) {
+        return Ok(None);
     }
-    Ok(())
+    lines += &(line + "\n");
+    std::fs::write(path, lines).map_err(|source| Error::Write { path: path.to_owned(), source })?;
+    Ok(before)
 }

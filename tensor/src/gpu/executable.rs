@@ -43,7 +43,7 @@ const IN_FLIGHT: usize = 2;
 impl GpuExecutable {
     pub(super) fn new(device: &GpuDevice, program: &Program, plan: Plan) -> Result<Self> {
         let started = std::time::Instant::now();
-        let context = Context::new(&plan, device.0.info.limits, device.0.variants);
+        let context = Context::new(&plan, device.0.info.limits, device.variants());
         plan.check_views()?;
         check_sizes(&plan, device.max_tensor())?;
         let shaders: Vec<Shader> = plan.kernels.iter().flat_map(|kernel| wgsl::lower(kernel, &context)).collect();

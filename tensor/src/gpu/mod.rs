@@ -34,13 +34,12 @@ use pools::{BufferPool, PipelinePool, scoped, typed};
 
 /// One opened adapter. Cloning shares it.
 #[derive(Clone)]
-pub struct GpuDevice(Arc<Inner>, MemoryBudget);
+pub struct GpuDevice(Arc<Inner>, MemoryBudget, Variants);
 
 struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     info: GpuInfo,
-    variants: Variants,
     buffers: BufferPool,
     pipelines: PipelinePool,
     /// The first error that no call could be blamed for; every later call gives it back.
@@ -90,13 +89,12 @@ impl GpuDevice {
             device,
             queue,
             info,
-            variants,
             buffers: BufferPool::default(),
             pipelines: PipelinePool::new(options.runtime_checks),
             failure,
             timeout: options.timeout.unwrap_or(TIMEOUT),
         };
-        Self(Arc::new(inner), budget)
+        Self(Arc::new(inner), budget, variants)
     }
 
     pub(crate) fn budget(&self) -> MemoryBudget {
@@ -104,7 +102,15 @@ impl GpuDevice {
     }
 
     pub(crate) fn with_budget(self, budget: MemoryBudget) -> Self {
-        Self(self.0, budget)
+        Self(self.0, budget, self.2)
+    }
+
+    /// The device, where what is compiled from now on runs those kernels, or what it can run in place of one that it can't. It
+    /// shares buffers with this one. Results may differ in their last bits.
+    #[must_use]
+    pub fn with_variants(self, variants: Variants) -> Self {
+        let variants = variants.within(&self.0.info.limits);
+        Self(self.0, self.1, variants)
     }
 
     /// The adapter and what it granted.
@@ -112,9 +118,9 @@ impl GpuDevice {
         &self.0.info
     }
 
-    /// The kernels that it runs.
+    /// The kernels that it runs: those for the adapter's class, or what [`GpuDevice::with_variants`] says.
     pub fn variants(&self) -> Variants {
-        self.0.variants
+        self.2
     }
 
     /// Buffers, bytes and pipelines held.
@@ -204,7 +210,7 @@ impl GpuDevice {
         self.check()?;
         let buffers = self.0.info.limits.max_storage_buffers.min(MAX_BUFFERS).saturating_sub(1) as usize;
         let plan =
-            passes::plan(program, PlanLimits { buffers, tiles: None, epilogues: self.0.variants.matmul.is_tiled() })?;
+            passes::plan(program, PlanLimits { buffers, tiles: None, epilogues: self.variants().matmul.is_tiled() })?;
         GpuExecutable::new(self, program, plan)
     }
 

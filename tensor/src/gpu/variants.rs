@@ -18,6 +18,24 @@ pub enum MatMulVariant {
 }
 
 impl MatMulVariant {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Registers, Self::Subgroups, Self::Tiles4, Self::Tiles8];
+
+    /// Its name in a device's signature and in what a tuning stores.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Registers => "registers",
+            Self::Subgroups => "subgroups",
+            Self::Tiles4 => "tiles-4x4",
+            Self::Tiles8 => "tiles-8x8",
+        }
+    }
+
+    /// The variant of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|variant| variant.name() == name)
+    }
+
     /// Whether products are computed by tiles in shared memory. The others are for lanes of a CPU, where an epilogue would cost more
     /// to compile than the launch that it saves.
     pub fn is_tiled(self) -> bool {
@@ -34,6 +52,25 @@ pub enum RowVariant {
     Shared,
     /// A row a workgroup, whose subgroups reduce on their own before they meet. Needs subgroups.
     Subgroups,
+}
+
+impl RowVariant {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Invocations, Self::Shared, Self::Subgroups];
+
+    /// Its name in a device's signature and in what a tuning stores.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Invocations => "invocations",
+            Self::Shared => "shared",
+            Self::Subgroups => "subgroups",
+        }
+    }
+
+    /// The variant of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|variant| variant.name() == name)
+    }
 }
 
 /// The kernels of a device. Results have the same bits run after run while these are the same.
@@ -84,18 +121,8 @@ impl Variants {
 
 impl fmt::Display for Variants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let matmul = match self.matmul {
-            MatMulVariant::Registers => "registers",
-            MatMulVariant::Subgroups => "subgroups",
-            MatMulVariant::Tiles4 => "tiles-4x4",
-            MatMulVariant::Tiles8 => "tiles-8x8",
-        };
-        let rows = match self.rows {
-            RowVariant::Invocations => "invocations",
-            RowVariant::Shared => "shared",
-            RowVariant::Subgroups => "subgroups",
-        };
-        write!(f, "matmul {matmul}, rows {rows}, {} invocations", self.invocations)
+        let Self { matmul, rows, invocations } = self;
+        write!(f, "matmul {}, rows {}, {invocations} invocations", matmul.name(), rows.name())
     }
 }
 
@@ -114,5 +141,12 @@ mod tests {
         assert_eq!(Variants::DISCRETE.within(&lanes), Variants::DISCRETE);
         let small = Granted { max_invocations: 128, ..webgpu };
         assert_eq!(Variants::INTEGRATED.within(&small).matmul, MatMulVariant::Registers);
+    }
+
+    #[test]
+    fn every_variant_has_a_name_of_its_own() {
+        assert!(MatMulVariant::ALL.into_iter().all(|variant| MatMulVariant::parse(variant.name()) == Some(variant)));
+        assert!(RowVariant::ALL.into_iter().all(|variant| RowVariant::parse(variant.name()) == Some(variant)));
+        assert_eq!(MatMulVariant::parse("tiles"), None);
     }
 }

@@ -1,6 +1,7 @@
 //! `primer bench`
 
 mod steps;
+mod tune;
 
 use crate::args::Bench;
 use crate::cmd::device::{self, matmul_roof};
@@ -43,6 +44,9 @@ pub fn run(args: &Bench) -> Outcome {
     let chosen = device::open(&args.compute)?;
     let device = &chosen.device;
     terminal::note(&format!("device: {device} ({})", chosen.why));
+    if args.tune {
+        return tune::run(args, &chosen);
+    }
     terminal::note("measuring the matrix-product roof ...");
     let roof = matmul_roof(device)?;
     // An architecture or a size asks for steps alone, so that the process has held no other memory.
@@ -71,6 +75,7 @@ pub fn run(args: &Bench) -> Outcome {
     if args.json {
         return terminal::json(&json!({
             "device": device.to_string(),
+            "signature": device.signature(),
             "matmul_roof_gflops": roof,
             "kernels": kernels,
             "steps": timed,
