@@ -23,7 +23,10 @@ const LENGTHS: &[usize] = &[2, 1, 3, 5, 8, 17, 33, 70];
 const LARGEST: usize = 2400;
 
 /// Everything that can be tiled is, and every causal square is cut.
-const TILES: TileLimits = TileLimits { bytes: 1, rows: 1 };
+const TILES: TileLimits = TileLimits { bytes: 1, rows: 1, fewest: 16, chunk: None };
+
+/// The same chunk by chunk, of few tiles.
+const CHUNKS: TileLimits = TileLimits { fewest: 2, chunk: Some(1000), ..TILES };
 
 /// How many programs said something.
 #[derive(Default)]
@@ -125,7 +128,9 @@ fn passes_before_and_after() {
         for limits in [
             plain,
             PlanLimits { tiles: Some(TILES), ..plain },
+            PlanLimits { tiles: Some(CHUNKS), ..plain },
             PlanLimits { epilogues: true, ..plain },
+            PlanLimits { tiles: Some(CHUNKS), epilogues: true, ..plain },
             PlanLimits { buffers: 7, ..plain },
             PlanLimits { buffers: 7, epilogues: true, ..plain },
         ] {
@@ -174,6 +179,30 @@ fn tiles_on_the_cpu() {
     }
     count.check();
     assert!(5 * tiled.get() >= count.compared.get(), "tiles in {} of {:?}", tiled.get(), count.compared);
+}
+
+/// Chunks of few tiles on a GPU, in few programs, since each has kernels of its own to compile.
+#[test]
+fn chunks_on_a_gpu() {
+    let device = gpu(GpuOptions { tiles: Some(CHUNKS), ..GpuOptions::default() });
+    let (count, in_chunks) = (Count::default(), Cell::new(0));
+    let result = runner("chunks", file!(), 10).run(&batched(10), |recipe| {
+        let Some((built, program, expected)) = count.judge(&recipe, |expected| expected.finite) else { return Ok(()) };
+        let failed = |error: primer_tensor::Error| TestCaseError::fail(format!("{error}\n{}", program.graph));
+        let planned = |tiles| plan(&program, PlanLimits { tiles, ..PlanLimits::default() });
+        let [whole, cut] = [None, Some(CHUNKS)].map(planned);
+        let (whole, cut) = (whole.map_err(failed)?, cut.map_err(failed)?);
+        in_chunks.set(in_chunks.get() + u32::from(cut.kernels.len() > whole.kernels.len()));
+        let found = run(&device, &program, &built.inputs).map_err(failed)?;
+        let wrong = mismatch(&program, &expected, &found, EPSILON * expected.largest);
+        prop_assert!(wrong.is_none(), "{}\n{}", wrong.unwrap_or_default(), program.graph);
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+    count.check();
+    assert!(in_chunks.get() > 0, "no program ran in chunks");
 }
 
 /// Outputs and new state of a plan.

@@ -6,8 +6,8 @@ use primer_tensor::plan::PlanReport;
 use primer_tensor::reference::{Precision, evaluate};
 use primer_tensor::{CompareOp, DType, Device, Program, State, Tensor};
 
-const BATCH: usize = 4;
-const HEADS: usize = 4;
+pub const BATCH: usize = 4;
+pub const HEADS: usize = 4;
 const WIDTH: usize = 8;
 
 fn leaf(name: &str, n: usize) -> Tensor {
@@ -43,10 +43,14 @@ fn values(name: &str, n: usize) -> Vec<f32> {
 const LEAVES: [&str; 4] = ["q", "k", "v", "gradient"];
 
 /// Outputs on that many threads, and the plan's report.
-fn run(n: usize, threads: usize) -> (Vec<Vec<f32>>, PlanReport) {
-    let device = Device::cpu_with_threads(threads);
+fn on_cpu(n: usize, threads: usize) -> (Vec<Vec<f32>>, PlanReport) {
+    run(&Device::cpu_with_threads(threads), n)
+}
+
+/// Outputs, and the plan's report.
+pub fn run(device: &Device, n: usize) -> (Vec<Vec<f32>>, PlanReport) {
     let mut executable = device.compile(&Program::trace(&attention(n), &[]).expect("traces")).expect("compiles");
-    let mut state = State::new(&device);
+    let mut state = State::new(device);
     for name in LEAVES {
         state.insert(name, [BATCH, HEADS, n, WIDTH], &values(name, n)).expect("fits");
     }
@@ -55,24 +59,29 @@ fn run(n: usize, threads: usize) -> (Vec<Vec<f32>>, PlanReport) {
     (outputs, *executable.report().expect("a plan"))
 }
 
+/// Holds the outputs against the oracle.
+pub fn check(n: usize, found: &[Vec<f32>]) {
+    let program = Program::trace(&attention(n), &[]).expect("traces");
+    let inputs: HashMap<String, Vec<f64>> =
+        LEAVES.iter().map(|&name| (name.into(), values(name, n).into_iter().map(f64::from).collect())).collect();
+    let expected = evaluate(&program, &inputs, Precision::F64).expect("evaluates");
+    for (id, found) in program.outputs.iter().zip(found) {
+        let expected = &expected[id].data;
+        let scale = expected.iter().fold(0.0f64, |max, x| max.max(x.abs()));
+        for (e, f) in expected.iter().zip(found) {
+            assert!((e - f64::from(*f)).abs() <= 1e-5 * scale, "{e} {f} at scale {scale}");
+        }
+    }
+}
+
 #[test]
 fn tiled_attention_is_right_and_the_same_for_any_number_of_threads() {
     for n in [48, 67] {
-        let program = Program::trace(&attention(n), &[]).expect("traces");
-        let inputs: HashMap<String, Vec<f64>> =
-            LEAVES.iter().map(|&name| (name.into(), values(name, n).into_iter().map(f64::from).collect())).collect();
-        let expected = evaluate(&program, &inputs, Precision::F64).expect("evaluates");
-        let (first, report) = run(n, 1);
+        let (first, report) = on_cpu(n, 1);
         assert!(report.tile_bytes > 0, "large scores are held tile by tile");
-        for (id, found) in program.outputs.iter().zip(&first) {
-            let expected = &expected[id].data;
-            let scale = expected.iter().fold(0.0f64, |max, x| max.max(x.abs()));
-            for (e, f) in expected.iter().zip(found) {
-                assert!((e - f64::from(*f)).abs() <= 1e-5 * scale, "{e} {f} at scale {scale}");
-            }
-        }
+        check(n, &first);
         for threads in [2, 4] {
-            let (others, _) = run(n, threads);
+            let (others, _) = on_cpu(n, threads);
             for (a, b) in first.iter().zip(&others) {
                 assert!(a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()), "{threads} threads");
             }
@@ -82,7 +91,7 @@ fn tiled_attention_is_right_and_the_same_for_any_number_of_threads() {
 
 #[test]
 fn memory_grows_with_the_length_and_not_with_its_square() {
-    let [short, long] = [96, 192].map(|n| run(n, 1).1);
+    let [short, long] = [96, 192].map(|n| on_cpu(n, 1).1);
     assert!(long.scratch_bytes <= 2 * short.scratch_bytes, "{} {}", short.scratch_bytes, long.scratch_bytes);
     // One head's scores, weights and their gradients, where all heads' would be sixteen times that.
     let one_head = 4 * 192 * 192;

@@ -11,3 +11,4 @@ mod gpu_device;
 mod gpu_kernels;
 mod gpu_rounds;
 mod gpu_support;
+mod gpu_tiles;

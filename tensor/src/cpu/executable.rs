@@ -33,7 +33,7 @@ enum Output {
 }
 
 /// Smaller tensors stay in the caches anyway, and products of fewer rows are slow.
-const TILES: TileLimits = TileLimits { bytes: 128 << 10, rows: 32 };
+const TILES: TileLimits = TileLimits { bytes: 128 << 10, rows: 32, fewest: 16, chunk: None };
 
 impl CpuDevice {
     /// Plans and compiles a program.

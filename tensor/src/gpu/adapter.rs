@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{GpuDevice, Variants};
 use crate::memory::MemoryBudget;
+use crate::passes::TileLimits;
 use crate::{Error, Result};
 
 /// What one adapter is, without opening a device on it.
@@ -113,6 +114,8 @@ pub struct GpuOptions {
     pub max_loop_rounds: Option<u32>,
     /// The longest wait for the device, instead of ten minutes.
     pub timeout: Option<Duration>,
+    /// What is held for a few tiles at a time, instead of values of 32 MiB and more.
+    pub tiles: Option<TileLimits>,
     /// Lets kernels check every index and bound every loop.
     pub runtime_checks: bool,
 }

@@ -43,7 +43,7 @@ const IN_FLIGHT: usize = 2;
 impl GpuExecutable {
     pub(super) fn new(device: &GpuDevice, program: &Program, plan: Plan) -> Result<Self> {
         let started = std::time::Instant::now();
-        let context = Context::new(&plan, device.0.info.limits, device.variants());
+        let context = Context::new(&plan, device.0.info.limits, device.variants())?;
         plan.check_views()?;
         check_sizes(&plan, device.max_tensor())?;
         let shaders: Vec<Shader> = plan.kernels.iter().flat_map(|kernel| wgsl::lower(kernel, &context)).collect();
@@ -247,6 +247,7 @@ impl GpuExecutable {
             Location::State(i) => self.bound.get(i),
             Location::Slot(i) => self.slots.get(i).map(|b| &b.buffer),
             Location::Auxiliary => self.auxiliary.as_ref().map(|b| &b.buffer),
+            Location::Nowhere => None,
         }
     }
 
@@ -268,7 +269,7 @@ impl GpuExecutable {
 /// Every tensor fits in one binding of `granted` bytes; said before anything is allocated.
 fn check_sizes(plan: &Plan, granted: u64) -> Result<()> {
     // What the user named comes first.
-    let mut buffers: Vec<_> = plan.buffers.iter().collect();
+    let mut buffers: Vec<_> = plan.buffers.iter().filter(|b| b.place != Place::Tile).collect();
     buffers.sort_by_key(|b| matches!(b.place, Place::Slot(_)));
     for buffer in buffers {
         let what = match &buffer.place {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::wgsl::math;
 use super::{Granted, Variants};
-use crate::plan::{BufferId, Place, Plan};
+use crate::plan::{BufferId, Kernel, Place, Plan};
 use crate::{DType, Error, Result};
 
 /// A buffer of an executable, or the scratch that launches of one kernel hand over in.
@@ -14,6 +14,8 @@ pub(super) enum Location {
     State(usize),
     Slot(usize),
     Auxiliary,
+    /// In no memory: a product that goes into its epilogue.
+    Nowhere,
 }
 
 /// A storage buffer as one shader sees it.
@@ -49,6 +51,8 @@ impl Shader {
 /// What the generator must know of a plan and its device.
 pub(super) struct Context<'a> {
     plan: &'a Plan,
+    /// Where each buffer is.
+    locations: Vec<Location>,
     data: Vec<&'a str>,
     states: Vec<&'a str>,
     pub granted: Granted,
@@ -56,19 +60,29 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub fn new(plan: &'a Plan, granted: Granted, variants: Variants) -> Self {
-        let (mut data, mut states) = (Vec::new(), Vec::new());
-        for buffer in &plan.buffers {
-            let (names, name) = match &buffer.place {
-                Place::Data(name) => (&mut data, name.as_str()),
-                Place::State(name) => (&mut states, name.as_str()),
-                Place::Slot(_) | Place::Tile => continue,
-            };
-            if !names.contains(&name) {
+    /// # Errors
+    /// [`Error::Device`] where the plan holds buffers for one tile at a time; that of a GPU has chunks instead.
+    pub fn new(plan: &'a Plan, granted: Granted, variants: Variants) -> Result<Self> {
+        fn position<'a>(names: &mut Vec<&'a str>, name: &'a str) -> usize {
+            names.iter().position(|n| *n == name).unwrap_or_else(|| {
                 names.push(name);
-            }
+                names.len() - 1
+            })
         }
-        Self { plan, data, states, granted, variants }
+        let (mut data, mut states) = (Vec::new(), Vec::new());
+        let mut locations = Vec::with_capacity(plan.buffers.len());
+        if plan.kernels.iter().any(|kernel| matches!(kernel, Kernel::Tiled(tiled) if !tiled.locals.is_empty())) {
+            return Err(Error::Device { message: "a plan for a GPU holds nothing by tiles".into() });
+        }
+        for buffer in &plan.buffers {
+            locations.push(match &buffer.place {
+                Place::Data(name) => Location::Data(position(&mut data, name)),
+                Place::State(name) => Location::State(position(&mut states, name)),
+                Place::Slot(slot) => Location::Slot(*slot),
+                Place::Tile => Location::Nowhere,
+            });
+        }
+        Ok(Self { plan, locations, data, states, granted, variants })
     }
 
     /// Names of the data inputs; [`Location::Data`] counts in them.
@@ -82,13 +96,7 @@ impl<'a> Context<'a> {
     }
 
     pub fn location(&self, buffer: BufferId) -> Location {
-        let position = |names: &[&str], name: &str| names.iter().position(|n| *n == name).unwrap_or_default();
-        match &self.plan.buffers[buffer.index()].place {
-            Place::Data(name) => Location::Data(position(&self.data, name)),
-            Place::State(name) => Location::State(position(&self.states, name)),
-            Place::Slot(slot) => Location::Slot(*slot),
-            Place::Tile => unreachable!("`GpuDevice::compile` plans without tiles"),
-        }
+        self.locations[buffer.index()]
     }
 
     /// The most rounds of loops that an invocation may run on this device.

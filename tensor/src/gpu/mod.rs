@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use crate::memory::MemoryBudget;
-use crate::passes::{self, PlanLimits};
+use crate::passes::{self, PlanLimits, TileLimits};
 use crate::{Error, Program, Result};
 
 pub use adapter::{GpuInfo, GpuOptions, Granted};
@@ -46,6 +46,7 @@ struct Inner {
     failure: Arc<Mutex<Option<Error>>>,
     /// The longest wait: a kernel that takes longer is taken for hung.
     timeout: Duration,
+    tiles: TileLimits,
 }
 
 /// f32 elements in device memory; goes back to the device's pool when dropped.
@@ -57,6 +58,9 @@ pub struct GpuBuffer {
 
 /// The longest wait where nothing else is asked for.
 const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Smaller tensors are stored whole, so that launches are few and nothing is computed twice; a chunk is work enough for a large GPU.
+const TILES: TileLimits = TileLimits { bytes: 32 << 20, rows: usize::MAX, fewest: 2, chunk: Some(32 << 20) };
 
 /// More buffers in a kernel would only make it slower to record.
 const MAX_BUFFERS: u32 = 24;
@@ -93,6 +97,7 @@ impl GpuDevice {
             pipelines: PipelinePool::new(options.runtime_checks),
             failure,
             timeout: options.timeout.unwrap_or(TIMEOUT),
+            tiles: options.tiles.unwrap_or(TILES),
         };
         Self(Arc::new(inner), budget, variants)
     }
@@ -209,8 +214,8 @@ impl GpuDevice {
     pub(crate) fn compile(&self, program: &Program) -> Result<GpuExecutable> {
         self.check()?;
         let buffers = self.0.info.limits.max_storage_buffers.min(MAX_BUFFERS).saturating_sub(1) as usize;
-        let plan =
-            passes::plan(program, PlanLimits { buffers, tiles: None, epilogues: self.variants().matmul.is_tiled() })?;
+        let epilogues = self.variants().matmul.is_tiled();
+        let plan = passes::plan(program, PlanLimits { buffers, tiles: Some(self.0.tiles), epilogues })?;
         GpuExecutable::new(self, program, plan)
     }
 

@@ -52,12 +52,17 @@ impl Default for PlanLimits {
 }
 
 /// What is worth holding tile by tile.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TileLimits {
     /// Bytes of the smallest tensor.
     pub bytes: usize,
     /// Rows of a block of a causal square, which is computed up to its diagonal.
     pub rows: usize,
+    /// Fewest tiles: threads share tiles, never what is inside one.
+    pub fewest: usize,
+    /// Bytes of what is held, for as many tiles at a time as fit, at least one: the plan has their kernels chunk by chunk, and none
+    /// that is [`Tiled`](crate::plan::Tiled). None where the device runs tiled kernels.
+    pub chunk: Option<usize>,
 }
 
 /// Plans a program.

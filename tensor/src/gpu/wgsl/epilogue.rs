@@ -1,7 +1,8 @@
 //! What becomes of a matrix product before it leaves its kernel.
 
 use super::express::declare;
-use super::{collapse, sum, times, walk};
+use super::row::split;
+use super::{sum, times};
 use crate::DType;
 use crate::gpu::launch::Writer;
 use crate::plan::{Extent, MatMul, RowOp, RowProgram, View};
@@ -104,12 +105,6 @@ impl Epilogue {
             w.line(&format!("{place} = vec4<{}>({});", store.dtype, four.join(", ")));
         }
     }
-}
-
-/// Where row `r` of a view begins, without the view's offset, and the distance between its elements.
-fn split(view: &View) -> (String, isize) {
-    let Some((_, lead)) = view.dims.split_last() else { return ("0u".to_owned(), 0) };
-    (walk("r", &collapse(lead, &view.strides[..lead.len()])), view.strides[lead.len()])
 }
 
 /// Whether each four elements along the axis are one aligned vector of the buffer.

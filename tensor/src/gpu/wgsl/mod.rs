@@ -34,7 +34,8 @@ pub(super) fn lower(kernel: &Kernel, context: &Context<'_>) -> Vec<Shader> {
         Kernel::ScatterAdd { indices, updates, out } => movement::scatter_add(indices, updates, out, context),
         Kernel::Random { key, out, stream } => vec![random::random(key, out, *stream, context)],
         Kernel::LinRec { a, b, out, reverse, start } => movement::linrec(a, b, out, *reverse, *start, context),
-        Kernel::Tiled(_) => unreachable!("`GpuDevice::compile` plans without tiles"),
+        // All tiles at once. Where there are local values, the plan has chunks instead.
+        Kernel::Tiled(tiled) => tiled.kernels.iter().flat_map(|kernel| lower(kernel, context)).collect(),
     }
 }
 
@@ -107,7 +108,7 @@ mod tests {
         let program = Program::trace(outputs, &[]).expect("traces");
         let plan = plan(&program, PlanLimits { buffers: 7, ..PlanLimits::default() }).expect("plans");
         let granted = Granted { subgroup: 32, smallest_subgroup: 32, ..Granted::WEBGPU };
-        let context = Context::new(&plan, granted, variants.within(&granted));
+        let context = Context::new(&plan, granted, variants.within(&granted)).expect("no tiles");
         plan.kernels.iter().flat_map(|kernel| lower(kernel, &context)).collect()
     }
 

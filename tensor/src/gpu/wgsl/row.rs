@@ -137,12 +137,17 @@ fn columns(program: &RowProgram, context: &Context<'_>) -> (Vec<Shader>, Partial
         let linear = if instruction.extent == Extent::Full { format!("r * {length}u + c") } else { "r".to_owned() };
         let text = declare(&mut w, program, i, &linear, |_, view| {
             let (row, stride) = split(view);
-            sum(&[&row, &times("c", if instruction.extent == Extent::Full { stride } else { 0 })])
+            sum(&[
+                &format!("{}u", view.offset),
+                &row,
+                &times("c", if instruction.extent == Extent::Full { stride } else { 0 }),
+            ])
         });
         w.line(&text);
     }
     for store in program.stores.iter().filter(|s| s.kind == StoreKind::Elements) {
         let (row, stride) = split(&store.to);
+        let row = sum(&[&format!("{}u", store.to.offset), &row]);
         let instruction = &program.body[store.value];
         let binding = w.write(store.to.buffer);
         let value = format!("v{}", store.value);
@@ -170,10 +175,9 @@ pub(super) fn column_sums(program: &RowProgram) -> Vec<&Store> {
     program.stores.iter().filter(|s| s.kind == StoreKind::ColumnSum).collect()
 }
 
-/// Where row `r` of a view begins, and the distance between its elements.
+/// Where row `r` of a view begins, counted from the view's offset, and the distance between its elements.
 pub(super) fn split(view: &View) -> (String, isize) {
-    let Some((_, lead)) = view.dims.split_last() else { return (format!("{}u", view.offset), 0) };
+    let Some((_, lead)) = view.dims.split_last() else { return ("0u".to_owned(), 0) };
     let stride = view.strides[lead.len()];
-    let row = walk("r", &collapse(lead, &view.strides[..lead.len()]));
-    (sum(&[&format!("{}u", view.offset), &row]), stride)
+    (walk("r", &collapse(lead, &view.strides[..lead.len()])), stride)
 }

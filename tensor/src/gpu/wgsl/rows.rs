@@ -9,7 +9,7 @@ use crate::DType;
 use crate::gpu::RowVariant;
 use crate::gpu::launch::{Context, Location, Shader, Writer};
 use crate::graph::ReduceOp;
-use crate::plan::{Extent, RowOp, RowProgram, Store, StoreKind};
+use crate::plan::{Extent, RowOp, RowProgram, Store, StoreKind, View};
 
 /// Terms of a row that an invocation adds up before it adds their sum to the rest.
 const STRETCH: usize = 256;
@@ -165,10 +165,18 @@ impl Rows<'_> {
         ends.collect()
     }
 
-    /// Where row `r` of each load begins.
+    /// Where row `r` of each load and of each store of elements begins. Offsets are parameters, so that programs over other parts
+    /// of their buffers share a pipeline.
     pub fn offsets(&self, w: &mut Writer<'_>) {
+        let mut begin = |name: String, view: &View| {
+            let offset = w.param(view.offset as u32);
+            w.line(&format!("let {name} = {};", sum(&[&offset, &split(view).0])));
+        };
         for (i, view) in self.program.loads.iter().enumerate() {
-            w.line(&format!("let o{i} = {};", split(view).0));
+            begin(format!("o{i}"), view);
+        }
+        for (i, store) in self.elements() {
+            begin(format!("q{i}"), &store.to);
         }
     }
 
@@ -263,17 +271,18 @@ impl Rows<'_> {
 
     /// The last pass: full values are stored, and summed over the rows k of this `block` where columns are.
     pub fn store_full(&self, w: &mut Writer<'_>, sums: &[&Store], partials: Option<(usize, Partials)>) {
-        let full: Vec<&Store> = self.elements(Extent::Full).collect();
+        let full: Vec<(usize, &Store)> = self.elements_of(Extent::Full).collect();
         if full.is_empty() && sums.is_empty() {
             return;
         }
         let length = self.program.length;
-        self.walk_row(w, (&self.first, &self.end, self.span), full.iter().chain(sums).map(|s| s.value));
-        for store in full {
-            let (row, stride) = split(&store.to);
+        let values = full.iter().map(|(_, store)| store).chain(sums).map(|store| store.value);
+        self.walk_row(w, (&self.first, &self.end, self.span), values);
+        for (i, store) in full {
+            let stride = split(&store.to).1;
             let binding = w.write(store.to.buffer);
             let dtype = self.program.body[store.value].dtype;
-            w.store(binding, dtype, &sum(&[&row, &times("c", stride)]), &format!("v{}", store.value));
+            w.store(binding, dtype, &sum(&[&format!("q{i}"), &times("c", stride)]), &format!("v{}", store.value));
         }
         if let Some((binding, partials)) = partials {
             for (i, store) in sums.iter().enumerate() {
@@ -288,21 +297,25 @@ impl Rows<'_> {
 
     /// Row values are stored by the invocation for which `condition` holds.
     pub fn store_rows(&self, w: &mut Writer<'_>, condition: &str) {
-        let rows: Vec<&Store> = self.elements(Extent::Row).collect();
+        let rows: Vec<(usize, &Store)> = self.elements_of(Extent::Row).collect();
         if rows.is_empty() {
             return;
         }
         w.line(&format!("if ({condition}) {{"));
-        for store in rows {
+        for (i, store) in rows {
             let binding = w.write(store.to.buffer);
             let dtype = self.program.body[store.value].dtype;
-            w.store(binding, dtype, &split(&store.to).0, &format!("v{}", store.value));
+            w.store(binding, dtype, &format!("q{i}"), &format!("v{}", store.value));
         }
         w.line("}");
     }
 
-    fn elements(&self, extent: Extent) -> impl Iterator<Item = &Store> {
-        let elements = self.program.stores.iter().filter(|s| s.kind == StoreKind::Elements);
-        elements.filter(move |s| self.program.body[s.value].extent == extent)
+    /// The stores of elements, by their positions.
+    fn elements(&self) -> impl Iterator<Item = (usize, &Store)> {
+        self.program.stores.iter().enumerate().filter(|(_, store)| store.kind == StoreKind::Elements)
+    }
+
+    fn elements_of(&self, extent: Extent) -> impl Iterator<Item = (usize, &Store)> {
+        self.elements().filter(move |(_, store)| self.program.body[store.value].extent == extent)
     }
 }

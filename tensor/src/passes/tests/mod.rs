@@ -12,7 +12,11 @@ use crate::{DType, Op, Program, Tensor};
 fn check(outputs: &[Tensor], updates: &[(Tensor, Tensor)], buffers: usize) -> Plan {
     let program = Program::trace(outputs, updates).expect("traces");
     let limits = PlanLimits { buffers, ..PlanLimits::default() };
-    check_plan(&program, PlanLimits { tiles: Some(TileLimits { bytes: 1, rows: 2 }), ..limits });
+    let tiles = TileLimits { bytes: 1, rows: 2, fewest: 16, chunk: None };
+    check_plan(&program, PlanLimits { tiles: Some(tiles), ..limits });
+    let chunks = Some(TileLimits { fewest: 2, chunk: Some(500), ..tiles });
+    check_plan(&program, PlanLimits { tiles: chunks, ..limits });
+    check_plan(&program, PlanLimits { tiles: chunks, epilogues: true, ..limits });
     check_plan(&program, PlanLimits { epilogues: true, ..limits });
     check_plan(&program, limits)
 }

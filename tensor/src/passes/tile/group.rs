@@ -5,9 +5,6 @@ use crate::DType;
 use crate::passes::order::topological;
 use crate::plan::{BufferId, Extent, Kernel, Place, Plan, RowOp, StoreKind, Tiled, View};
 
-/// Fewest tiles of a group: threads share tiles, never what is inside one.
-const MIN_TILES: usize = 16;
-
 /// Kernels of a plan that run tile by tile.
 struct Group {
     /// The positions of the members, in ascending order.
@@ -132,13 +129,15 @@ pub(super) struct Tiling<'a> {
     uses: Uses,
     /// The one kernel that writes each large scratch tensor.
     writer: Vec<Option<usize>>,
+    /// Fewest tiles of a group.
+    fewest: usize,
     group_of: Vec<Option<usize>>,
     groups: Vec<Group>,
 }
 
 impl<'a> Tiling<'a> {
-    /// `large`: fewest elements of a tensor worth holding by tiles.
-    pub(super) fn new(plan: &'a Plan, large: usize) -> Self {
+    /// `large`: fewest elements of a tensor worth holding by tiles, of which there are to be `fewest` at least.
+    pub(super) fn new(plan: &'a Plan, large: usize, fewest: usize) -> Self {
         let uses = Uses::of(plan);
         let writer = plan.buffers.iter().zip(&uses.writers).enumerate().map(|(buffer, (spec, writers))| {
             let is_large =
@@ -154,6 +153,7 @@ impl<'a> Tiling<'a> {
             after: successors(plan, &uses),
             writer: writer.collect(),
             uses,
+            fewest,
             group_of: vec![None; plan.kernels.len()],
             groups: Vec::new(),
         }
@@ -165,7 +165,7 @@ impl<'a> Tiling<'a> {
             let Kernel::MatMul(product) = &self.plan.kernels[seed] else { continue };
             let dims = &product.out.dims[..product.out.dims.len() - 2];
             let is_large = self.writer[product.out.buffer.index()] == Some(seed);
-            if self.group_of[seed].is_none() && is_large && dims.iter().product::<usize>() >= MIN_TILES {
+            if self.group_of[seed].is_none() && is_large && dims.iter().product::<usize>() >= self.fewest {
                 let mut group = Group::new(dims);
                 group.insert(seed, self.plan.kernels[seed].clone());
                 self.groups.push(group);

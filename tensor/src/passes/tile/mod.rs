@@ -4,8 +4,10 @@
 //! of one sequence at a time. A group grows around a batched product by kernels that share a large value with it, as long as
 //! groups and the other kernels can still be put in an order. A large value of one group that another one reads (the gradient
 //! needs the weights) is computed there again: reading it would mean to store it whole.
+//! A device whose launches need many tiles to be worth their while gets these kernels for a chunk of tiles at a time.
 
 mod again;
+mod chunk;
 mod group;
 mod triangle;
 
@@ -19,7 +21,7 @@ use crate::plan::{BufferId, Kernel, Place, Plan, RowOp, RowProgram, Tiled};
 /// Groups the kernels of a plan whose slots are not assigned yet.
 pub(super) fn tile(plan: &mut Plan, limits: PlanLimits) {
     let Some(limits) = limits.tiles else { return };
-    let mut tiling = Tiling::new(plan, limits.bytes.div_ceil(4).max(1));
+    let mut tiling = Tiling::new(plan, limits.bytes.div_ceil(4).max(1), limits.fewest);
     tiling.grow_all();
     let Some(kernels) = tiling.finish() else { return };
     plan.kernels = kernels;
@@ -27,6 +29,9 @@ pub(super) fn tile(plan: &mut Plan, limits: PlanLimits) {
     again::drop_unread(plan);
     settle_locals(plan);
     triangle::cut(plan, limits.rows);
+    if let Some(bytes) = limits.chunk {
+        chunk::cut(plan, bytes);
+    }
     compact(plan);
 }
 

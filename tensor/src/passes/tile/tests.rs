@@ -17,7 +17,16 @@ fn planned(outputs: &[Tensor], updates: &[(Tensor, Tensor)]) -> Plan {
 /// As [`planned`], with causal squares computed in blocks of that many rows up to their diagonals.
 fn cut(outputs: &[Tensor], updates: &[(Tensor, Tensor)], rows: usize) -> Plan {
     let program = Program::trace(outputs, updates).expect("traces");
-    check_plan(&program, PlanLimits { tiles: Some(TileLimits { bytes: 1, rows }), ..PlanLimits::default() })
+    let limits = |tiles: TileLimits| PlanLimits { tiles: Some(tiles), ..PlanLimits::default() };
+    let tiles = TileLimits { bytes: 1, rows, fewest: 16, chunk: None };
+    let plan = check_plan(&program, limits(tiles));
+    // Chunk by chunk: whole rows of tiles, single ones, and all at once.
+    for bytes in [2000, 1, usize::MAX] {
+        let chunks = check_plan(&program, limits(TileLimits { chunk: Some(bytes), ..tiles }));
+        assert!(chunks.buffers.iter().all(|buffer| buffer.place != Place::Tile) && tiled(&chunks).is_empty());
+        assert_eq!((chunks.report.flops, chunks.report.tile_bytes), (plan.report.flops, 0));
+    }
+    plan
 }
 
 fn tiled(plan: &Plan) -> Vec<&Tiled> {
@@ -63,6 +72,28 @@ fn attention_is_one_kernel_that_holds_one_head() {
     assert_eq!((tiles.len(), tiles[0].kernels.len(), tiles[0].dims.as_slice()), (1, 3, [B, H].as_slice()));
     assert_eq!(plan.kernels.len(), 5, "three projections, the attention, the output's projection");
     assert_eq!(is_square(&plan, |place| *place != Place::Tile), 0, "{plan:#?}");
+}
+
+#[test]
+fn a_chunk_holds_no_more_tiles_than_fit() {
+    let x = input();
+    let (q, k, v) = (heads(&x, "q"), heads(&x, "k"), heads(&x, "v"));
+    let program = Program::trace(&[weights(&q, &k).matmul(&v)], &[]).expect("traces");
+    let head = 2 * 4 * N * N;
+    // Scores and weights of every head; of three heads, which are two of four for the sake of equal chunks; of two sequences.
+    for (bytes, chunks, heads) in
+        [(usize::MAX, 1, 16), (16 * head, 1, 16), (3 * head, 8, 2), (head, 16, 1), (11 * head, 2, 8)]
+    {
+        let tiles = Some(TileLimits { bytes: 1, rows: usize::MAX, fewest: 2, chunk: Some(bytes) });
+        let plan = check_plan(&program, PlanLimits { tiles, ..PlanLimits::default() });
+        assert_eq!(
+            plan.kernels.len(),
+            3 + 3 * chunks,
+            "three projections, and scores, weights and mixture of each chunk"
+        );
+        let held = plan.buffers.iter().filter(|buffer| buffer.shape.rank() == 1).map(|buffer| buffer.shape.numel());
+        assert!(held.eq(vec![heads * N * N; 2 * chunks]), "{plan:#?} for {bytes} bytes");
+    }
 }
 
 #[test]
