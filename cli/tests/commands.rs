@@ -169,6 +169,10 @@ fn info_counts_what_the_paper_counts() {
     assert!(more > 1.0 && more < 1.3, "{more}");
     let text = good(folder.path(), &["info", "--arch", "vanilla", "--size", "nano", "--tflops", "0.05"]);
     assert!(text.stdout.contains("tokens/s at best"));
+    // Far more than this machine could hold: 1.9 billion parameters with their moments.
+    let largest = json(folder.path(), &["info", "--arch", "primer", "--size", "xl", "--json"]);
+    assert!(largest["parameters"]["total"].as_u64().unwrap() > 1_600_000_000);
+    assert!(largest["training_memory_bytes"].as_u64().unwrap() > 20 << 30);
 }
 
 #[test]

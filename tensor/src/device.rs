@@ -8,6 +8,7 @@ use crate::cpu::{CpuDevice, CpuExecutable};
 use crate::gpu::{GpuDevice, GpuExecutable};
 use crate::graph::InputKind;
 use crate::memory::MemoryBudget;
+use crate::passes::{self, PlanLimits};
 use crate::plan::PlanReport;
 use crate::reference::{Precision, ReferenceExecutable};
 use crate::state::Buffer;
@@ -99,6 +100,19 @@ impl Device {
         match self {
             Device::Gpu(gpu) => format!("{gpu}; {}", gpu.variants()),
             _ => self.to_string(),
+        }
+    }
+
+    /// What a run of the program would cost on this device, by its plan: nothing is allocated. On a GPU a kernel may take more than
+    /// the one launch that is counted here.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where the graph breaks one of its invariants.
+    pub fn cost(&self, program: &Program) -> Result<PlanReport> {
+        match self {
+            Device::Reference(_) => Ok(passes::plan(program, PlanLimits::default())?.report),
+            Device::Cpu(cpu) => Ok(cpu.plan(program)?.report),
+            Device::Gpu(gpu) => Ok(gpu.plan(program)?.report),
         }
     }
 

@@ -1,15 +1,16 @@
 //! `primer info`
 
 use crate::args::Info;
-use crate::cmd::bench::step_without_text;
 use crate::failure::{Failure, Outcome};
 use crate::report::chart::short;
 use crate::terminal;
 use primer_models::RunConfig;
+use primer_models::arch::Model;
+use primer_models::train::step_program;
 use primer_tensor::Device;
 use serde_json::json;
 
-/// Says what a model costs, counted on its planned training step.
+/// Says what a model costs, counted on its planned training step; nothing of the model is allocated.
 ///
 /// # Errors
 /// A size that can't be built.
@@ -25,11 +26,10 @@ pub fn run(args: &Info) -> Outcome {
         config.train.batch = whole(batch)?;
     }
     config.validate()?;
-    let device = Device::cpu();
-    let trainer = step_without_text(&config, &device)?;
-    let report = trainer.step_executable().report().copied().unwrap_or_default();
+    let report = Device::cpu().cost(&step_program(&config)?)?;
+    let model = Model::build(&config.model, 1)?;
     let (mut embedding, mut blocks, mut rest) = (0, 0, 0);
-    for parameter in &trainer.model().params {
+    for parameter in &model.params {
         let slot = match parameter.name.split('.').next() {
             Some("embedding") => &mut embedding,
             Some("blocks") => &mut blocks,
@@ -39,7 +39,7 @@ pub fn run(args: &Info) -> Outcome {
     }
     let total = embedding + blocks + rest;
     let per_block = blocks / (config.model.layers as u64).max(1);
-    let tokens_a_step = trainer.tokens_per_step();
+    let tokens_a_step = (config.model.seq * config.train.batch) as u64;
     let flops_a_token = report.flops as f64 / tokens_a_step as f64;
     let memory = report.peak_bytes();
     let tokens_a_second = args.tflops.map(|t| t * 1e12 / flops_a_token);
@@ -60,15 +60,15 @@ pub fn run(args: &Info) -> Outcome {
         args.arch, args.size, m.d_model, m.layers, m.heads, m.d_ff, m.seq, config.train.batch
     ))?;
     terminal::line(&format!(
-        "parameters       {} (embedding {}, each block {})",
+        "parameters       {} (embedding {}, a block {})",
         short(total as f64),
         short(embedding as f64),
         short(per_block as f64)
     ))?;
     terminal::line(&format!("training FLOPs   {} a token, as computed on a CPU", short(flops_a_token)))?;
     terminal::line(&format!(
-        "training memory  {:.1} MiB at once in a step on a CPU (weights, AdamW's moments, gradients, activations)",
-        memory as f64 / f64::from(1 << 20)
+        "training memory  {} at once in a step on a CPU (weights, AdamW's moments, gradients, activations)",
+        mebibytes(memory)
     ))?;
     match (args.tflops, tokens_a_second) {
         (Some(tflops), Some(rate)) => {
@@ -76,4 +76,10 @@ pub fn run(args: &Info) -> Outcome {
         }
         _ => Ok(()),
     }
+}
+
+/// Bytes for people: mebibytes, or gibibytes from 10 on.
+fn mebibytes(bytes: u64) -> String {
+    let mebibytes = bytes as f64 / f64::from(1 << 20);
+    if mebibytes < 10_240.0 { format!("{mebibytes:.1} MiB") } else { format!("{:.1} GiB", mebibytes / 1024.0) }
 }

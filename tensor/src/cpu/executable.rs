@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::kernels::{Bases, Kernels};
 use super::{CpuBuffer, CpuDevice};
 use crate::passes::{self, PlanLimits, TileLimits};
-use crate::plan::{BufferSpec, Place, PlanReport};
+use crate::plan::{BufferSpec, Place, Plan, PlanReport};
 use crate::state::Buffer;
 use crate::{Data, Error, Program, Result, State};
 
@@ -36,15 +36,24 @@ enum Output {
 const TILES: TileLimits = TileLimits { bytes: 128 << 10, rows: 32, fewest: 16, chunk: None };
 
 impl CpuDevice {
+    /// Plans a program; the report counts the tiles of all threads.
+    ///
+    /// # Errors
+    /// Those of [`passes::plan`].
+    pub(crate) fn plan(&self, program: &Program) -> Result<Plan> {
+        let mut plan = passes::plan(program, PlanLimits { tiles: Some(TILES), ..PlanLimits::default() })?;
+        plan.report.tile_bytes *= self.threads() as u64;
+        Ok(plan)
+    }
+
     /// Plans and compiles a program.
     ///
     /// # Errors
     /// Those of [`passes::plan`]; [`Error::MemoryBudget`] before anything is allocated; [`Error::Device`] where its plan is
     /// inconsistent.
     pub(crate) fn compile(&self, program: &Program) -> Result<CpuExecutable> {
-        let plan = passes::plan(program, PlanLimits { tiles: Some(TILES), ..PlanLimits::default() })?;
-        let tiles = self.threads() as u64 * plan.report.tile_bytes;
-        self.budget().check(plan.memory() + tiles)?;
+        let plan = self.plan(program)?;
+        self.budget().check(plan.memory() + plan.report.tile_bytes)?;
         let kernels = Kernels::new(self, &plan)?;
         let mut bases = Bases::new(plan.buffers.len());
         let mut slots: Vec<_> = plan.slots.iter().map(|&len| CpuBuffer::zeroed(len)).collect();
@@ -78,7 +87,7 @@ impl CpuDevice {
         let outputs = outputs.collect();
         Ok(CpuExecutable {
             program: program.clone(),
-            report: PlanReport { tile_bytes: plan.report.tile_bytes * self.threads() as u64, ..plan.report },
+            report: plan.report,
             kernels,
             bases,
             slots,

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use crate::memory::MemoryBudget;
 use crate::passes::{self, PlanLimits, TileLimits};
+use crate::plan::Plan;
 use crate::{Error, Program, Result};
 
 pub use adapter::{GpuInfo, GpuOptions, Granted};
@@ -211,12 +212,19 @@ impl GpuDevice {
         self.read(&buffer.buffer, buffer.elements)
     }
 
-    pub(crate) fn compile(&self, program: &Program) -> Result<GpuExecutable> {
-        self.check()?;
+    /// Plans a program.
+    ///
+    /// # Errors
+    /// Those of [`passes::plan`].
+    pub(crate) fn plan(&self, program: &Program) -> Result<Plan> {
         let buffers = self.0.info.limits.max_storage_buffers.min(MAX_BUFFERS).saturating_sub(1) as usize;
         let epilogues = self.variants().matmul.is_tiled();
-        let plan = passes::plan(program, PlanLimits { buffers, tiles: Some(self.0.tiles), epilogues })?;
-        GpuExecutable::new(self, program, plan)
+        passes::plan(program, PlanLimits { buffers, tiles: Some(self.0.tiles), epilogues })
+    }
+
+    pub(crate) fn compile(&self, program: &Program) -> Result<GpuExecutable> {
+        self.check()?;
+        GpuExecutable::new(self, program, self.plan(program)?)
     }
 
     /// The first elements of a buffer, through one submit and one wait.
