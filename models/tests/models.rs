@@ -11,7 +11,7 @@ use proptest::prelude::*;
 /// Small enough for the debug profile, with more than one of everything.
 pub fn tiny(arch: Arch) -> ModelConfig {
     let base = ModelConfig::new(arch, Size::Nano);
-    ModelConfig { d_model: 16, layers: 2, heads: 2, d_head: 8, d_ff: 32, seq: 12, experts: 4, ..base }
+    ModelConfig { d_model: 16, layers: 2, heads: 2, d_ff: 32, seq: 12, experts: 4, ..base }
 }
 
 fn logits(config: &ModelConfig, device: &Device, tokens: &[u32], seed: u64) -> Vec<f32> {

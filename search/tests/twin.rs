@@ -17,16 +17,7 @@ const BATCH: usize = 2;
 
 /// d 16, 2 layers, 4 heads of 4, ff 64: the seed with unit 8.
 fn config(arch: Arch) -> ModelConfig {
-    ModelConfig {
-        vocab: 13,
-        d_model: 16,
-        layers: 2,
-        heads: 4,
-        d_head: 4,
-        d_ff: 64,
-        seq: 8,
-        ..ModelConfig::new(arch, Size::Nano)
-    }
+    ModelConfig { vocab: 13, d_model: 16, layers: 2, heads: 4, d_ff: 64, seq: 8, ..ModelConfig::new(arch, Size::Nano) }
 }
 
 fn planned(dna: &Dna) -> Plan {

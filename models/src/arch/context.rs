@@ -29,7 +29,7 @@ impl Context<'_> {
             config: self.config,
             dims: self.dims,
             heads: self.config.heads,
-            d_head: self.config.d_head,
+            d_head: self.config.d_head(),
             convolution: Convolution::None,
             shared_queries: false,
             learned_scores: false,

@@ -15,7 +15,7 @@ const JOIN: usize = 7;
 pub(super) fn block(mut scope: Scope<'_>, cx: &mut Context<'_>, x: &Tensor) -> Tensor {
     let eps = cx.config.norm_eps;
     let normed = Norm::Layer.apply(scope.child("norm1"), x, eps);
-    let (heads, d_head) = (2 * cx.config.heads, cx.config.d_head / 2);
+    let (heads, d_head) = (2 * cx.config.heads, cx.config.d_head() / 2);
     // Each head's scores by relative position serve the two narrow ones in its place.
     let relative = cx.relative.as_ref().map(|scores| Tensor::concat(&[scores.clone(), scores.clone()], 1));
     let attention = Attention { heads, d_head, relative: relative.as_ref(), ..cx.attention() };

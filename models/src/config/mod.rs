@@ -79,7 +79,7 @@ pub struct ModelConfig {
     pub layers: usize,
     /// Attention heads.
     pub heads: usize,
-    /// Width of a head.
+    /// Width of a head; 0 for `d_model` / `heads`, which must then be whole.
     pub d_head: usize,
     /// Width inside the feed-forward part.
     pub d_ff: usize,
@@ -150,9 +150,14 @@ impl ModelConfig {
         self
     }
 
+    /// Width of a head.
+    pub fn d_head(&self) -> usize {
+        if self.d_head == 0 { self.d_model / self.heads } else { self.d_head }
+    }
+
     /// Width of all heads together.
     pub fn d_attention(&self) -> usize {
-        self.heads.saturating_mul(self.d_head)
+        self.heads.saturating_mul(self.d_head())
     }
 
     /// Checks every value and every relation between values.
@@ -168,7 +173,7 @@ impl ModelConfig {
             ("d_model", self.d_model, 2),
             ("layers", self.layers, 1),
             ("heads", self.heads, 1),
-            ("d_head", self.d_head, 1),
+            ("d_head", self.d_head, 0),
             ("d_ff", self.d_ff, 1),
             ("seq", self.seq, 1),
             ("experts", self.experts, 1),
@@ -177,6 +182,10 @@ impl ModelConfig {
             if value < least || value > 1 << 24 {
                 return bad(key, &value, format!("it must lie between {least} and 16777216"));
             }
+        }
+        if self.d_head == 0 && !self.d_model.is_multiple_of(self.heads) {
+            let reason = format!("it must divide d_model, which is {}, unless d_head is given", self.d_model);
+            return bad("heads", &self.heads, reason);
         }
         if self.layers > 1024 {
             return bad("layers", &self.layers, "it must be at most 1024".into());
@@ -188,9 +197,10 @@ impl ModelConfig {
                 return bad(key, &factor, "it must lie between 0.1 and 100".into());
             }
         }
-        if self.arch == Arch::EvolvedTransformer && !(self.d_head.is_multiple_of(2) && self.d_model.is_multiple_of(4)) {
+        if self.arch == Arch::EvolvedTransformer && !(self.d_head().is_multiple_of(2) && self.d_model.is_multiple_of(4))
+        {
             let reason = "the Evolved Transformer needs heads of even width and a width that 4 divides".into();
-            return bad("d_head", &self.d_head, reason);
+            return bad("d_head", &self.d_head(), reason);
         }
         if !self.d_model.is_multiple_of(2) {
             return bad("d_model", &self.d_model, "it must be even: positions are sine and cosine pairs".into());
@@ -270,6 +280,7 @@ mod tests {
         let base = ModelConfig::new(Arch::Vanilla, Size::Nano);
         for bad in [
             ModelConfig { heads: 0, ..base.clone() },
+            ModelConfig { heads: 3, ..base.clone() },
             ModelConfig { d_model: 0, ..base.clone() },
             ModelConfig { d_model: 63, ..base.clone() },
             ModelConfig { expert_capacity: 0.0, ..base.clone() },

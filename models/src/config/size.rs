@@ -90,7 +90,7 @@ impl Size {
             d_model,
             layers,
             heads,
-            d_head: d_model / heads,
+            d_head: 0,
             d_ff: 4 * d_model,
             seq,
             batch: 16,
@@ -100,7 +100,7 @@ impl Size {
             d_model,
             layers,
             heads: d_model / 64,
-            d_head: 64,
+            d_head: 0,
             d_ff,
             seq,
             batch,
@@ -112,7 +112,7 @@ impl Size {
             Self::Small => t5(512, 6, 2048, 64, 64),
             Self::Medium => t5(768, 12, 3072, 512, 128),
             Self::Large => t5(1024, 24, 8192, 512, 64),
-            Self::Xl => Shape { heads: 16, d_head: 128, ..t5(2048, 24, 12_288, 1024, 32) },
+            Self::Xl => Shape { heads: 16, ..t5(2048, 24, 12_288, 1024, 32) },
             Self::Sweep { d_model, layers, ff } => t5(d_model, layers, ff * d_model, 64, 64),
         }
     }
