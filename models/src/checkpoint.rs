@@ -1,7 +1,8 @@
 //! Checkpoints: one safetensors file a checkpoint, which every other implementation can read.
 //!
-//! Tensors: the parameters under their own names (`embedding`, `blocks.0.attn.wq`, …; see [`crate::arch`]), all f32; AdamW's
-//! moments as `adamw.m.NAME` and `adamw.v.NAME` with the parameter's shape. The file's metadata holds `format`, `architecture`,
+//! Tensors: the parameters under their own names (`embedding`, `blocks.0.attn.wq`, …; see [`crate::arch`]), all f32; the
+//! optimizer's state by its own names: `adamw.m.NAME` and `adamw.v.NAME` of the parameter's shape, or `adafactor.rows.NAME` and
+//! `adafactor.columns.NAME`, or `adafactor.v.NAME` (see [`crate::optim`]). The file's metadata holds `format`, `architecture`,
 //! `step`, `seconds`, `corpus_sha256`, and the model's configuration as JSON in `model`.
 //!
 //! A file is written beside its final place, flushed to the disk and renamed, so it is either whole or not there. `latest` names
@@ -16,12 +17,11 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
+use crate::optim::Optimizer;
 
 const FORMAT: &str = "primer-checkpoint-1";
 const LATEST: &str = "latest";
 const BEST: &str = "best.safetensors";
-const M: &str = "adamw.m.";
-const V: &str = "adamw.v.";
 
 /// A named array of f32 in row-major order.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,8 +47,8 @@ pub struct Checkpoint {
     pub corpus_sha256: String,
     /// The parameters.
     pub weights: Vec<NamedTensor>,
-    /// First and second moments in the order of `weights`; empty where the optimizer's state isn't kept.
-    pub moments: Option<(Vec<NamedTensor>, Vec<NamedTensor>)>,
+    /// The optimizer's state, none where it isn't kept.
+    pub optimizer: Option<Vec<NamedTensor>>,
 }
 
 impl Checkpoint {
@@ -68,17 +68,13 @@ impl Checkpoint {
             ("corpus_sha256".to_owned(), self.corpus_sha256.clone()),
             ("model".to_owned(), model),
         ]);
-        let mut tensors: Vec<(String, &NamedTensor)> = self.weights.iter().map(|t| (t.name.clone(), t)).collect();
-        if let Some((m, v)) = &self.moments {
-            tensors.extend(m.iter().map(|t| (format!("{M}{}", t.name), t)));
-            tensors.extend(v.iter().map(|t| (format!("{V}{}", t.name), t)));
-        }
+        let tensors: Vec<&NamedTensor> = self.weights.iter().chain(self.optimizer.iter().flatten()).collect();
         let bytes: Vec<Vec<u8>> =
-            tensors.iter().map(|(_, t)| t.data.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
+            tensors.iter().map(|t| t.data.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
         let mut views = Vec::with_capacity(tensors.len());
-        for ((name, tensor), data) in tensors.iter().zip(&bytes) {
+        for (tensor, data) in tensors.iter().zip(&bytes) {
             let view = TensorView::new(Dtype::F32, tensor.shape.clone(), data).map_err(|e| encoded(&e))?;
-            views.push((name.as_str(), view));
+            views.push((tensor.name.as_str(), view));
         }
         let file = safetensors::serialize(views, Some(metadata)).map_err(|e| encoded(&e))?;
         write_atomically(path, &file)
@@ -104,24 +100,21 @@ impl Checkpoint {
             serde_json::from_str(field("model")?).map_err(|e| damaged(format!("its model is unreadable: {e}")))?;
         model.validate().map_err(|e| damaged(format!("its model is not valid: {e}")))?;
 
-        let (mut weights, mut m, mut v) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut weights, mut optimizer) = (Vec::new(), Vec::new());
         for (name, view) in file.iter() {
             if view.dtype() != Dtype::F32 {
                 return Err(damaged(format!("{name} is not f32")));
             }
             let data = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-            let (list, name) = match (name.strip_prefix(M), name.strip_prefix(V)) {
-                (Some(name), _) => (&mut m, name),
-                (_, Some(name)) => (&mut v, name),
-                _ => (&mut weights, name),
-            };
+            let of_optimizer = Optimizer::ALL.iter().any(|rule| name.starts_with(&format!("{}.", rule.name())));
+            let list = if of_optimizer { &mut optimizer } else { &mut weights };
             list.push(NamedTensor { name: name.to_owned(), shape: view.shape().to_vec(), data });
         }
-        let moments = if m.is_empty() && v.is_empty() { None } else { Some((m, v)) };
-        Ok(Self { model, step, seconds, corpus_sha256: field("corpus_sha256")?.clone(), weights, moments })
+        let optimizer = (!optimizer.is_empty()).then_some(optimizer);
+        Ok(Self { model, step, seconds, corpus_sha256: field("corpus_sha256")?.clone(), weights, optimizer })
     }
 
-    /// Puts weights and moments in the order of `expected` (name and shape), so that they can be bound by position.
+    /// Puts the weights in the order of `expected` (name and shape), so that they can be bound by position.
     ///
     /// # Errors
     /// [`Error::OtherArchitecture`], [`Error::MissingTensor`], [`Error::OtherShape`]; tensors that the model doesn't know are
@@ -135,11 +128,28 @@ impl Checkpoint {
             });
         }
         self.weights = in_order(path, self.weights, expected)?;
-        self.moments = match self.moments {
-            Some((m, v)) => Some((in_order(path, m, expected)?, in_order(path, v, expected)?)),
-            None => None,
-        };
         Ok(self)
+    }
+
+    /// The optimizer's state in the order of `expected`, which `optimizer` names.
+    ///
+    /// # Errors
+    /// [`Error::DamagedCheckpoint`] where there is none, or another optimizer's; otherwise as [`Checkpoint::fit`].
+    pub fn optimizer_state(
+        &mut self,
+        path: &Path,
+        optimizer: Optimizer,
+        expected: &[(String, Vec<usize>)],
+    ) -> Result<Vec<NamedTensor>> {
+        let damaged = |reason: String| Error::DamagedCheckpoint { path: path.to_owned(), reason };
+        let Some(tensors) = self.optimizer.take() else {
+            return Err(damaged("it has no optimizer state, so training can't go on from it".into()));
+        };
+        let of = |rule: &&Optimizer| tensors.iter().any(|t| t.name.starts_with(&format!("{}.", rule.name())));
+        match Optimizer::ALL.iter().find(|rule| **rule != optimizer && of(rule)) {
+            Some(other) => Err(damaged(format!("it was trained with {}, not with {}", other.name(), optimizer.name()))),
+            None => in_order(path, tensors, expected),
+        }
     }
 }
 

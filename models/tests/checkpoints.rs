@@ -20,7 +20,7 @@ fn sample(step: u64) -> Checkpoint {
         seconds: 1.25,
         corpus_sha256: "00ff".into(),
         weights: all(0.1),
-        moments: Some((all(0.2), all(0.3))),
+        optimizer: Some(vec![tensor("adamw.m.b", &[3], 0.2), tensor("adamw.v.b", &[3], 0.3)]),
     }
 }
 
@@ -42,7 +42,7 @@ fn every_bit_comes_back() {
     let back = read_fitted(&path).unwrap();
     let bits = |c: &Checkpoint| c.weights[0].data.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&back), bits(&checkpoint));
-    assert_eq!((back.step, &back.moments, &back.model), (7, &checkpoint.moments, &checkpoint.model));
+    assert_eq!((back.step, &back.optimizer, &back.model), (7, &checkpoint.optimizer, &checkpoint.model));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
 }
 

@@ -4,5 +4,6 @@ mod checkpoints;
 mod corpora;
 mod memory;
 mod models;
+mod optim;
 mod settings;
 mod training;

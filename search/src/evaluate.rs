@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use primer_autodiff::grad_tensors;
 use primer_models::nn::{Init as Start, ParamSpec};
-use primer_models::optim::{AdamWConfig, adamw};
+use primer_models::optim::{NON_FINITE, OptimizerConfig};
 use primer_models::text::{Corpus, TokenSet};
 use primer_tensor::plan::PlanReport;
 use primer_tensor::{DType, Data, Device, Executable, Graph, Program, State, Tensor};
@@ -38,7 +38,7 @@ pub struct Evaluator {
     spec: StudySpec,
     sizes: Sizes,
     limits: Limits,
-    optimizer: AdamWConfig,
+    optimizer: OptimizerConfig,
     train: TokenSet,
     valid: TokenSet,
     device: Device,
@@ -74,7 +74,11 @@ impl Evaluator {
             spec: spec.clone(),
             sizes,
             // Schedules that decay would make stops at different times incomparable; regularisation is off (paper A.8).
-            optimizer: AdamWConfig { learning_rate: spec.learning_rate, weight_decay: 0.0, ..AdamWConfig::default() },
+            optimizer: OptimizerConfig {
+                learning_rate: spec.learning_rate,
+                weight_decay: 0.0,
+                ..OptimizerConfig::default()
+            },
             train,
             valid,
             device: device.clone(),
@@ -161,7 +165,7 @@ impl<'a> Training<'a> {
         for (parameter, spec) in plan.parameters().iter().zip(&specs) {
             state.insert(&spec.name, spec.shape.as_slice(), &initial_values(parameter, evaluator.spec.seed))?;
         }
-        adamw::insert_start(&mut state, &specs)?;
+        evaluator.optimizer.insert_start(&mut state, &specs)?;
         let (sequence, width) = (evaluator.sizes.sequence, plan.width());
         state.insert(POSITIONS, [sequence, width], &positions(sequence, width))?;
         Ok(Self { evaluator, step, evaluation, state, steps: 0 })
@@ -178,14 +182,15 @@ impl<'a> Training<'a> {
         let Sizes { batch, sequence, .. } = evaluator.sizes;
         let batch = evaluator.train.batch(batch, sequence, evaluator.spec.seed, step)?;
         let rate = ((step + 1) as f64 / WARM_UP as f64).min(1.0);
-        let scalars = adamw::scalars(&evaluator.optimizer, rate, step).map(|(name, x)| (name, [x]));
+        let scalars = evaluator.optimizer.scalars(rate, step).into_iter().map(|(name, x)| (name, [x]));
+        let scalars: Vec<_> = scalars.collect();
         let mut inputs = vec![(TOKENS, Data::U32(&batch.inputs)), (TARGETS, Data::U32(&batch.targets))];
         inputs.extend(scalars.iter().map(|(name, value)| (*name, Data::F32(value))));
         self.step.run(&mut self.state, &inputs)?;
         if !step.is_multiple_of(READ_EVERY) {
             return Ok(None);
         }
-        let flag = self.state.read(adamw::NON_FINITE)?;
+        let flag = self.state.read(NON_FINITE)?;
         let loss = self.step.output(0)?;
         let broken = flag.iter().any(|&x| x != 0.0);
         Ok(Some(if broken { f64::INFINITY } else { loss.first().copied().map_or(f64::NAN, f64::from) }))
@@ -211,7 +216,7 @@ impl<'a> Training<'a> {
             sum += self.evaluation.output(0)?.first().copied().map_or(f64::NAN, f64::from);
             count += 1;
         }
-        let flag = self.state.read(adamw::NON_FINITE)?;
+        let flag = self.state.read(NON_FINITE)?;
         Ok(if count == 0 || flag.iter().any(|&x| x != 0.0) { f64::INFINITY } else { sum / f64::from(count) })
     }
 }
@@ -220,12 +225,12 @@ impl<'a> Training<'a> {
 ///
 /// # Errors
 /// [`Error::Rejected`] where the graph refuses the program; [`Error::Gradient`]; [`Error::Tensor`].
-pub fn step_program(plan: &Plan, optimizer: &AdamWConfig) -> Result<Program> {
+pub fn step_program(plan: &Plan, optimizer: &OptimizerConfig) -> Result<Program> {
     Ok(programs(plan, optimizer)?.0)
 }
 
 /// The step, and the evaluation: the mean loss alone.
-fn programs(plan: &Plan, optimizer: &AdamWConfig) -> Result<(Program, Program)> {
+fn programs(plan: &Plan, optimizer: &OptimizerConfig) -> Result<(Program, Program)> {
     let mut graph = Graph::new();
     let lowered = plan.build(&mut graph)?;
     let nodes = Tensor::raise(&graph, &HashMap::new());
@@ -236,7 +241,7 @@ fn programs(plan: &Plan, optimizer: &AdamWConfig) -> Result<(Program, Program)> 
     let rows = plan.sizes().batch * plan.sizes().sequence;
     let loss = logits.cross_entropy(&Tensor::data(TARGETS, [rows], DType::U32)).mean();
     let gradients = grad_tensors(&loss, &weights)?;
-    let updates = adamw::updates(optimizer, &specs, &weights, &gradients);
+    let updates = optimizer.updates(&specs, &weights, &gradients);
     Ok((Program::trace(std::slice::from_ref(&loss), &updates)?, Program::trace(&[loss], &[])?))
 }
 

@@ -1,6 +1,6 @@
 //! What training steps cost as planned: a fusion that is lost, a copy that creeps in or a buffer that lives too long shows here.
 
-use primer_models::optim::AdamWConfig;
+use primer_models::optim::OptimizerConfig;
 use primer_models::{Arch, RunConfig, Size, train};
 use primer_search::dna::{Dna, seeds};
 use primer_search::evaluate;
@@ -53,7 +53,7 @@ fn steps() -> Vec<(String, Program)> {
     for (name, dna) in evolved() {
         let plan = plan_with_unit(&dna, 256 / u64::from(dna.dims[0]), sizes).unwrap();
         assert_eq!(plan.width(), 256, "{name}");
-        steps.push((name.to_owned(), evaluate::step_program(&plan, &AdamWConfig::default()).unwrap()));
+        steps.push((name.to_owned(), evaluate::step_program(&plan, &OptimizerConfig::default()).unwrap()));
     }
     steps
 }

@@ -14,6 +14,9 @@ pub enum Decay {
     Linear,
     /// None.
     Constant,
+    /// Full for `hold` steps, then with the reciprocal of the root of the step: with a peak of 0.01 and 10,000 steps the paper's
+    /// 1/√max(step, 10⁴) (spec §5.1).
+    Rsqrt,
 }
 
 /// Warm-up and decay.
@@ -24,13 +27,15 @@ pub struct ScheduleConfig {
     pub warmup: u64,
     /// The shape after it.
     pub decay: Decay,
-    /// The last step's rate as a fraction of the peak.
+    /// The last step's rate as a fraction of the peak, for a cosine and a line.
     pub final_fraction: f64,
+    /// Steps before the rate falls, for the reciprocal root.
+    pub hold: u64,
 }
 
 impl Default for ScheduleConfig {
     fn default() -> Self {
-        Self { warmup: 50, decay: Decay::Cosine, final_fraction: 0.1 }
+        Self { warmup: 50, decay: Decay::Cosine, final_fraction: 0.1, hold: 10_000 }
     }
 }
 
@@ -49,6 +54,10 @@ impl ScheduleConfig {
             Decay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
             Decay::Linear => 1.0 - progress,
             Decay::Constant => return 1.0,
+            Decay::Rsqrt => {
+                let hold = self.hold.max(1) as f64;
+                return (hold / (step as f64).max(hold)).sqrt();
+            }
         };
         self.final_fraction + (1.0 - self.final_fraction) * shape
     }
@@ -76,13 +85,22 @@ mod tests {
     #[test]
     fn rises_then_falls_to_the_final_fraction() {
         for decay in [Decay::Cosine, Decay::Linear] {
-            let schedule = ScheduleConfig { warmup: 10, decay, final_fraction: 0.1 };
+            let schedule = ScheduleConfig { warmup: 10, decay, ..ScheduleConfig::default() };
             assert!((schedule.factor(0, 100) - 0.1).abs() < 1e-12);
             assert_eq!(schedule.factor(9, 100), 1.0);
             assert_eq!(schedule.factor(10, 100), 1.0);
             assert!((schedule.factor(99, 100) - 0.1).abs() < 1e-12);
             assert!((schedule.factor(500, 100) - 0.1).abs() < 1e-12);
             assert!((10..99).all(|s| schedule.factor(s + 1, 100) < schedule.factor(s, 100)));
+        }
+    }
+
+    #[test]
+    fn the_reciprocal_root_is_the_paper_s() {
+        let schedule = ScheduleConfig { warmup: 0, decay: Decay::Rsqrt, ..ScheduleConfig::default() };
+        for step in [0, 1, 9_999, 10_000, 40_000, 1_000_000] {
+            let expected = 1.0 / (step.max(10_000) as f64).sqrt();
+            assert!((0.01 * schedule.factor(step, 100) - expected).abs() < 1e-12, "{step}");
         }
     }
 

@@ -13,7 +13,7 @@ use crate::checkpoint::{Checkpoint, NamedTensor};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::generate::LanguageModel;
-use crate::optim::adamw;
+use crate::optim::NON_FINITE;
 use crate::settings::RunConfig;
 use crate::text::{Corpus, TokenSet};
 
@@ -72,7 +72,7 @@ impl Trainer {
         let model = Model::build_for_training(&config.model, config.train.batch)?;
         let (step, eval) = (step_of(&model, config)?, evaluation(config)?);
         let mut state = model.initial_state(device, config.train.seed)?;
-        adamw::insert_start(&mut state, &model.params)?;
+        config.optimizer.insert_start(&mut state, &model.params)?;
         state.insert(LOSS_SUM, [1], &[0.0])?;
         Ok(Self {
             step_program: device.compile(&step)?,
@@ -101,22 +101,14 @@ impl Trainer {
     pub fn resume(config: &RunConfig, corpus: &Corpus, device: &Device, path: &Path) -> Result<Self> {
         let checkpoint = Checkpoint::read(path)?;
         let mut trainer = Self::new(config, corpus, device)?;
-        let checkpoint = checkpoint.fit(path, &config.model, &trainer.model.shapes())?;
+        let mut checkpoint = checkpoint.fit(path, &config.model, &trainer.model.shapes())?;
         if checkpoint.corpus_sha256 != trainer.corpus_sha256 {
             return Err(Error::OtherCorpus { expected: checkpoint.corpus_sha256, found: trainer.corpus_sha256 });
         }
-        let Some((first, second)) = &checkpoint.moments else {
-            let reason = "it has no optimizer state, so training can't go on from it".into();
-            return Err(Error::DamagedCheckpoint { path: path.to_owned(), reason });
-        };
-        for tensor in &checkpoint.weights {
+        let entries = config.optimizer.entries(&trainer.model.params);
+        let optimizer = checkpoint.optimizer_state(path, config.optimizer.optimizer, &entries)?;
+        for tensor in checkpoint.weights.iter().chain(&optimizer) {
             trainer.state.insert(&tensor.name, tensor.shape.as_slice(), &tensor.data)?;
-        }
-        for tensor in first {
-            trainer.state.insert(&adamw::moment_1(&tensor.name), tensor.shape.as_slice(), &tensor.data)?;
-        }
-        for tensor in second {
-            trainer.state.insert(&adamw::moment_2(&tensor.name), tensor.shape.as_slice(), &tensor.data)?;
         }
         trainer.step = checkpoint.step;
         trainer.seconds = checkpoint.seconds;
@@ -199,8 +191,8 @@ impl Trainer {
             tokens_per_second: tokens / (self.seconds - read_seconds).max(1e-9),
             seconds: self.seconds,
         }));
-        if self.scalar(adamw::NON_FINITE)? != 0.0 {
-            self.state.insert(adamw::NON_FINITE, [1], &[0.0])?;
+        if self.scalar(NON_FINITE)? != 0.0 {
+            self.state.insert(NON_FINITE, [1], &[0.0])?;
             tracing::warn!(step = self.step, "a gradient was not finite");
             on_event(Event::NonFinite { step: self.step });
         }
@@ -229,20 +221,20 @@ impl Trainer {
     /// # Errors
     /// [`Error::Tensor`] from the device.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        let read = |entry: &dyn Fn(&str) -> String| -> Result<Vec<NamedTensor>> {
-            let one = |p: &crate::nn::ParamSpec| {
-                let data = self.state.read(&entry(&p.name))?;
-                Ok(NamedTensor { name: p.name.clone(), shape: p.shape.clone(), data })
+        let read = |entries: Vec<(String, Vec<usize>)>| -> Result<Vec<NamedTensor>> {
+            let one = |(name, shape): (String, Vec<usize>)| {
+                let data = self.state.read(&name)?;
+                Ok(NamedTensor { name, shape, data })
             };
-            self.model.params.iter().map(one).collect()
+            entries.into_iter().map(one).collect()
         };
         Ok(Checkpoint {
             model: self.model.config.clone(),
             step: self.step,
             seconds: self.seconds,
             corpus_sha256: self.corpus_sha256.clone(),
-            weights: read(&str::to_owned)?,
-            moments: Some((read(&adamw::moment_1)?, read(&adamw::moment_2)?)),
+            weights: read(self.model.shapes())?,
+            optimizer: Some(read(self.config.optimizer.entries(&self.model.params))?),
         })
     }
 
@@ -310,7 +302,8 @@ impl Trainer {
         let factor = self.config.schedule.factor(self.step, total);
         let train = &self.config.train;
         let batch = self.train.batch(train.batch, self.model.config.seq, train.seed, self.step)?;
-        let scalars = adamw::scalars(&self.config.optimizer, factor, self.step).map(|(name, x)| (name, [x]));
+        let scalars = self.config.optimizer.scalars(factor, self.step).into_iter().map(|(name, x)| (name, [x]));
+        let scalars: Vec<_> = scalars.collect();
         let key = [train.seed as u32, self.step as u32];
         let mut inputs = vec![(TOKENS, Data::U32(&batch.inputs)), (TARGETS, Data::U32(&batch.targets))];
         inputs.push((KEY, Data::U32(&key)));
@@ -350,7 +343,7 @@ fn step_of(model: &Model, config: &RunConfig) -> Result<Program> {
         None => loss.clone(),
     };
     let gradients = grad_tensors(&objective, &model.weights)?;
-    let mut updates = adamw::updates(&config.optimizer, &model.params, &model.weights, &gradients);
+    let mut updates = config.optimizer.updates(&model.params, &model.weights, &gradients);
     let sum = Tensor::state(LOSS_SUM, [1]);
     updates.push((sum.clone(), sum + loss.reshape([1])));
     Ok(Program::trace(&[loss], &updates)?)
