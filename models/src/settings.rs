@@ -16,8 +16,12 @@ use crate::optim::{OptimizerConfig, ScheduleConfig};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Sequences a step.
+    /// Sequences that are computed at once.
     pub batch: usize,
+    /// Such batches a step, whose mean gradient it takes: gradient accumulation.
+    pub accumulate: usize,
+    /// Weight of the squared log of the softmax's denominator, which training adds to the loss to keep it near 0.
+    pub z_loss: f64,
     /// Steps the learning-rate schedule spans.
     pub steps: u64,
     /// Seed of the initial weights and of the batches.
@@ -61,6 +65,8 @@ impl RunConfig {
             schedule: ScheduleConfig::default(),
             train: TrainConfig {
                 batch: size.batch(),
+                accumulate: 1,
+                z_loss: 0.0,
                 steps: 1000,
                 seed: 0,
                 eval_every: 100,
@@ -138,6 +144,12 @@ impl RunConfig {
         self.model.check_batch(train.batch)?;
         if train.steps == 0 {
             return bad("steps", train.steps.to_string(), "it must be at least 1");
+        }
+        if !(1..=1 << 20).contains(&train.accumulate) {
+            return bad("accumulate", train.accumulate.to_string(), "it must lie between 1 and 1048576");
+        }
+        if !(0.0..=1.0).contains(&train.z_loss) {
+            return bad("z_loss", train.z_loss.to_string(), "it must lie between 0 and 1");
         }
         if train.eval_batches == 0 {
             return bad("eval_batches", train.eval_batches.to_string(), "it must be at least 1");

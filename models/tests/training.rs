@@ -86,6 +86,64 @@ fn a_resumed_run_is_the_run_that_never_stopped() {
 }
 
 #[test]
+fn accumulated_gradients_are_those_of_one_batch() {
+    let mut whole = config(Arch::PrimerEz);
+    let mut parts = whole.clone();
+    (whole.train.batch, parts.train.batch, parts.train.accumulate) = (4, 2, 2);
+    whole.optimizer.clip_norm = 0.0;
+    parts.optimizer.clip_norm = 0.0;
+    // On a text of one sequence repeated, all batches are the same, whatever their size.
+    let text = Corpus::from_text("same", &b"abcdefghijkl".repeat(200)).unwrap();
+    let after = |config: &RunConfig| {
+        let mut trainer = Trainer::new(config, &text, &device()).unwrap();
+        let mut events = Vec::new();
+        trainer.run(5, &GO, &mut |e| events.push(e)).unwrap();
+        (trainer.checkpoint().unwrap(), losses(&events), trainer.tokens_per_step())
+    };
+    let ((a, a_losses, a_tokens), (b, b_losses, b_tokens)) = (after(&whole), after(&parts));
+    assert_eq!((a.step, a_tokens), (b.step, b_tokens));
+    assert!(a_losses[0].is_finite() && (a_losses[0] - b_losses[0]).abs() < 1e-4, "{a_losses:?} {b_losses:?}");
+    for (a, b) in a.weights.iter().zip(&b.weights) {
+        let largest = a.data.iter().zip(&b.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(largest < 2e-3, "{}: {largest}", a.name);
+    }
+    // Taken up again, it goes on in every bit.
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("c.safetensors");
+    b.write(&path).unwrap();
+    let mut resumed = Trainer::resume(&parts, &text, &device(), &path).unwrap();
+    resumed.run(8, &GO, &mut |_| {}).unwrap();
+    let mut straight = Trainer::new(&parts, &text, &device()).unwrap();
+    straight.run(8, &GO, &mut |_| {}).unwrap();
+    assert!(resumed.checkpoint().unwrap().weights == straight.checkpoint().unwrap().weights);
+}
+
+#[test]
+fn z_loss_keeps_the_denominator_near_1() {
+    let with = |z_loss: f64| {
+        let mut config = config(Arch::Vanilla);
+        config.train.z_loss = z_loss;
+        config.train.steps = 100;
+        let mut trainer = Trainer::new(&config, &corpus(), &device()).unwrap();
+        trainer.run(100, &GO, &mut |_| {}).unwrap();
+        // Log-probabilities hide the denominator, so look at the logits.
+        let model = primer_models::arch::Model::build(&config.model, 1).unwrap();
+        let program = primer_tensor::Program::trace(&[model.logits.logsumexp().square().mean()], &[]).unwrap();
+        let mut state = model.initial_state(&device(), 0).unwrap();
+        for tensor in trainer.checkpoint().unwrap().weights {
+            state.insert(&tensor.name, tensor.shape, &tensor.data).unwrap();
+        }
+        let mut executable = device().compile(&program).unwrap();
+        let tokens: Vec<u32> = corpus().train()[..config.model.seq].iter().map(|&b| u32::from(b)).collect();
+        let inputs = [(primer_models::arch::TOKENS, primer_tensor::Data::U32(&tokens))];
+        executable.run(&mut state, &inputs).unwrap();
+        executable.output(0).unwrap()[0]
+    };
+    let (without, kept) = (with(0.0), with(0.5));
+    assert!(kept < 0.5 * without, "{kept} against {without}");
+}
+
+#[test]
 fn a_run_s_folder_can_be_left_and_taken_up() {
     let folder = tempdir().unwrap();
     let config = config(Arch::PrimerEz);

@@ -47,6 +47,8 @@ pub struct Trainer {
     device: Device,
     state: State,
     step_program: Executable,
+    /// The optimizer alone, where gradients are accumulated; then `step_program` only adds to them.
+    apply_program: Option<Executable>,
     eval_program: Executable,
     train: TokenSet,
     valid: TokenSet,
@@ -71,11 +73,19 @@ impl Trainer {
         valid.check(config.model.seq)?;
         let model = Model::build_for_training(&config.model, config.train.batch)?;
         let (step, eval) = (step_of(&model, config)?, evaluation(config)?);
+        let apply = apply_of(&model, config)?;
         let mut state = model.initial_state(device, config.train.seed)?;
         config.optimizer.insert_start(&mut state, &model.params)?;
         state.insert(LOSS_SUM, [1], &[0.0])?;
+        if apply.is_some() {
+            for spec in &model.params {
+                let zeros = vec![0.0; spec.numel()];
+                state.insert(&gradient_sum(&spec.name), spec.shape.as_slice(), &zeros)?;
+            }
+        }
         Ok(Self {
             step_program: device.compile(&step)?,
+            apply_program: apply.map(|program| device.compile(&program)).transpose()?,
             eval_program: device.compile(&eval)?,
             horizon: Horizon::Steps(config.train.steps),
             config: config.clone(),
@@ -267,7 +277,7 @@ impl Trainer {
 
     /// Tokens a step trains on.
     pub fn tokens_per_step(&self) -> u64 {
-        (self.model.batch * self.model.config.seq) as u64
+        (self.model.batch * self.config.train.accumulate * self.model.config.seq) as u64
     }
 
     /// The configuration in force.
@@ -301,14 +311,21 @@ impl Trainer {
         };
         let factor = self.config.schedule.factor(self.step, total);
         let train = &self.config.train;
-        let batch = self.train.batch(train.batch, self.model.config.seq, train.seed, self.step)?;
         let scalars = self.config.optimizer.scalars(factor, self.step).into_iter().map(|(name, x)| (name, [x]));
         let scalars: Vec<_> = scalars.collect();
-        let key = [train.seed as u32, self.step as u32];
-        let mut inputs = vec![(TOKENS, Data::U32(&batch.inputs)), (TARGETS, Data::U32(&batch.targets))];
-        inputs.push((KEY, Data::U32(&key)));
-        inputs.extend(scalars.iter().map(|(name, value)| (*name, Data::F32(value))));
-        self.step_program.run(&mut self.state, &inputs)?;
+        for part in 0..train.accumulate as u64 {
+            let index = self.step * train.accumulate as u64 + part;
+            let batch = self.train.batch(train.batch, self.model.config.seq, train.seed, index)?;
+            let key = [train.seed as u32, index as u32];
+            let mut inputs = vec![(TOKENS, Data::U32(&batch.inputs)), (TARGETS, Data::U32(&batch.targets))];
+            inputs.push((KEY, Data::U32(&key)));
+            inputs.extend(scalars.iter().map(|(name, value)| (*name, Data::F32(value))));
+            self.step_program.run(&mut self.state, &inputs)?;
+        }
+        if let Some(apply) = &mut self.apply_program {
+            let inputs: Vec<_> = scalars.iter().map(|(name, value)| (*name, Data::F32(value))).collect();
+            apply.run(&mut self.state, &inputs)?;
+        }
         self.last_rate = self.config.optimizer.learning_rate * factor;
         self.last_total = total.max(self.step + 1);
         self.step += 1;
@@ -335,18 +352,49 @@ fn targets(model: &Model) -> Tensor {
     Tensor::data(TARGETS, [model.tokens.shape().numel()], DType::U32)
 }
 
-/// The step: its state updates, and the mean cross entropy as output 0.
+/// The step: its state updates, and the mean cross entropy as output 0. Where gradients are accumulated, it adds its own to them
+/// and leaves the rest to [`apply_of`].
 fn step_of(model: &Model, config: &RunConfig) -> Result<Program> {
     let loss = model.token_losses(&targets(model)).mean();
-    let objective = match &model.auxiliary_loss {
-        Some(auxiliary) => &loss + auxiliary,
-        None => loss.clone(),
-    };
+    let mut objective = loss.clone();
+    if let Some(auxiliary) = &model.auxiliary_loss {
+        objective = objective + auxiliary;
+    }
+    if config.train.z_loss > 0.0 {
+        objective = objective + model.logits.logsumexp().square().mean() * config.train.z_loss;
+    }
     let gradients = grad_tensors(&objective, &model.weights)?;
-    let mut updates = config.optimizer.updates(&model.params, &model.weights, &gradients);
+    let share = 1.0 / config.train.accumulate as f64;
+    let mut updates = if config.train.accumulate == 1 {
+        config.optimizer.updates(&model.params, &model.weights, &gradients)
+    } else {
+        let sums = gradient_sums(model);
+        sums.into_iter().zip(gradients).map(|(sum, gradient)| (sum.clone(), sum + gradient * share)).collect()
+    };
     let sum = Tensor::state(LOSS_SUM, [1]);
-    updates.push((sum.clone(), sum + loss.reshape([1])));
+    updates.push((sum.clone(), sum + (&loss * share).reshape([1])));
     Ok(Program::trace(&[loss], &updates)?)
+}
+
+/// The optimizer's step on the accumulated gradients, which begin anew; none where gradients aren't accumulated.
+fn apply_of(model: &Model, config: &RunConfig) -> Result<Option<Program>> {
+    if config.train.accumulate == 1 {
+        return Ok(None);
+    }
+    let sums = gradient_sums(model);
+    let mut updates = config.optimizer.updates(&model.params, &model.weights, &sums);
+    let zero = Tensor::constant(0.0);
+    updates.extend(sums.into_iter().map(|sum| (sum.clone(), zero.broadcast_to(sum.shape()))));
+    Ok(Some(Program::trace(&[], &updates)?))
+}
+
+/// The state entry with the mean gradient of a parameter over the batches of a step so far.
+fn gradient_sum(name: &str) -> String {
+    format!("train.gradient.{name}")
+}
+
+fn gradient_sums(model: &Model) -> Vec<Tensor> {
+    model.params.iter().map(|spec| Tensor::state(&gradient_sum(&spec.name), spec.shape.as_slice())).collect()
 }
 
 /// The evaluation: each token's loss as output 0.
