@@ -12,7 +12,7 @@ use primer_search::rng::{Purpose, Rng};
 
 fn main() -> primer_search::Result<()> {
     // The Transformer, as the paper writes it: ten subprograms and two banks.
-    let seed = seeds::transformer_with(4, 16, [2, 8, 1, 1, 4, 16])?;
+    let seed = seeds::with_banks(seeds::transformer()?, 4, 16, [2, 8, 1, 1, 4, 16])?;
     println!("{seed}");
     println!("without calls, numbered as in the paper's Fig. 24:\n{}", seed.inline_all()?);
 

@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut spec = StudySpec::preset(
         Preset::Small,
-        seeds::transformer_with(4, 16, [2, 8, 1, 1, 4, 16])?.to_string(),
+        seeds::with_banks(seeds::transformer()?, 4, 16, [2, 8, 1, 1, 4, 16])?.to_string(),
         corpus.sha256(),
         1,
     );

@@ -17,8 +17,8 @@ vanilla             cpu       181     1157789772      250189368
 vanilla             gpu       202     1456126072      316437528
 primer_ez           cpu       205     1309190428      285656640
 primer_ez           gpu       223     1607526704      348005400
-dna:primer          cpu       313     2621930212      643385364
-dna:primer          gpu       332     2892675752      800356372
+dna:discovered      cpu       313     2621930212      643385364
+dna:discovered      gpu       332     2892675752      800356372
 dna:softmax         cpu       255     1532463432      354619412
 dna:softmax         gpu       286     1884868988      400437268
 dna:depthwise       cpu       329     1633340788      346773052
@@ -32,7 +32,7 @@ dna:rows            gpu       302     2215586072      496930836
 /// Programs as a search might find them; those that are not built in are the Transformer with a part replaced.
 fn evolved() -> [(&'static str, Dna); 5] {
     [
-        ("dna:primer", seeds::primer().unwrap()),
+        ("dna:discovered", seeds::discovered().unwrap()),
         ("dna:softmax", include_str!("evolved/softmax.dna").parse().unwrap()),
         ("dna:depthwise", include_str!("evolved/depthwise.dna").parse().unwrap()),
         ("dna:squared_relu", include_str!("evolved/squared_relu.dna").parse().unwrap()),

@@ -27,7 +27,7 @@ fn the_transformer_resolves_to_the_papers_listing() {
 /// Paper Fig. 25, with its numbers.
 #[test]
 fn primer_resolves_to_the_papers_listing() {
-    let dna = seeds::primer().unwrap();
+    let dna = seeds::discovered().unwrap();
     let expected = "2 RED_MEAN(0)|3 DIFFERENCE(0, 2)|4 MULTIPLY(3, 0)|5 RED_MEAN(4)|6 ABS_ROOT(5)|7 DIVIDE(3, 6)|\
         8 SCALE(7)|9 SHIFT(8)|10 BRANCH_8(9)|11 BRANCH_8(9)|12 MAX(10) C|13 CONV_1X1(10) dim|14 DCONV_3X1(13)|\
         15 C_MUL(14) C|16 MAX(11) C|17 CONV_1X1(10) dim|18 DCONV_3X1(17)|19 C_MUL(18) C|20 CONV_1X1(19) dim|\
@@ -64,14 +64,14 @@ fn primer_ez_has_one_more_convolution_and_one_square() {
 
 #[test]
 fn seeds_survive_printing() {
-    for name in ["transformer", "primer_ez", "primer"] {
+    for (name, _) in seeds::PROGRAMS {
         let dna = seeds::by_name(name).unwrap().unwrap();
         assert_eq!(dna.to_string().parse::<Dna>().unwrap(), dna);
     }
     assert!(seeds::by_name("vanilla").is_none());
-    let dna = seeds::transformer_with(4, 16, [2, 8, 1, 1, 4, 16]).unwrap();
+    let dna = seeds::with_banks(seeds::transformer().unwrap(), 4, 16, [2, 8, 1, 1, 4, 16]).unwrap();
     assert_eq!((dna.subprograms[0].instructions[1].branch, dna.constants[1]), (4, 0.25));
-    assert!(seeds::transformer_with(3, 16, dna.dims).is_err());
+    assert!(seeds::with_banks(seeds::transformer().unwrap(), 3, 16, dna.dims).is_err());
 }
 
 #[test]

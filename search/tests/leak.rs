@@ -9,7 +9,7 @@ use primer_tensor::Device;
 
 #[test]
 fn the_seeds_do_not_leak() {
-    for dna in [seeds::transformer(), seeds::primer_ez(), seeds::primer()] {
+    for dna in seeds::PROGRAMS.map(|(_, text)| text.parse::<Dna>()) {
         leak_test(&dna.unwrap(), 4, &Device::cpu_with_threads(1)).unwrap();
     }
 }

@@ -83,7 +83,7 @@ fn compare(dna: &Dna, sizes: Sizes, unit: u64) -> bool {
 
 #[test]
 fn the_seed_has_the_presets_size() {
-    let seed = seeds::transformer_with(4, 16, [2, 8, 1, 1, 4, 16]).unwrap();
+    let seed = seeds::with_banks(seeds::transformer().unwrap(), 4, 16, [2, 8, 1, 1, 4, 16]).unwrap();
     let limits = Limits::around(&seed, 32, SMALL).unwrap();
     assert_eq!(limits.parameters, 115_968);
     let plan = plan(&seed, SMALL, &limits).unwrap();
@@ -111,7 +111,7 @@ fn the_seed_has_the_presets_size() {
 
 #[test]
 fn the_seeds_agree_with_the_naive_interpreter() {
-    for dna in [seeds::transformer(), seeds::primer_ez(), seeds::primer()] {
+    for dna in seeds::PROGRAMS.map(|(_, text)| text.parse::<Dna>()) {
         assert!(compare(&dna.unwrap(), TINY, 8));
     }
 }

@@ -26,38 +26,70 @@ fn planned(dna: &Dna) -> Plan {
 
 /// The hand-written model's name for a parameter of the program.
 fn twin_name(name: &str, arch: Arch) -> String {
-    let vanilla = [
-        "norm1.scale",
-        "norm1.shift",
-        "attn.wk",
-        "attn.wq",
-        "attn.wv",
-        "attn.wo",
-        "norm2.scale",
-        "norm2.shift",
-        "ffn.w1",
-        "ffn.b1",
-        "ffn.w2",
-        "ffn.b2",
-    ];
-    let primer_ez = [
-        "norm1.scale",
-        "norm1.shift",
-        "attn.wk",
-        "attn.taps_k",
-        "attn.wq",
-        "attn.taps_q",
-        "attn.wv",
-        "attn.taps_v",
-        "attn.wo",
-        "norm2.scale",
-        "norm2.shift",
-        "ffn.w1",
-        "ffn.b1",
-        "ffn.w2",
-        "ffn.b2",
-    ];
-    let names: &[&str] = if arch == Arch::Vanilla { &vanilla } else { &primer_ez };
+    let names: &[&str] = match arch {
+        Arch::Vanilla => &[
+            "norm1.scale",
+            "norm1.shift",
+            "attn.wk",
+            "attn.wq",
+            "attn.wv",
+            "attn.wo",
+            "norm2.scale",
+            "norm2.shift",
+            "ffn.w1",
+            "ffn.b1",
+            "ffn.w2",
+            "ffn.b2",
+        ],
+        Arch::PrimerEz => &[
+            "norm1.scale",
+            "norm1.shift",
+            "attn.wk",
+            "attn.taps_k",
+            "attn.wq",
+            "attn.taps_q",
+            "attn.wv",
+            "attn.taps_v",
+            "attn.wo",
+            "norm2.scale",
+            "norm2.shift",
+            "ffn.w1",
+            "ffn.b1",
+            "ffn.w2",
+            "ffn.b2",
+        ],
+        Arch::TransformerPlusplus => &[
+            "norm1.scale",
+            "attn.wk",
+            "attn.wq",
+            "attn.wv",
+            "attn.wo",
+            "norm2.scale",
+            "ffn.w1",
+            "ffn.b1",
+            "ffn.v",
+            "ffn.c",
+            "ffn.w2",
+            "ffn.b2",
+        ],
+        Arch::Primer => &[
+            "norm1.scale",
+            "norm1.shift",
+            "attn.wk",
+            "attn.taps_k",
+            "attn.wq",
+            "attn.wv",
+            "attn.taps_v",
+            "attn.wo",
+            "ffn.w1",
+            "ffn.b1",
+            "ffn.w2",
+            "ffn.b2",
+            "norm2.scale",
+            "norm2.shift",
+        ],
+        other => panic!("{other} has no program"),
+    };
     match name.split('.').collect::<Vec<_>>()[..] {
         ["blocks", layer, number, _] => format!("blocks.{layer}.{}", names[number.parse::<usize>().unwrap()]),
         _ => name.to_owned(),
@@ -131,10 +163,13 @@ fn worst([program, model]: &[Outcome; 2]) -> f64 {
     gradients.fold(difference(&program.0, &model.0), f64::max)
 }
 
-fn twins() -> [(Dna, ModelConfig); 2] {
+fn twins() -> [(Dna, ModelConfig); 4] {
+    let program = |dna: Dna| seeds::with_banks(dna, 4, 4, DIMS).unwrap();
     [
-        (seeds::transformer_with(4, 4, DIMS).unwrap(), config(Arch::Vanilla)),
-        (seeds::primer_ez_with(4, 4, DIMS).unwrap(), config(Arch::PrimerEz)),
+        (program(seeds::transformer().unwrap()), config(Arch::Vanilla)),
+        (program(seeds::primer_ez().unwrap()), config(Arch::PrimerEz)),
+        (program(seeds::transformer_plusplus().unwrap()), config(Arch::TransformerPlusplus)),
+        (program(seeds::primer().unwrap()), config(Arch::Primer)),
     ]
 }
 
@@ -157,6 +192,8 @@ fn the_default_model_is_near() {
         let dna_like = ModelConfig {
             projections: primer_models::config::Projections::Separate,
             query_scale: primer_models::config::QueryScale::Runtime,
+            shared_queries: primer_models::config::SharedQueries::PerHead,
+            final_norm: primer_models::config::FinalNorm::Layer,
             ..config
         };
         let [program, model] = both(&dna, &dna_like, Precision::F64);

@@ -2,7 +2,7 @@
 
 use primer_tensor::Tensor;
 
-use crate::config::{Arch, ModelConfig};
+use crate::config::{Arch, FinalNorm, ModelConfig};
 use crate::nn::{Activation, Attention, Convolution, Dims, Experts, Norm, Scope, feed_forward};
 
 /// Experts are in every block whose number, counted from 1, is a multiple of this.
@@ -37,9 +37,10 @@ impl Context<'_> {
         }
     }
 
-    /// The norm of the architecture, for the shell.
-    pub fn norm(&self) -> Norm {
+    /// The norm after the last block.
+    pub fn final_norm(&self) -> Norm {
         match self.config.arch {
+            _ if self.config.final_norm == FinalNorm::Layer => Norm::Layer,
             Arch::TransformerPlusplus => Norm::Rms,
             Arch::Primer => Norm::Primer,
             _ => Norm::Layer,

@@ -148,7 +148,7 @@ impl Model {
             cx.layer = layer;
             x = block(root.child("blocks").child(layer), &mut cx, &x);
         }
-        let h = cx.norm().apply(root.child("final_norm"), &x, NORM_EPS);
+        let h = cx.final_norm().apply(root.child("final_norm"), &x, NORM_EPS);
         let logits = h.matmul_t(false, &embedding, true);
 
         let auxiliary_loss = cx.losses.into_iter().reduce(|a, b| a + b);

@@ -55,6 +55,16 @@ pub enum Positions {
     Relative,
 }
 
+/// The norm after the last block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinalNorm {
+    /// That of the blocks.
+    Own,
+    /// A layer norm, whatever the blocks have: the shell of the DNA.
+    Layer,
+}
+
 /// How shared queries come from keys, in architectures that share them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,6 +107,8 @@ pub struct ModelConfig {
     pub shared_queries: SharedQueries,
     /// How positions are told apart.
     pub positions: Positions,
+    /// The norm after the last block.
+    pub final_norm: FinalNorm,
     /// Experts of a block that has some.
     pub experts: usize,
     /// Room of an expert in training, as a multiple of an equal share of the tokens.
@@ -131,6 +143,7 @@ impl ModelConfig {
             projections: Projections::Fused,
             shared_queries: SharedQueries::Joint,
             positions: if size.is_of_the_paper() { Positions::Relative } else { Positions::Sinusoid },
+            final_norm: FinalNorm::Own,
             experts: 32,
             expert_capacity: 1.25,
             expert_eval_capacity: 2.0,
@@ -147,6 +160,7 @@ impl ModelConfig {
         self.projections = Projections::Separate;
         self.shared_queries = SharedQueries::PerHead;
         self.positions = Positions::Sinusoid;
+        self.final_norm = FinalNorm::Layer;
         self
     }
 

@@ -7,8 +7,21 @@ use crate::error::Result;
 pub const TRANSFORMER: &str = include_str!("programs/transformer.dna");
 /// Text of [`primer_ez`].
 pub const PRIMER_EZ: &str = include_str!("programs/primer_ez.dna");
+/// Text of [`transformer_plusplus`].
+pub const TRANSFORMER_PLUSPLUS: &str = include_str!("programs/transformer_plusplus.dna");
 /// Text of [`primer`].
 pub const PRIMER: &str = include_str!("programs/primer.dna");
+/// Text of [`discovered`].
+pub const DISCOVERED: &str = include_str!("programs/discovered.dna");
+
+/// The built-in programs by name, the seed first.
+pub const PROGRAMS: [(&str, &str); 5] = [
+    ("transformer", TRANSFORMER),
+    ("transformer_plusplus", TRANSFORMER_PLUSPLUS),
+    ("primer_ez", PRIMER_EZ),
+    ("primer", PRIMER),
+    ("discovered", DISCOVERED),
+];
 
 /// The Transformer, the search's seed (paper §2), with the banks of the `small` preset and 8 heads.
 ///
@@ -17,16 +30,6 @@ pub const PRIMER: &str = include_str!("programs/primer.dna");
 /// Those of the parser; none with the text that is built in.
 pub fn transformer() -> Result<Dna> {
     TRANSFORMER.parse()
-}
-
-/// The Transformer with `heads` heads, width `dims[0]` and inner width `dims[1]` (relative), and
-/// 1/√`head_width` as the attention's constant, where `head_width` counts channels.
-///
-/// # Errors
-///
-/// Those of [`Dna::validate`], for a number of heads or a dimension that doesn't exist.
-pub fn transformer_with(heads: u32, head_width: usize, dims: [u32; 6]) -> Result<Dna> {
-    with_banks(transformer()?, heads, head_width, dims)
 }
 
 /// The Transformer with MDHA and squared ReLU (paper §4), banks as in [`transformer`].
@@ -38,16 +41,16 @@ pub fn primer_ez() -> Result<Dna> {
     PRIMER_EZ.parse()
 }
 
-/// [`primer_ez`] with other banks, as [`transformer_with`].
+/// Transformer++ (spec §4.1): RMS norm and SwiGLU, banks as in [`transformer`] but for the inner width.
 ///
 /// # Errors
 ///
-/// As [`transformer_with`].
-pub fn primer_ez_with(heads: u32, head_width: usize, dims: [u32; 6]) -> Result<Dna> {
-    with_banks(primer_ez()?, heads, head_width, dims)
+/// As [`transformer`].
+pub fn transformer_plusplus() -> Result<Dna> {
+    TRANSFORMER_PLUSPLUS.parse()
 }
 
-/// Primer exactly as discovered (paper Fig. 25), dead instructions and leftovers included.
+/// Primer as the paper trains it (spec §3.1), banks as in [`transformer`].
 ///
 /// # Errors
 ///
@@ -56,22 +59,32 @@ pub fn primer() -> Result<Dna> {
     PRIMER.parse()
 }
 
-/// The built-in program of that name: `transformer`, `primer_ez` or `primer`.
+/// Primer exactly as discovered (paper Fig. 25), dead instructions and leftovers included.
+///
+/// # Errors
+///
+/// As [`transformer`].
+pub fn discovered() -> Result<Dna> {
+    DISCOVERED.parse()
+}
+
+/// The built-in program of that name, one of [`PROGRAMS`].
 ///
 /// # Errors
 ///
 /// As [`transformer`].
 pub fn by_name(name: &str) -> Option<Result<Dna>> {
-    match name {
-        "transformer" => Some(transformer()),
-        "primer_ez" => Some(primer_ez()),
-        "primer" => Some(primer()),
-        _ => None,
-    }
+    PROGRAMS.iter().find(|(known, _)| *known == name).map(|(_, text)| text.parse())
 }
 
-/// Sets the heads (MAIN's second instruction calls the attention once a head) and the banks.
-fn with_banks(mut dna: Dna, heads: u32, head_width: usize, dims: [u32; 6]) -> Result<Dna> {
+/// A built-in program other than the discovered one with `heads` heads, width `dims[0]` and inner width `dims[1]` (relative), and
+/// 1/√`head_width` as the attention's constant, where `head_width` counts channels. MAIN's second instruction calls the attention
+/// once a head.
+///
+/// # Errors
+///
+/// Those of [`Dna::validate`], for a number of heads or a dimension that doesn't exist.
+pub fn with_banks(mut dna: Dna, heads: u32, head_width: usize, dims: [u32; 6]) -> Result<Dna> {
     dna.subprograms[0].instructions[1].branch = heads;
     dna.constants[1] = 1.0 / (head_width as f64).sqrt();
     dna.dims = dims;

@@ -35,7 +35,8 @@ pub fn seeded(spec: StudySpec, preset: Preset) -> Outcome<StudySpec> {
     let heads = spec.model.heads;
     let width = u64::from(spec.model.unit) * u64::from(dims[0]);
     let head_width = usize::try_from(width / u64::from(heads).max(1)).unwrap_or(usize::MAX).max(1);
-    let dna = seeds::transformer_with(heads, head_width, dims)
+    let dna = seeds::transformer()
+        .and_then(|dna| seeds::with_banks(dna, heads, head_width, dims))
         .map_err(|e| Failure::usage(format!("model.heads = {heads} is not possible: {e}")))?;
     Ok(StudySpec { seed_dna: dna.to_string(), ..spec })
 }
