@@ -2,38 +2,21 @@
 
 use std::path::Path;
 
-use primer_tensor::{DType, Data, Device, Executable, Program, State, Tensor};
+use primer_tensor::{DType, Data, Device, Executable, Program, Shape, State, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::arch::{Model, TOKENS};
+use crate::arch::{Model, POSITION, TOKENS};
 use crate::checkpoint::{self, Checkpoint, NamedTensor};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::rng::Stream;
+pub use crate::sample::SampleOptions;
+use crate::sample::draw;
 use crate::text::{Batch, ByteTokenizer, TokenSet};
 
 const TARGETS: &str = "targets";
 /// Windows an evaluation computes at once.
 const EVAL_ROWS: usize = 8;
-
-/// How text is drawn.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SampleOptions {
-    /// Tokens to draw.
-    pub tokens: usize,
-    /// Divides the logits; 0 takes the likeliest token.
-    pub temperature: f64,
-    /// Only that many likeliest tokens take part; 0 for all.
-    pub top_k: usize,
-    /// Seed of the draws.
-    pub seed: u64,
-}
-
-impl Default for SampleOptions {
-    fn default() -> Self {
-        Self { tokens: 200, temperature: 0.8, top_k: 0, seed: 0 }
-    }
-}
 
 /// How well a model predicts a text.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -57,8 +40,17 @@ pub struct LanguageModel {
     state: State,
     /// Log-probabilities of one row, planned at first use.
     next: Option<Executable>,
+    /// One token after those in its caches, planned at first use.
+    step: Option<Decoder>,
     /// Token losses of [`EVAL_ROWS`] rows, planned at first use.
     losses: Option<Executable>,
+}
+
+/// Logits of one token at a time.
+struct Decoder {
+    executable: Executable,
+    /// The state entries that hold what earlier tokens left.
+    caches: Vec<(String, Shape)>,
 }
 
 impl LanguageModel {
@@ -73,7 +65,7 @@ impl LanguageModel {
             state.insert(&tensor.name, tensor.shape.as_slice(), &tensor.data)?;
         }
         model.insert_positions(&mut state)?;
-        Ok(Self { model: config.clone(), device: device.clone(), state, next: None, losses: None })
+        Ok(Self { model: config.clone(), device: device.clone(), state, next: None, step: None, losses: None })
     }
 
     /// A model from a checkpoint file, a folder of checkpoints or a run's folder.
@@ -110,10 +102,11 @@ impl LanguageModel {
     }
 
     /// Draws text after `prompt` and hands each token's bytes to `on_bytes` until that says to stop (`false`). The model sees the
-    /// last tokens that fit its sequence; an empty prompt stands for a line break.
+    /// tokens since its sequence was last full, when all but the newer half were forgotten; an empty prompt stands for a line
+    /// break.
     ///
     /// # Errors
-    /// [`Error::BadValue`] for a temperature that is negative or no number; [`Error::BadText`] for bytes outside the vocabulary;
+    /// [`Error::BadValue`] for a temperature that is negative or no number, or a `top_p` outside 0 to 1; [`Error::BadText`] for bytes outside the vocabulary;
     /// [`Error::Tensor`] from the device.
     pub fn sample(
         &mut self,
@@ -128,15 +121,29 @@ impl LanguageModel {
                 reason: "it must be a finite number, not negative".into(),
             });
         }
+        if !(options.top_p > 0.0 && options.top_p <= 1.0) {
+            return Err(Error::BadValue {
+                key: "top_p".into(),
+                value: options.top_p.to_string(),
+                reason: "it must be above 0 and at most 1".into(),
+            });
+        }
         let stream = Stream::new(options.seed, "sample");
         let mut tokens = self.encode(if prompt.is_empty() { b"\n" } else { prompt })?;
         let start = tokens.len();
+        // Where the sequence begins, and up to where its tokens have been read.
+        let (mut from, mut read) = (start.saturating_sub(self.model.seq), start.saturating_sub(self.model.seq));
         for i in 0..options.tokens {
-            let context = &tokens[tokens.len().saturating_sub(self.model.seq)..];
-            let last = context.len() - 1;
-            let rows = self.forward(context)?;
-            let vocab = self.model.vocab;
-            let token = draw(&rows[last * vocab..(last + 1) * vocab], options, stream.uniform(i as u64));
+            if tokens.len() - from > self.model.seq {
+                from = tokens.len() - self.model.seq.div_ceil(2);
+                read = from;
+            }
+            let mut logits = Vec::new();
+            while read < tokens.len() {
+                logits = self.step(tokens[read], read - from)?;
+                read += 1;
+            }
+            let token = draw(&logits, options, stream.uniform(i as u64));
             tokens.push(token);
             if !on_bytes(&ByteTokenizer.decode(&[token])) {
                 break;
@@ -190,6 +197,29 @@ impl LanguageModel {
         Ok(tokens)
     }
 
+    /// Logits of the token after `token`, which stands at `position` after those read since position 0.
+    fn step(&mut self, token: u32, position: usize) -> Result<Vec<f32>> {
+        let decoder = match &mut self.step {
+            Some(decoder) => decoder,
+            slot => {
+                let (model, caches) = Model::build_step(&self.model, 1)?;
+                let name = |entry: &Tensor| entry.name().unwrap_or_default().to_owned();
+                let names = caches.iter().map(|cache| (name(&cache.entry), cache.entry.shape().clone())).collect();
+                let updates: Vec<_> = caches.into_iter().map(|cache| (cache.entry, cache.next)).collect();
+                let executable = self.device.compile(&Program::trace(&[model.logits], &updates)?)?;
+                slot.insert(Decoder { executable, caches: names })
+            }
+        };
+        if position == 0 {
+            for (name, shape) in &decoder.caches {
+                self.state.insert(name, shape.clone(), &vec![0.0; shape.numel()])?;
+            }
+        }
+        let inputs = [(TOKENS, Data::U32(&[token])), (POSITION, Data::U32(&[position as u32]))];
+        decoder.executable.run(&mut self.state, &inputs)?;
+        Ok(decoder.executable.output(0)?)
+    }
+
     /// Log-probabilities `[seq, vocab]` with `tokens` at the front; what lies behind them is padding, which causality keeps out.
     fn forward(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         let executable = match &mut self.next {
@@ -232,55 +262,5 @@ fn check_vocab(tokens: &[u32], vocab: usize) -> Result<()> {
         Some(token) => {
             Err(Error::BadText { what: format!("the text holds token {token}, but the model knows only {vocab}") })
         }
-    }
-}
-
-/// One token from a row of log-probabilities; `u` is uniform in [0, 1).
-fn draw(row: &[f32], options: &SampleOptions, u: f64) -> u32 {
-    let mut order: Vec<usize> = (0..row.len()).collect();
-    // Ties and not-a-numbers fall to the smaller id, so that a draw never depends on the sort.
-    order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
-    if options.temperature == 0.0 {
-        return order.first().map_or(0, |&i| i as u32);
-    }
-    let keep = if options.top_k == 0 { order.len() } else { options.top_k.min(order.len()) };
-    let best = order.first().map_or(0.0, |&i| f64::from(row[i]));
-    let weights: Vec<f64> =
-        order[..keep].iter().map(|&i| ((f64::from(row[i]) - best) / options.temperature).exp()).collect();
-    let mut left = u * weights.iter().sum::<f64>();
-    for (&i, weight) in order.iter().zip(&weights) {
-        left -= weight;
-        if left < 0.0 {
-            return i as u32;
-        }
-    }
-    order.first().map_or(0, |&i| i as u32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn options(temperature: f64, top_k: usize) -> SampleOptions {
-        SampleOptions { temperature, top_k, ..SampleOptions::default() }
-    }
-
-    #[test]
-    fn zero_temperature_takes_the_likeliest() {
-        let row = [-2.0, -0.5, -0.5, -3.0];
-        assert_eq!(draw(&row, &options(0.0, 0), 0.99), 1);
-    }
-
-    #[test]
-    fn top_k_leaves_the_rest_out() {
-        let row: Vec<f32> = [0.1f32, 0.2, 0.3, 0.4].iter().map(|p| p.ln()).collect();
-        let drawn: Vec<u32> = (0..100).map(|i| draw(&row, &options(1.0, 2), f64::from(i) / 100.0)).collect();
-        assert!(drawn.iter().all(|&t| t >= 2));
-        assert_eq!(drawn.iter().filter(|&&t| t == 3).count(), 58, "0.4 / 0.7 of the draws");
-    }
-
-    #[test]
-    fn a_row_that_is_no_number_still_gives_a_token() {
-        assert!(draw(&[f32::NAN; 4], &options(1.0, 0), 0.5) < 4);
     }
 }

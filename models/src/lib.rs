@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod nn;
 pub mod optim;
 pub mod rng;
+mod sample;
 pub mod settings;
 pub mod text;
 pub mod train;

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod corpora;
+mod decoding;
 mod memory;
 mod models;
 mod optim;

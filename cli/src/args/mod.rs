@@ -221,6 +221,9 @@ pub struct Sample {
     /// Choose among so many likeliest tokens [default: all]
     #[arg(long, value_name = "K", value_parser = units::count)]
     pub top_k: Option<u64>,
+    /// Choose among the likeliest tokens that together have this probability
+    #[arg(long, value_name = "P", default_value = "1", value_parser = probability)]
+    pub top_p: f64,
     /// Seed of the draws
     #[arg(long, default_value = "0", value_parser = units::seed)]
     pub seed: u64,
@@ -288,6 +291,13 @@ fn device_name(name: &str) -> Result<String, String> {
     match (name, number) {
         ("auto" | "cpu" | "gpu" | "software", _) | (_, Some(Ok(_))) => Ok(name.to_owned()),
         _ => Err("the devices are auto, cpu, gpu, gpu:N and software".into()),
+    }
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(p) if p > 0.0 && p <= 1.0 => Ok(p),
+        _ => Err("a probability is a number above 0 and at most 1".into()),
     }
 }
 

@@ -21,6 +21,7 @@ pub fn run(args: &Sample) -> Outcome {
         tokens,
         temperature: args.temperature,
         top_k: args.top_k.map_or(0, |k| usize::try_from(k).unwrap_or(usize::MAX)),
+        top_p: args.top_p,
         seed: args.seed,
     };
     let stop = Stop::on_ctrl_c();

@@ -3,7 +3,7 @@
 use primer_tensor::Tensor;
 
 use crate::config::{Arch, FinalNorm, ModelConfig};
-use crate::nn::{Activation, Attention, Convolution, Dims, Experts, Norm, Scope, feed_forward};
+use crate::nn::{Activation, Attention, Convolution, Dims, Experts, Norm, Scope, Sequence, feed_forward};
 
 /// Experts are in every block whose number, counted from 1, is a multiple of this.
 const EXPERTS_EVERY: usize = 4;
@@ -12,6 +12,7 @@ const EXPERTS_EVERY: usize = 4;
 pub(super) struct Context<'a> {
     pub config: &'a ModelConfig,
     pub dims: Dims,
+    pub sequence: Sequence,
     /// Scores by relative position, `[1, heads, seq, seq]`.
     pub relative: Option<Tensor>,
     /// The key of random numbers, in training.
@@ -28,6 +29,7 @@ impl Context<'_> {
         Attention {
             config: self.config,
             dims: self.dims,
+            sequence: &self.sequence,
             heads: self.config.heads,
             d_head: self.config.d_head(),
             convolution: Convolution::None,

@@ -35,8 +35,9 @@ pub(super) fn block(mut scope: Scope<'_>, cx: &mut Context<'_>, x: &Tensor) -> T
 /// back to d.
 fn branches(mut scope: Scope<'_>, cx: &Context<'_>, x: &Tensor) -> Tensor {
     let d = cx.dims.d_model;
-    let left = separable_convolution(scope.child("left"), cx.dims, x, LEFT, 2 * d).relu();
-    let right = separable_convolution(scope.child("right"), cx.dims, x, RIGHT, d / 2).pad(1, 0, 2 * d - d / 2);
+    let left = separable_convolution(scope.child("left"), &cx.sequence, cx.dims, x, LEFT, 2 * d).relu();
+    let right =
+        separable_convolution(scope.child("right"), &cx.sequence, cx.dims, x, RIGHT, d / 2).pad(1, 0, 2 * d - d / 2);
     let both = Norm::Layer.apply(scope.child("norm"), &(left + right), cx.config.norm_eps);
-    separable_convolution(scope.child("join"), cx.dims, &both, JOIN, d)
+    separable_convolution(scope.child("join"), &cx.sequence, cx.dims, &both, JOIN, d)
 }

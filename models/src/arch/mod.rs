@@ -43,12 +43,14 @@ use primer_tensor::{DType, Device, State, Tensor};
 use self::context::Context;
 use crate::config::{Arch, ModelConfig, NORM_EPS, Positions};
 use crate::error::Result;
-use crate::nn::{self, Dims, Init, ParamSpec, Params, Scope};
+use crate::nn::{self, Cache, Dims, Init, ParamSpec, Params, Scope, Sequence, Step};
 
 /// The data input with the token ids.
 pub const TOKENS: &str = "tokens";
 /// The state entry with the position signal; computed, never trained, not in checkpoints.
 pub const POSITIONS: &str = "positions";
+/// The data input with the position of a single token, u32 `[1]`.
+pub const POSITION: &str = "position";
 /// The data input with the key of a training step's random numbers, u32 `[2]`; only models with experts have it.
 pub const KEY: &str = "key";
 
@@ -110,7 +112,7 @@ impl Model {
     /// # Errors
     /// [`BadValue`](crate::Error::BadValue) from [`ModelConfig::validate`], or for a batch that makes an activation too large.
     pub fn build(config: &ModelConfig, batch: usize) -> Result<Self> {
-        Self::record(config, batch, None)
+        Ok(Self::record(config, batch, None, Sequence::Whole)?.0)
     }
 
     /// The same as it is in training: experts have the room of training, and their router's input is jittered by the numbers of the
@@ -120,13 +122,29 @@ impl Model {
     /// As [`Model::build`].
     pub fn build_for_training(config: &ModelConfig, batch: usize) -> Result<Self> {
         let key = config.arch.has_experts().then(|| Tensor::data(KEY, [2], DType::U32));
-        Self::record(config, batch, key)
+        Ok(Self::record(config, batch, key, Sequence::Whole)?.0)
     }
 
-    fn record(config: &ModelConfig, batch: usize, key: Option<Tensor>) -> Result<Self> {
+    /// The forward pass of one token of each of `batch` rows, at the position in the input [`POSITION`], after those whose keys,
+    /// values and convolved rows are in the caches that come with it.
+    ///
+    /// # Errors
+    /// As [`Model::build`].
+    pub fn build_step(config: &ModelConfig, batch: usize) -> Result<(Self, Vec<Cache>)> {
+        let position = Tensor::data(POSITION, [1], DType::U32);
+        Self::record(config, batch, None, Sequence::Step(Step::new(position, config.seq)))
+    }
+
+    fn record(
+        config: &ModelConfig,
+        batch: usize,
+        key: Option<Tensor>,
+        sequence: Sequence,
+    ) -> Result<(Self, Vec<Cache>)> {
         config.validate()?;
         config.check_batch(batch)?;
-        let ModelConfig { vocab, d_model: d, seq, .. } = *config;
+        let ModelConfig { vocab, d_model: d, .. } = *config;
+        let seq = if matches!(sequence, Sequence::Whole) { config.seq } else { 1 };
         let mut params = Params::new();
         let mut root = params.root();
 
@@ -136,13 +154,17 @@ impl Model {
         let mut relative = None;
         match config.positions {
             Positions::Sinusoid => {
-                let signal = Tensor::state(POSITIONS, [seq, d]);
+                let signal = Tensor::state(POSITIONS, [config.seq, d]);
+                let signal = match &sequence {
+                    Sequence::Whole => signal,
+                    Sequence::Step(step) => signal.gather(&step.position),
+                };
                 x = (x.reshape([batch, seq, d]) + signal).reshape([batch * seq, d]);
             }
             Positions::Relative => relative = Some(relative_scores(&mut root, config)),
         }
         let dims = Dims { batch, seq, d_model: d };
-        let mut cx = Context { config, dims, relative, key, layer: 0, losses: Vec::new() };
+        let mut cx = Context { config, dims, sequence, relative, key, layer: 0, losses: Vec::new() };
         let block = block(config.arch);
         for layer in 0..config.layers {
             cx.layer = layer;
@@ -152,8 +174,13 @@ impl Model {
         let logits = h.matmul_t(false, &embedding, true);
 
         let auxiliary_loss = cx.losses.into_iter().reduce(|a, b| a + b);
+        let caches = match cx.sequence {
+            Sequence::Whole => Vec::new(),
+            Sequence::Step(step) => step.into_caches(),
+        };
         let (specs, weights) = params.into_parts();
-        Ok(Self { config: config.clone(), batch, params: specs, weights, tokens, logits, auxiliary_loss })
+        let model = Self { config: config.clone(), batch, params: specs, weights, tokens, logits, auxiliary_loss };
+        Ok((model, caches))
     }
 
     /// Cross entropy in nats of each position against `targets`, u32 `[batch·seq]`: `[batch·seq, 1]`.

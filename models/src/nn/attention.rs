@@ -1,9 +1,9 @@
 //! Causal self-attention and the changes to it: depthwise convolutions, shared queries, learned scores.
 
-use primer_tensor::{CompareOp, DType, Tensor};
+use primer_tensor::Tensor;
 
-use super::Dims;
 use super::params::{Init, Scope};
+use super::{Dims, Sequence};
 use crate::config::{ModelConfig, Projections, QueryScale, SharedQueries, Softmax};
 
 /// Start of the three taps of MDHA's convolutions, the present position first (spec §3.3).
@@ -30,6 +30,8 @@ pub struct Attention<'a> {
     pub config: &'a ModelConfig,
     /// Shapes.
     pub dims: Dims,
+    /// What is seen of the sequence.
+    pub sequence: &'a Sequence,
     /// Number of heads.
     pub heads: usize,
     /// Width of a head.
@@ -53,16 +55,20 @@ impl Attention<'_> {
             QueryScale::Runtime => self.split_heads(&q) * (self.d_head as f64).powf(-0.5),
             QueryScale::Init => self.split_heads(&q),
         };
-        let mut scores = q.matmul_t(false, &self.split_heads(&k), true);
+        let k = self.sequence.all_positions(&scope, "keys", &self.split_heads(&k));
+        let v = self.sequence.all_positions(&scope, "values", &self.split_heads(&v));
+        let mut scores = q.matmul_t(false, &k, true);
         if self.learned_scores {
-            let shape = [self.heads, seq, seq];
-            let learned = scope.param("scores", &shape, Init::Normal((seq as f64).powf(-0.5)));
-            scores = scores + learned.reshape([1, self.heads, seq, seq]);
+            let length = scores.shape().last();
+            let shape = [self.heads, length, length];
+            let learned = scope.param("scores", &shape, Init::Normal((length as f64).powf(-0.5)));
+            scores = scores + self.sequence.rows_of(&learned.reshape([1, self.heads, length, length]));
         }
         if let Some(relative) = self.relative {
-            scores = scores + relative;
+            scores = scores + self.sequence.rows_of(relative);
         }
-        let mixed = causal_softmax(&scores, self.config.softmax).matmul(&self.split_heads(&v));
+        let future = self.sequence.future(scores.shape());
+        let mixed = masked_softmax(&scores, &future, self.config.softmax).matmul(&v);
         let wo = scope.dense("wo", self.width(), d);
         mixed.permute(&[0, 2, 1, 3]).reshape([batch * seq, self.width()]).matmul(&wo)
     }
@@ -95,7 +101,8 @@ impl Attention<'_> {
             let w = scope.param(&format!("w{names}"), &[d, N * width], Init::Columns(starts));
             let mut all = x.matmul(&w).reshape([batch, seq, N * width]);
             if self.convolution == Convolution::After {
-                all = all.depthwise_conv(&taps(scope, &names, N * width));
+                let taps = taps(scope, &names, N * width);
+                all = self.sequence.depthwise_conv(scope, &names, &all, &taps);
             }
             return std::array::from_fn(|i| all.slice(2, i * width, (i + 1) * width));
         }
@@ -103,12 +110,14 @@ impl Attention<'_> {
             let mut rows = x.clone();
             if self.convolution == Convolution::Before {
                 let taps = taps(scope, name, d);
-                rows = x.reshape([batch, seq, d]).depthwise_conv(&taps).reshape([batch * seq, d]);
+                let convolved = self.sequence.depthwise_conv(scope, name, &x.reshape([batch, seq, d]), &taps);
+                rows = convolved.reshape([batch * seq, d]);
             }
             let w = scope.param(&format!("w{name}"), &[d, width], Init::Normal(deviation));
             let projected = rows.matmul(&w).reshape([batch, seq, width]);
             if self.convolution == Convolution::After {
-                projected.depthwise_conv(&taps(scope, name, width))
+                let taps = taps(scope, name, width);
+                self.sequence.depthwise_conv(scope, name, &projected, &taps)
             } else {
                 projected
             }
@@ -145,12 +154,9 @@ impl Attention<'_> {
     }
 }
 
-/// Attention's weights from scores `[.., n, n]`: row t over the columns up to t.
-pub fn causal_softmax(scores: &Tensor, form: Softmax) -> Tensor {
+/// Attention's weights from scores `[batch, heads, n, seq]`, none where `future`, a bool of that shape, is set.
+pub fn masked_softmax(scores: &Tensor, future: &Tensor, form: Softmax) -> Tensor {
     let last = scores.shape().rank() - 1;
-    let row = Tensor::iota(scores.shape(), last - 1, DType::U32);
-    let column = Tensor::iota(scores.shape(), last, DType::U32);
-    let future = row.compare(CompareOp::Less, &column);
     let exponentials = match form {
         Softmax::Stable => {
             let masked = future.select(&Tensor::constant(FUTURE), scores);

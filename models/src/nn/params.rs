@@ -79,9 +79,14 @@ impl Scope<'_> {
         Scope { prefix: format!("{}{name}.", self.prefix), params: self.params }
     }
 
+    /// The full name of `name` here.
+    pub fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
     /// Creates a parameter.
     pub fn param(&mut self, name: &str, shape: &[usize], init: Init) -> Tensor {
-        let name = format!("{}{name}", self.prefix);
+        let name = self.name(name);
         let tensor = Tensor::state(&name, shape);
         self.params.specs.push(ParamSpec { name, shape: shape.to_vec(), init });
         self.params.tensors.push(tensor.clone());

@@ -21,7 +21,7 @@ const TOKENS: usize = 400;
 pub fn draw(trained: &mut [Trained], corpus: &Corpus, seed: u64, schedule: Schedule, stop: &Stop) -> Outcome {
     let mut progress = Progress::new("sampling");
     let prompt = prompt(corpus);
-    let options = SampleOptions { tokens: TOKENS, temperature: 0.7, top_k: 40, seed };
+    let options = SampleOptions { tokens: TOKENS, temperature: 0.7, top_k: 40, top_p: 1.0, seed };
     let count = trained.len();
     for (i, arm) in trained.iter_mut().enumerate() {
         // A fifth of what is left is the report's. After Ctrl-C a second each must do.
