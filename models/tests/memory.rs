@@ -31,6 +31,21 @@ fn within_a_tenth(what: &str, planned: u64, measured: u64) {
     assert!((low..=high).contains(&planned), "{what}: {planned} bytes are planned, {measured} were measured");
 }
 
+/// Scores of all heads of 16 sequences take 64 MiB at 512 tokens, four times that at twice the length, and are needed in each layer.
+#[test]
+fn a_step_on_a_gpu_holds_no_squares_of_long_sequences() {
+    let gpu = GpuDevice::for_tests(GpuOptions::default()).expect("an adapter; `cargo xtask test --setup` installs one");
+    for arch in [Arch::Vanilla, Arch::PrimerEz] {
+        let [short, long] = [512, 1024].map(|seq| {
+            let mut config = RunConfig::new(arch, Size::Nano);
+            (config.model.seq, config.train.batch) = (seq, 16);
+            let program = step_program(&config).unwrap();
+            Device::Gpu(gpu.clone()).compile(&program).unwrap().report().unwrap().peak_bytes()
+        });
+        assert!(long < 2 * short + (32 << 20), "{arch}: {short} bytes for 512 tokens, {long} for 1,024");
+    }
+}
+
 #[test]
 fn an_adapters_buffers_are_those_planned() {
     for arch in ARCHES {

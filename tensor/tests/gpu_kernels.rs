@@ -26,9 +26,7 @@ fn devices() -> [GpuDevice; 4] {
 }
 
 fn check(case: &Case) {
-    for device in devices() {
-        case.check(&device);
-    }
+    case.check_on(&devices());
 }
 
 const EDGES: [f32; 24] = [

@@ -11,9 +11,7 @@ fn data(name: &str, shape: &[usize]) -> Tensor {
 
 /// Without subgroups and with them.
 fn check(case: &Case) {
-    for options in [GpuOptions::default(), GpuOptions { default_limits: true, ..GpuOptions::default() }] {
-        case.check(&open(options));
-    }
+    case.check_on(&[GpuOptions::default(), GpuOptions { default_limits: true, ..GpuOptions::default() }].map(open));
 }
 
 /// 1, 2 or 3, so that long sums are exact in whatever order.
@@ -97,7 +95,7 @@ fn launches_are_cut_where_loops_must_be_short() {
     // A sum of 4,096 parts by subgroups of 8 takes 512 rounds.
     let lanes = with(600, GpuOptions::default());
     let plain = with(600, GpuOptions { default_limits: true, ..GpuOptions::default() });
-    let workgroups = with(100, shared);
+    let devices = [lanes, plain, with(100, shared)];
     let (w, r) = (Tensor::state("w", [2, 40_000]), Tensor::state("r", [2, 1]));
     let scaled = &w / &(w.square().sum_axis(1).sqrt() + &r);
     let in_place = Case::new([]).update(&w, &scaled).update(&r, &(&r * 0.5 + &w.mean_axis(1)));
@@ -116,9 +114,7 @@ fn launches_are_cut_where_loops_must_be_short() {
         in_place,
     ];
     for case in &cases {
-        for device in [&lanes, &plain, &workgroups] {
-            case.check(device);
-        }
+        case.check_on(&devices);
     }
 }
 

@@ -105,12 +105,20 @@ impl Case {
 
     /// Runs and compares with the oracle.
     pub fn check(&self, device: &GpuDevice) -> Executable {
-        let (executable, found) = self.run(device);
+        self.check_on(std::slice::from_ref(device)).swap_remove(0)
+    }
+
+    /// The same on several devices.
+    pub fn check_on(&self, devices: &[GpuDevice]) -> Vec<Executable> {
         let expected = self.expected();
-        for (i, (found, (exact, rounded))) in found.iter().zip(&expected).enumerate() {
-            close(i, found, exact, rounded);
-        }
-        executable
+        let check = |device: &GpuDevice| {
+            let (executable, found) = self.run(device);
+            for (i, (found, (exact, rounded))) in found.iter().zip(&expected).enumerate() {
+                close(i, found, exact, rounded);
+            }
+            executable
+        };
+        devices.iter().map(check).collect()
     }
 
     /// For each output and updated state: the values in f64, and with every operation rounded to f32.

@@ -7,6 +7,7 @@
 
 mod attention;
 mod convolution;
+mod launches;
 mod matmul;
 mod movement;
 mod rows;
@@ -37,14 +38,29 @@ impl Family<'_> {
         self.timed(name, results, Throughput::Elements(flops as u64));
     }
 
+    /// Times the host alone, which on a GPU doesn't wait for the `kernels` to have run.
+    fn recorded(&mut self, name: &str, results: &[Tensor], kernels: u64) {
+        self.measured(name, results, Throughput::Elements(kernels), Ready::record);
+    }
+
     fn timed(&mut self, name: &str, results: &[Tensor], work: Throughput) {
+        self.measured(name, results, work, Ready::time);
+    }
+
+    fn measured(
+        &mut self,
+        name: &str,
+        results: &[Tensor],
+        work: Throughput,
+        time: fn(&mut Ready, &Device, u64) -> Duration,
+    ) {
         let device = self.device;
         // What a filter leaves out isn't compiled.
         let mut ready = None;
         self.group.throughput(work);
         self.group.bench_function(name, |bencher| {
             let ready = ready.get_or_insert_with(|| Ready::new(device, results));
-            bencher.iter_custom(|runs| ready.time(device, runs));
+            bencher.iter_custom(|runs| time(ready, device, runs));
         });
     }
 }
@@ -88,6 +104,20 @@ impl Ready {
             gpu.finish().expect("the end of the last run");
         }
         start.elapsed()
+    }
+
+    /// How long the calls that start that many runs take, each once the run before has ended.
+    fn record(&mut self, device: &Device, runs: u64) -> Duration {
+        let mut recorded = Duration::ZERO;
+        for _ in 0..runs {
+            let start = Instant::now();
+            self.executable.run(&mut self.state, &[]).expect("a run");
+            recorded += start.elapsed();
+            if let Device::Gpu(gpu) = device {
+                gpu.finish().expect("the end of the run");
+            }
+        }
+        recorded
     }
 }
 
@@ -134,5 +164,6 @@ fn main() {
     family("attention", attention::cases);
     family("convolution", convolution::cases);
     family("movement", movement::cases);
+    family("launches", launches::cases);
     criterion.final_summary();
 }

@@ -114,7 +114,7 @@ pub struct GpuOptions {
     pub max_loop_rounds: Option<u32>,
     /// The longest wait for the device, instead of ten minutes.
     pub timeout: Option<Duration>,
-    /// What is held for a few tiles at a time, instead of values of 32 MiB and more.
+    /// What is held for a few tiles at a time, instead of what suits the adapter's class.
     pub tiles: Option<TileLimits>,
     /// Lets kernels check every index and bound every loop.
     pub runtime_checks: bool,

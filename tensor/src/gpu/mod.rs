@@ -60,8 +60,12 @@ pub struct GpuBuffer {
 /// The longest wait where nothing else is asked for.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Smaller tensors are stored whole, so that launches are few and nothing is computed twice; a chunk is work enough for a large GPU.
-const TILES: TileLimits = TileLimits { bytes: 32 << 20, rows: usize::MAX, fewest: 2, chunk: Some(32 << 20) };
+/// Smaller tensors are stored whole, so that launches are few and nothing is computed twice. A chunk is work enough for a large GPU,
+/// which blocks of causal squares would not be.
+const TILES: TileLimits = TileLimits { bytes: 64 << 20, rows: usize::MAX, fewest: 2, chunk: Some(256 << 20) };
+
+/// A software adapter is busy with less.
+const SOFTWARE_TILES: TileLimits = TileLimits { bytes: 32 << 20, rows: 128, fewest: 2, chunk: Some(32 << 20) };
 
 /// More buffers in a kernel would only make it slower to record.
 const MAX_BUFFERS: u32 = 24;
@@ -90,6 +94,7 @@ impl GpuDevice {
         device.set_device_lost_callback(move |reason, message| {
             lost(Error::DeviceLost { message: format!("{reason:?}: {message}") })
         });
+        let tiles = if info.is_software() { SOFTWARE_TILES } else { TILES };
         let inner = Inner {
             device,
             queue,
@@ -98,7 +103,7 @@ impl GpuDevice {
             pipelines: PipelinePool::new(options.runtime_checks),
             failure,
             timeout: options.timeout.unwrap_or(TIMEOUT),
-            tiles: options.tiles.unwrap_or(TILES),
+            tiles: options.tiles.unwrap_or(tiles),
         };
         Self(Arc::new(inner), budget, variants)
     }

@@ -58,8 +58,9 @@ fn within(view: &View, tiles: &[(usize, usize)]) -> View {
 
 /// Boxes that cover dimensions in row-major order, each of at most `fit` indices and at least one: a range along each dimension.
 fn boxes(dims: &[usize], fit: usize) -> Vec<Vec<(usize, usize)>> {
-    // Dimensions after `axis` are whole.
-    let (mut axis, mut inner) = (dims.len() - 1, 1);
+    let Some(mut axis) = dims.len().checked_sub(1) else { return vec![Vec::new()] };
+    // Dimensions after it are whole.
+    let mut inner = 1;
     while axis > 0 && inner * dims[axis] <= fit {
         inner *= dims[axis];
         axis -= 1;
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn boxes_cover_every_tile_once_and_in_order() {
-        for dims in [vec![1], vec![7], vec![16, 8], vec![3, 5], vec![2, 3, 4], vec![4, 1, 6]] {
+        for dims in [vec![], vec![1], vec![7], vec![16, 8], vec![3, 5], vec![2, 3, 4], vec![4, 1, 6]] {
             let all: usize = dims.iter().product();
             for fit in 0..=all + 1 {
                 let boxes = boxes(&dims, fit);
