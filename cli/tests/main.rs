@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod commands;
+mod kill;
 mod kit;
 mod quickstart;
 mod search;

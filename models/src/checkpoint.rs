@@ -201,7 +201,8 @@ impl CheckpointDir {
         let path = self.folder.join(&name);
         checkpoint.write(&path)?;
         write_atomically(&self.folder.join(LATEST), name.as_bytes())?;
-        for old in self.files()?.into_iter().rev().skip(self.keep).filter(|old| *old != path) {
+        let old = self.files()?.into_iter().rev().skip(self.keep).filter(|old| *old != path);
+        for old in old.chain(self.unfinished()) {
             if let Err(error) = fs::remove_file(&old) {
                 tracing::warn!(path = %old.display(), %error, "an old checkpoint stays");
             }
@@ -232,6 +233,12 @@ impl CheckpointDir {
             }
         }
         self.files()?.pop().ok_or_else(|| Error::NoCheckpoint { path: self.folder.clone() })
+    }
+
+    /// What processes that were killed in the middle of a write have left.
+    fn unfinished(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "tmp")).collect()
     }
 
     /// Checkpoint files, oldest first.
