@@ -81,8 +81,8 @@ fn a_lost_device_is_an_error_and_not_a_panic() {
 
 #[test]
 fn what_comes_after_a_time_out_is_right() {
-    // Whether a driver is still at work a microsecond later is its affair (this one may run a submission at once); a time-out is
-    // the only error that there may be, and takes nothing away.
+    // Whether a driver is still at work a microsecond later is its affair (this one may run a submission at once); a
+    // time-out is the only error that there may be, and takes nothing away.
     let brief = Duration::from_micros(1);
     let on = Device::Gpu(open(GpuOptions { timeout: Some(brief), ..GpuOptions::default() }));
     let x = Tensor::data("x", [64, 64], DType::F32);

@@ -9,8 +9,8 @@ fn data(name: &str, shape: &[usize]) -> Tensor {
     Tensor::data(name, shape, DType::F32)
 }
 
-/// The device as it is, without and with all run-time checks; one that runs the kernels for large GPUs within WebGPU's default
-/// limits; one that runs those for small GPUs, with subgroups and all run-time checks.
+/// The device as it is, without and with all run-time checks; one that runs the kernels for large GPUs within WebGPU's
+/// default limits; one that runs those for small GPUs, with subgroups and all run-time checks.
 fn devices() -> [GpuDevice; 4] {
     use std::sync::OnceLock;
     static OPENED: OnceLock<[GpuDevice; 4]> = OnceLock::new();

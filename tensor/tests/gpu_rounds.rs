@@ -87,7 +87,8 @@ fn convolution(op: Op, n: usize, channels: usize, width: usize) -> Case {
     Case::new([raised[out.index()].clone()])
 }
 
-/// Every kernel with loops, on devices that let an invocation run through few rounds: more launches, and the same results.
+/// Every kernel with loops, on devices that let an invocation run through few rounds: more launches, and the same
+/// results.
 #[test]
 fn launches_are_cut_where_loops_must_be_short() {
     let with = |rounds, options: GpuOptions| open(GpuOptions { max_loop_rounds: Some(rounds), ..options });

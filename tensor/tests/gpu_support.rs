@@ -141,7 +141,8 @@ impl Case {
     }
 }
 
-/// Within 16 times what rounding to f32 does to the tensor, and 4 ulp of its scale; the same class where it isn't finite.
+/// Within 16 times what rounding to f32 does to the tensor, and 4 ulp of its scale; the same class where it isn't
+/// finite.
 pub fn close(output: usize, found: &[f32], exact: &[f64], rounded: &[f64]) {
     assert_eq!(found.len(), exact.len(), "output {output}: length");
     let finite = |x: &f64| if x.is_finite() { x.abs() } else { 0.0 };

@@ -157,7 +157,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Makes a buffer visible, written or only read, and gives its position. A buffer is bound once, whatever it is used for.
+    /// Makes a buffer visible, written or only read, and gives its position. A buffer is bound once, whatever it is
+    /// used for.
     pub fn bind(&mut self, at: Location, dtype: DType, written: bool) -> usize {
         if let Some(position) = self.bindings.iter().position(|b| b.at == at) {
             self.bindings[position].written |= written;
@@ -269,8 +270,8 @@ impl<'a> Writer<'a> {
         self.subgroups = Subgroups::One;
     }
 
-    /// Lets the shader use subgroup functions in a workgroup of `subgroups`: `subgroup` is this invocation's, `place` its
-    /// number in it.
+    /// Lets the shader use subgroup functions in a workgroup of `subgroups`: `subgroup` is this invocation's, `place`
+    /// its number in it.
     pub fn use_subgroups(&mut self) {
         self.subgroups = Subgroups::Several;
     }
@@ -297,7 +298,8 @@ impl<'a> Writer<'a> {
         self.finish_workgroups(name, workgroups)
     }
 
-    /// The shader, launched with that many workgroups. `group` in the body is the workgroup's number; it may exceed them.
+    /// The shader, launched with that many workgroups. `group` in the body is the workgroup's number; it may exceed
+    /// them.
     pub fn finish_workgroups(self, name: &'static str, workgroups: u64) -> Shader {
         let mut source = String::new();
         // naga 30 knows the subgroup functions but not `enable subgroups;`.
@@ -330,8 +332,8 @@ impl<'a> Writer<'a> {
         ));
         source.push_str("let group = wg.x + ng.x * (wg.y + ng.y * wg.z);\n");
         if !self.params.is_empty() {
-            // lavapipe compiles a shader anew for each value of a uniform that bounds a loop, and unrolls the loop; not so where
-            // something that it can't know is added. No launch has 2³¹ workgroups along a dimension.
+            // lavapipe compiles a shader anew for each value of a uniform that bounds a loop, and unrolls the loop; not
+            // so where something that it can't know is added. No launch has 2³¹ workgroups along a dimension.
             source.push_str("let zero = wg.z >> 31u;\n");
         }
         for i in 0..self.params.len() {

@@ -1,9 +1,9 @@
 //! Adapters reached through wgpu: Vulkan, Metal and DX12, hardware or software.
 //!
-//! A plan becomes WGSL (`wgsl`), one or two shaders a kernel; pipelines are shared by source and buffers by size (`pools`); an
-//! executable holds everything that a run needs and submits once a run. Invariants: a buffer is bound once a launch, and written
-//! by it or only read; no binding is empty; no launch exceeds the granted limits; whatever the driver reports becomes an error of
-//! the next call; nothing here panics on a lost device.
+//! A plan becomes WGSL (`wgsl`), at least one shader a kernel; pipelines are shared by source and buffers by size
+//! (`pools`); an executable holds everything that a run needs and submits once a run. Invariants: a buffer is bound
+//! once a launch, and written by it or only read; no binding is empty; no launch exceeds the granted limits; whatever
+//! the driver reports becomes an error of the next call; nothing here panics on a lost device.
 
 mod adapter;
 mod executable;
@@ -60,8 +60,8 @@ pub struct GpuBuffer {
 /// The longest wait where nothing else is asked for.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Smaller tensors are stored whole, so that launches are few and nothing is computed twice. A chunk is work enough for a large GPU,
-/// which blocks of causal squares would not be.
+/// Smaller tensors are stored whole, so that launches are few and nothing is computed twice. A chunk is work enough for
+/// a large GPU, which blocks of causal squares would not be.
 const TILES: TileLimits = TileLimits { bytes: 64 << 20, rows: usize::MAX, fewest: 2, chunk: Some(256 << 20) };
 
 /// A software adapter is busy with less.
@@ -116,8 +116,8 @@ impl GpuDevice {
         Self(self.0, budget, self.2)
     }
 
-    /// The device, where what is compiled from now on runs those kernels, or what it can run in place of one that it can't. It
-    /// shares buffers with this one. Results may differ in their last bits.
+    /// The device, where what is compiled from now on runs those kernels, or what it can run in place of one that it
+    /// can't. It shares buffers with this one. Results may differ in their last bits.
     #[must_use]
     pub fn with_variants(self, variants: Variants) -> Self {
         let variants = variants.within(&self.0.info.limits);

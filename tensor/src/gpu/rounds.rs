@@ -3,7 +3,8 @@
 use super::pools::scoped;
 use super::{GpuDevice, GpuOptions};
 
-/// Runs one workgroup of 64 invocations; `body` may use `lane`, the lengths `n[i]` and writes `total`. Gives each one's total.
+/// Runs one workgroup of 64 invocations; `body` may use `lane`, the lengths `n[i]` and writes `total`. Gives each one's
+/// total.
 fn totals(gpu: &GpuDevice, lengths: [u32; 4], body: &str) -> Vec<u32> {
     let source = format!(
         "@group(0) @binding(0) var<storage, read> n: array<u32>;

@@ -60,8 +60,8 @@ pub struct TileLimits {
     pub rows: usize,
     /// Fewest tiles: threads share tiles, never what is inside one.
     pub fewest: usize,
-    /// Bytes of what is held, for as many tiles at a time as fit, at least one: the plan has their kernels chunk by chunk, and none
-    /// that is [`Tiled`](crate::plan::Tiled). None where the device runs tiled kernels.
+    /// Bytes of what is held, for as many tiles at a time as fit, at least one: the plan has their kernels chunk by
+    /// chunk, and none that is [`Tiled`](crate::plan::Tiled). None where the device runs tiled kernels.
     pub chunk: Option<usize>,
 }
 

@@ -1,10 +1,9 @@
 //! Matrix products.
 //!
-//! Sizes, strides and offsets are launch parameters, so that all products of a program share a handful of pipelines. The
-//! variants: registers alone, for lanes of a CPU, where each load is a loop over the lanes and must feed many multiplications;
-//! the same with the left operand spread over the lanes of a subgroup and handed round; and tiles in shared memory for GPUs
-//! (`tiles`).
-//! Every element is summed in the order of k by one invocation.
+//! Sizes, strides and offsets are launch parameters, so that all products of a program share a handful of pipelines.
+//! The variants: registers alone, for lanes of a CPU, where each load is a loop over the lanes and must feed many
+//! multiplications; the same with the left operand spread over the lanes of a subgroup and handed round; and tiles in
+//! shared memory for GPUs (`tiles`). Every element is summed in the order of k by one invocation.
 
 use super::epilogue::Epilogue;
 use super::tiles;
@@ -31,7 +30,8 @@ pub(super) enum Out {
     Epilogue(Epilogue),
 }
 
-/// One launch; several where an invocation may not run through all of k at once, each but the first adding to the ones before.
+/// One launch; several where an invocation may not run through all of k at once, each but the first adding to the ones
+/// before.
 pub(super) fn matmul(matmul: &MatMul, context: &Context<'_>) -> Vec<Shader> {
     let whole = part(matmul, false, context);
     // A product with an epilogue is in no memory that another launch could add to; plans give none to a very long one.
@@ -71,8 +71,9 @@ fn part(matmul: &MatMul, adds: bool, context: &Context<'_>) -> Shader {
     }
 }
 
-/// Declares the parameters, this tile's indices `tile_m` and `tile_n` from its number `tile`, and the offsets `a_at`, `b_at`, `q_at`
-/// and strides of its matrices; with an epilogue, instead of the latter, the number `first_row` of the product's first row.
+/// Declares the parameters, this tile's indices `tile_m` and `tile_n` from its number `tile`, and the offsets `a_at`,
+/// `b_at`, `q_at` and strides of its matrices; with an epilogue, instead of the latter, the number `first_row` of the
+/// product's first row.
 pub(super) fn prologue(matmul: &MatMul, [rows, columns]: [usize; 2], adds: bool, w: &mut Writer<'_>) -> Problem {
     let (_, m, n, k) = matmul.dims();
     let batch = batch_axes(matmul);
@@ -173,8 +174,8 @@ fn registers(matmul: &MatMul, side: usize, adds: bool, context: &Context<'_>) ->
     w.finish("matmul/registers", count)
 }
 
-/// `rows` × (lanes·`columns`) outputs a subgroup. A load of the left operand brings a block of (lanes/4 rows) × (4 steps of k), a
-/// load of the right one a step of k for as many columns as there are lanes.
+/// `rows` × (lanes·`columns`) outputs a subgroup. A load of the left operand brings a block of (lanes/4 rows) × (4
+/// steps of k), a load of the right one a step of k for as many columns as there are lanes.
 fn subgroups(matmul: &MatMul, [rows, columns]: [usize; 2], adds: bool, context: &Context<'_>) -> Shader {
     let mut w = Writer::new(context);
     let lanes = context.granted.subgroup as usize;

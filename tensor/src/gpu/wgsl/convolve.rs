@@ -35,8 +35,8 @@ pub(super) fn conv(conv: &DepthwiseConv, context: &Context<'_>) -> Shader {
     w.finish("conv", conv.out.numel())
 }
 
-/// Partial sums over blocks of positions of the flattened (batch, position) space, one invocation a tap, channel and block; then
-/// their sums.
+/// Partial sums over blocks of positions of the flattened (batch, position) space, one invocation a tap, channel and
+/// block; then their sums.
 pub(super) fn filter_grad(conv: &DepthwiseConvFilterGrad, context: &Context<'_>) -> Vec<Shader> {
     let (batch, n, c) = (conv.x.dims[0], conv.x.dims[1], conv.x.dims[2]);
     let width = conv.out.dims[0];

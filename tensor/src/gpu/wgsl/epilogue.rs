@@ -7,7 +7,8 @@ use crate::DType;
 use crate::gpu::launch::Writer;
 use crate::plan::{Extent, MatMul, RowOp, RowProgram, View};
 
-/// A row program as the function `epilogue(row, column, x)`, which gives what is stored for the element `x` of the product.
+/// A row program as the function `epilogue(row, column, x)`, which gives what is stored for the element `x` of the
+/// product.
 pub(super) struct Epilogue {
     stores: Vec<Store>,
     /// Whether four neighbouring elements are stored at once, wherever whole rows are.

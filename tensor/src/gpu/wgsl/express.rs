@@ -16,7 +16,8 @@ pub(super) fn combine(op: ReduceOp, a: &str, b: &str) -> String {
     }
 }
 
-/// The declaration of value `i`, named `vI`, at row-major position `linear` of its extent. `load` gives a load's position.
+/// The declaration of value `i`, named `vI`, at row-major position `linear` of its extent. `load` gives a load's
+/// position.
 pub(super) fn declare<'c>(
     w: &mut Writer<'c>,
     program: &RowProgram,

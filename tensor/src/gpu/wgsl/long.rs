@@ -1,7 +1,8 @@
 //! Row programs over few long rows: a row in parts, each a workgroup's.
 //!
-//! Every pass that ends in reductions is a launch that leaves a partial a part in the auxiliary memory; the next launches put the
-//! partials together before they go on. The last one stores. So a sum of millions of numbers is many workgroups' work.
+//! Every pass that ends in reductions is a launch that leaves a partial a part in the auxiliary memory; the next
+//! launches put the partials together before they go on. The last one stores. So a sum of millions of numbers is many
+//! workgroups' work.
 
 use super::express::combine;
 use super::partials::Partials;
@@ -94,7 +95,8 @@ pub(super) fn lower(program: &RowProgram, parts: usize, context: &Context<'_>) -
     ((0..=last + usize::from(replaces)).map(launch).collect(), partials)
 }
 
-/// What each part leaves of each reduction: that of part q of row r is at `(j·rows + r)·parts + q` for the j-th reduction.
+/// What each part leaves of each reduction: that of part q of row r is at `(j·rows + r)·parts + q` for the j-th
+/// reduction.
 struct Shares {
     rows: usize,
     parts: usize,

@@ -1,7 +1,8 @@
-//! The generator: each kernel of a plan becomes one or two shaders.
+//! The generator: each kernel of a plan becomes one shader or several, launched in order.
 //!
-//! Every shader counts its workgroups along one line, whatever dimensions they are launched in, so that the limit on workgroups
-//! a dimension is the launcher's business alone. Index arithmetic is in u32 and wraps, so a negative stride is a large one.
+//! Every shader counts its workgroups along one line, whatever dimensions they are launched in, so that the limit on
+//! workgroups a dimension is the launcher's business alone. Index arithmetic is in u32 and wraps, so a negative stride
+//! is a large one.
 
 mod contract;
 mod convolve;

@@ -32,9 +32,9 @@ pub(super) fn scatter_add(indices: &View, updates: &View, out: &View, context: &
     (0..n.max(1)).step_by(length).flat_map(part).collect()
 }
 
-/// First each row of the table links the updates that go to it, in their order; then each element adds along its row's links,
-/// to what it holds where that `continues` an earlier part. In the links, word `row` and word `rows + i` hold one more than the
-/// next update, or 0.
+/// First each row of the table links the updates that go to it, in their order; then each element adds along its row's
+/// links, to what it holds where that `continues` an earlier part. In the links, word `row` and word `rows + i` hold
+/// one more than the next update, or 0.
 fn scatter_part(indices: &View, updates: &View, out: &View, continues: bool, context: &Context<'_>) -> [Shader; 2] {
     let (rows, d, n) = (out.dims[0], out.dims[1], indices.dims[0]);
     let mut w = Writer::new(context);
@@ -75,8 +75,8 @@ fn scatter_part(indices: &View, updates: &View, out: &View, continues: bool, con
     [linking, w.finish("scatter/add", out.numel())]
 }
 
-/// One invocation a recurrence; a launch for each part of the steps that it may run through at once, each but the first going on
-/// from the state that the one before has stored.
+/// One invocation a recurrence; a launch for each part of the steps that it may run through at once, each but the first
+/// going on from the state that the one before has stored.
 pub(super) fn linrec(a: &View, b: &View, out: &View, reverse: bool, start: f32, context: &Context<'_>) -> Vec<Shader> {
     let (len, length) = (out.dims[1], (context.rounds() - 1) as usize);
     let part = |first: usize| {

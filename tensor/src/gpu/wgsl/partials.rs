@@ -6,7 +6,8 @@ use crate::gpu::launch::{Context, Location, Shader, Writer};
 use crate::graph::ReduceOp;
 use crate::plan::View;
 
-/// Where partial sums lie in the auxiliary memory: `sums` of `length` columns each, in `blocks`; column c of block k of sum s is at
+/// Where partial sums lie in the auxiliary memory: `sums` of `length` columns each, in `blocks`; column c of block k of
+/// sum s is at
 /// `base + (s·blocks + k)·length + c`.
 #[derive(Clone, Copy)]
 pub(super) struct Partials {

@@ -1,12 +1,12 @@
 //! Row programs.
 //!
-//! Without a reduction, an invocation computes one element (`flat`) or, where columns are summed, one column of a block of rows
-//! (`columns`). With reductions, a row is walked once a pass by one invocation or by a workgroup (`rows`); what a later pass
-//! needs of an earlier one is computed again from the loads, so a row of any length fits. Few long rows are cut into parts that
-//! workgroups share, with a launch a pass (`long`).
+//! Without a reduction, an invocation computes one element (`flat`) or, where columns are summed, one column of a block
+//! of rows (`columns`). With reductions, a row is walked once a pass by one invocation or by a workgroup (`rows`); what
+//! a later pass needs of an earlier one is computed again from the loads, so a row of any length fits. Few long rows
+//! are cut into parts that workgroups share, with a launch a pass (`long`).
 //!
-//! Sums over rows leave as one partial a block of rows, added up in order by a second launch. Blocks depend on the shapes and the
-//! variants only.
+//! Sums over rows leave as one partial a block of rows, added up in order by a second launch. Blocks depend on the
+//! shapes and the variants only.
 
 use super::express::declare;
 use super::partials::{self, Partials};

@@ -120,8 +120,8 @@ fn launch(program: &RowProgram, cut: &Blocks, context: &Context<'_>) -> Shader {
     }
 }
 
-/// For each value, the pass over the row in which it can first be computed: a row value is there before pass s where it needs
-/// reductions of passes before s; a full value can be computed in it.
+/// For each value, the pass over the row in which it can first be computed: a row value is there before pass s where it
+/// needs reductions of passes before s; a full value can be computed in it.
 pub(super) fn stages(program: &RowProgram) -> Vec<usize> {
     let mut stages: Vec<usize> = Vec::with_capacity(program.body.len());
     for instruction in &program.body {
@@ -165,8 +165,8 @@ impl Rows<'_> {
         ends.collect()
     }
 
-    /// Where row `r` of each load and of each store of elements begins. Offsets are parameters, so that programs over other parts
-    /// of their buffers share a pipeline.
+    /// Where row `r` of each load and of each store of elements begins. Offsets are parameters, so that programs over
+    /// other parts of their buffers share a pipeline.
     pub fn offsets(&self, w: &mut Writer<'_>) {
         let mut begin = |name: String, view: &View| {
             let offset = w.param(view.offset as u32);
@@ -203,8 +203,8 @@ impl Rows<'_> {
         w.line(&text);
     }
 
-    /// Opens the loop over this invocation's elements of the row, from `first` to before `end`, of at most `span` positions for
-    /// all, and computes what `roots` need.
+    /// Opens the loop over this invocation's elements of the row, from `first` to before `end`, of at most `span`
+    /// positions for all, and computes what `roots` need.
     fn walk_row(
         &self,
         w: &mut Writer<'_>,

@@ -1,8 +1,9 @@
 //! Matrix products by tiles in shared memory, for GPUs.
 //!
-//! A workgroup of 16 × 16 invocations computes a square of outputs, each invocation 4 × 4 or 8 × 8 of them in registers. While it
-//! multiplies one slice of the operands in shared memory, the next is on its way from device memory. Shared memory holds vectors
-//! of four along whichever dimension the operand is dense in, so that a load from device memory is one store there.
+//! A workgroup of 16 × 16 invocations computes a square of outputs, each invocation 4 × 4 or 8 × 8 of them in
+//! registers. While it multiplies one slice of the operands in shared memory, the next is on its way from device
+//! memory. Shared memory holds vectors of four along whichever dimension the operand is dense in, so that a load from
+//! device memory is one store there.
 
 use super::contract::{Out, Problem, count, prologue, store as store_one};
 use super::epilogue::in_vectors;

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use super::{Uses, prune};
 use crate::plan::{BufferId, Kernel, Place, Plan, Tiled, View};
 
-/// A group that reads a large value of another one computes it itself, if nothing but groups of the same tiles reads the value and
-/// what it is computed from is smaller.
+/// A group that reads a large value of another one computes it itself, if nothing but groups of the same tiles reads
+/// the value and what it is computed from is smaller.
 pub(super) fn recompute(plan: &mut Plan) {
     let mut pairs: HashMap<(usize, usize), BTreeSet<BufferId>> = HashMap::new();
     let uses = Uses::of(plan);

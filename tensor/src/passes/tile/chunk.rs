@@ -1,8 +1,9 @@
 //! Chunks: a device that launches a kernel for many tiles at once runs a tiled kernel chunk by chunk.
 //!
-//! Each chunk is a box of tiles, and its kernels are those of the tiled kernel, fitted to the box by where their views begin: so
-//! all chunks of one shape run the same code. Local buffers become scratch of one chunk's size. They are new ones in every chunk,
-//! so that those of one chunk that do not live at once share memory too, and the next chunk takes it over.
+//! Each chunk is a box of tiles, and its kernels are those of the tiled kernel, fitted to the box by where their views
+//! begin: so all chunks of one shape run the same code. Local buffers become scratch of one chunk's size. They are new
+//! ones in every chunk, so that those of one chunk that do not live at once share memory too, and the next chunk takes
+//! it over.
 
 use std::collections::HashMap;
 
@@ -56,7 +57,8 @@ fn within(view: &View, tiles: &[(usize, usize)]) -> View {
     ranges.fold(view.clone(), |view, (axis, &(start, end))| view.slice(axis, start, end))
 }
 
-/// Boxes that cover dimensions in row-major order, each of at most `fit` indices and at least one: a range along each dimension.
+/// Boxes that cover dimensions in row-major order, each of at most `fit` indices and at least one: a range along each
+/// dimension.
 fn boxes(dims: &[usize], fit: usize) -> Vec<Vec<(usize, usize)>> {
     let Some(mut axis) = dims.len().checked_sub(1) else { return vec![Vec::new()] };
     // Dimensions after it are whole.

@@ -30,8 +30,8 @@ impl Group {
         self.tiled.kernels.remove(at);
     }
 
-    /// Whether tiles stay independent with this kernel: of what one member writes, another reads or overwrites only the same
-    /// tile's part.
+    /// Whether tiles stay independent with this kernel: of what one member writes, another reads or overwrites only the
+    /// same tile's part.
     fn is_in_step(&self, plan: &Plan, kernel: &Kernel) -> bool {
         kernel.buffers().into_iter().all(|buffer| {
             let of = |views: Vec<&View>| views.into_iter().filter(|view| view.buffer == buffer).cloned().collect();
@@ -202,8 +202,8 @@ impl<'a> Tiling<'a> {
         true
     }
 
-    /// Whether the kernel shares a large value with the group: one reads what the other writes, or both read what a third group
-    /// would have to compute for them.
+    /// Whether the kernel shares a large value with the group: one reads what the other writes, or both read what a
+    /// third group would have to compute for them.
     fn connects(&self, kernel: usize, group: usize) -> bool {
         let inside = |kernel: &usize| self.group_of[*kernel] == Some(group);
         let read = self.plan.kernels[kernel].reads().into_iter().any(|view| {
@@ -224,7 +224,8 @@ impl<'a> Tiling<'a> {
         read || written()
     }
 
-    /// For each unit those that must come later. A unit is a kernel, or past all kernels a group; a kernel in a group stands alone.
+    /// For each unit those that must come later. A unit is a kernel, or past all kernels a group; a kernel in a group
+    /// stands alone.
     fn units_after(&self) -> Vec<Vec<usize>> {
         let singles = self.plan.kernels.len();
         let unit = |kernel: usize| self.group_of[kernel].map_or(kernel, |group| singles + group);

@@ -1,10 +1,10 @@
 //! Tiling: kernels with large values between them run on one tile of their common leading dimensions before the next.
 //!
-//! Attention is the case in point, as written by hand or as evolved: scores, weights and their gradients are held for one head
-//! of one sequence at a time. A group grows around a batched product by kernels that share a large value with it, as long as
-//! groups and the other kernels can still be put in an order. A large value of one group that another one reads (the gradient
-//! needs the weights) is computed there again: reading it would mean to store it whole.
-//! A device whose launches need many tiles to be worth their while gets these kernels for a chunk of tiles at a time.
+//! Attention is the case in point, as written by hand or as evolved: scores, weights and their gradients are held for
+//! one head of one sequence at a time. A group grows around a batched product by kernels that share a large value with
+//! it, as long as groups and the other kernels can still be put in an order. A large value of one group that another
+//! one reads (the gradient needs the weights) is computed there again: reading it would mean to store it whole. A
+//! device whose launches need many tiles to be worth their while gets these kernels for a chunk of tiles at a time.
 
 mod again;
 mod chunk;
@@ -57,7 +57,8 @@ impl Uses {
     }
 }
 
-/// Makes each scratch buffer that only one group touches, part by part, local to it; a group with nothing to hold is cut up.
+/// Makes each scratch buffer that only one group touches, part by part, local to it; a group with nothing to hold is
+/// cut up.
 fn settle_locals(plan: &mut Plan) {
     let uses = Uses::of(plan);
     for position in 0..plan.kernels.len() {

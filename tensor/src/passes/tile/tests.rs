@@ -1,4 +1,5 @@
-//! What is tiled, and that it computes the same. Values are checked by the interpreter, which spoils each tile's memory.
+//! What is tiled, and that it computes the same. Values are checked by the interpreter, which spoils each tile's
+//! memory.
 
 use super::super::tests::check_plan;
 use super::super::{PlanLimits, TileLimits};
@@ -80,7 +81,8 @@ fn a_chunk_holds_no_more_tiles_than_fit() {
     let (q, k, v) = (heads(&x, "q"), heads(&x, "k"), heads(&x, "v"));
     let program = Program::trace(&[weights(&q, &k).matmul(&v)], &[]).expect("traces");
     let head = 2 * 4 * N * N;
-    // Scores and weights of every head; of three heads, which are two of four for the sake of equal chunks; of two sequences.
+    // Scores and weights of every head; of three heads, which are two of four for the sake of equal chunks; of two
+    // sequences.
     for (bytes, chunks, heads) in
         [(usize::MAX, 1, 16), (16 * head, 1, 16), (3 * head, 8, 2), (head, 16, 1), (11 * head, 2, 8)]
     {

@@ -1,9 +1,10 @@
-//! The causal half: where later positions are masked, a tile's square of n × n values is computed only up to its diagonal.
+//! The causal half: where later positions are masked, a tile's square of n × n values is computed only up to its
+//! diagonal.
 //!
-//! The rows of the square are cut into blocks, and each block is computed up to its last row's column. A product that sums over
-//! the square's columns ends there too; one that sums over its rows starts at its block. This is exact where values are finite:
-//! it is done only if what lies beyond the diagonal is known, whatever is computed from, to be the identity of every reduction
-//! and zero in every product.
+//! The rows of the square are cut into blocks, and each block is computed up to its last row's column. A product that
+//! sums over the square's columns ends there too; one that sums over its rows starts at its block. This is exact where
+//! values are finite: it is done only if what lies beyond the diagonal is known, whatever is computed from, to be the
+//! identity of every reduction and zero in every product.
 
 use crate::DType;
 use crate::graph::{BinaryOp, CompareOp, ReduceOp};
