@@ -20,7 +20,9 @@ import common
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SIZE_NAMES = {"R": "mini", "S": "nano"}
-PEERS = ("torch", "torch.compile", "jax")
+# By the device that `primer` runs on: the CPU, or the software adapter.
+PEERS = {"cpu": ("torch", "torch.compile", "jax", "burn-flex"), "software": ("burn-wgpu",)}
+BURN = HERE / "burn"
 # (attention, conv) that a peer may be written with; the faster one is compared.
 PLAIN_OR_LIBRARY = [(attention, "shift") for attention in ("library", "plain")]
 VARIANTS = {
@@ -32,21 +34,40 @@ VARIANTS = {
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--primer", default=ROOT / "target/release/primer", help="path of the program")
-    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
+    parser.add_argument("--device", choices=PEERS, default="cpu")
+    parser.add_argument("--peers", nargs="*", choices=[name for names in PEERS.values() for name in names],
+                        help="the peers to time, all that run on the device if not given")
     parser.add_argument("--sizes", nargs="+", default=list(common.SIZES), choices=common.SIZES)
     parser.add_argument("--arches", nargs="+", default=list(common.ARCHES), choices=common.ARCHES)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--blocks", type=int, default=5, help="timed blocks of a peer's process")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a block")
     parser.add_argument("--out", default="peers", help="writes OUT.json and OUT.md")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.peers is None:
+        args.peers = PEERS[args.device]
+    if elsewhere := set(args.peers) - set(PEERS[args.device]):
+        parser.error(f"{', '.join(elsewhere)} can't run on --device {args.device}")
+    return args
+
+
+def build_burn(peers):
+    """Compiles the burn program, if a peer needs it."""
+    if not any(peer.startswith("burn") for peer in peers):
+        return
+    features = ["--features", "wgpu"] if "burn-wgpu" in peers else []
+    note("compiling the burn program")
+    built = subprocess.run(["cargo", "build", "--release", "--locked", *features], cwd=BURN)
+    if built.returncode != 0:
+        sys.exit("the burn program can't be compiled; name the other peers by --peers to leave it out")
 
 
 def cases(args):
     """(size, architecture, threads): R with every core, S with one and with every core."""
     cores = len(os.sched_getaffinity(0))
     for size in args.sizes:
-        for threads in sorted({1, cores} if size == "S" else {cores}):
+        # A software adapter takes every core.
+        for threads in sorted({1, cores} if size == "S" and args.device == "cpu" else {cores}):
             for arch in args.arches:
                 yield size, arch, threads
 
@@ -63,7 +84,7 @@ def output(command, environment=None):
 def time_primer(args, size, arch, threads):
     """One process of `primer bench`, in the peers' form."""
     found = output([Path(args.primer).resolve(), "bench", "--json", "--size", SIZE_NAMES[size], "--arch", arch,
-                    "--device", "cpu", "--threads", threads])
+                    "--device", args.device, "--threads", threads])
     step = found["steps"][0]
     resident = found["peak_resident_bytes"]
     return {"peer": "primer", "device": found["device"], "matmul_roof_gflops": found["matmul_roof_gflops"],
@@ -75,10 +96,13 @@ def time_peer(args, peer, size, arch, threads, variant, blocks, caches=True):
     attention, conv = variant
     options = ["--size", size, "--arch", arch, "--threads", threads, "--blocks", blocks, "--seconds", args.seconds,
                "--attention", attention, "--conv", conv]
-    script, *mode = {"torch": ["torch_step.py"], "torch.compile": ["torch_step.py", "--compile"],
-                     "jax": ["jax_step.py"]}[peer]
+    program = {"torch": [sys.executable, HERE / "torch_step.py"],
+               "torch.compile": [sys.executable, HERE / "torch_step.py", "--compile"],
+               "jax": [sys.executable, HERE / "jax_step.py"],
+               "burn-flex": [BURN / "target/release/burn-step", "--backend", "flex"],
+               "burn-wgpu": [BURN / "target/release/burn-step", "--backend", "wgpu"]}[peer]
     environment = {} if caches else {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
-    return output([sys.executable, HERE / script, *mode, *options], environment)
+    return output([*program, *options], environment)
 
 
 def try_variants(args, peer, size, arch, threads):
@@ -198,7 +222,8 @@ def main():
     args = arguments()
     if not Path(args.primer).is_file():
         sys.exit(f"there is no primer at {args.primer}; README.md says how to build it")
-    results = {"machine": machine(), "turns": args.turns, "cases": []}
+    build_burn(args.peers)
+    results = {"machine": machine(), "device": args.device, "turns": args.turns, "cases": []}
     results["cases"] = [run_case(args, *case) for case in cases(args)]
     results["machine"]["load_average_after"] = os.getloadavg()
     Path(f"{args.out}.json").write_text(json.dumps(results, indent=1) + "\n")
