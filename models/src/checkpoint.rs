@@ -110,6 +110,8 @@ impl Checkpoint {
             let list = if of_optimizer { &mut optimizer } else { &mut weights };
             list.push(NamedTensor { name: name.to_owned(), shape: view.shape().to_vec(), data });
         }
+        // The library gives them in any order.
+        optimizer.sort_by(|a: &NamedTensor, b| a.name.cmp(&b.name));
         let optimizer = (!optimizer.is_empty()).then_some(optimizer);
         Ok(Self { model, step, seconds, corpus_sha256: field("corpus_sha256")?.clone(), weights, optimizer })
     }
