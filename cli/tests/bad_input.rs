@@ -62,6 +62,10 @@ fn names_and_values_that_do_not_exist_name_the_nearest() {
     ] {
         bad(path, &["train", "--arch", "vanilla", option, value], 2, &[option]);
     }
+    for tokenizer in ["bpe", "bpe:0", "bpe:256", "bpe:many", "words"] {
+        bad(path, &["train", "--arch", "vanilla", "--tokenizer", tokenizer], 2, &["--tokenizer", "bpe:"]);
+        train(path, &["--corpus", "text.txt", "--set", &format!("tokenizer={tokenizer}")], 2, &["tokenizer"]);
+    }
     bad(path, &["train", "--arch", "vanilla", "--steps", "1", "--time", "1s"], 2, &["--time"]);
     std::fs::write(path.join("bad.toml"), "[model\n").unwrap();
     bad(path, &["train", "--config", "bad.toml", "--corpus", "text.txt"], 2, &["bad.toml"]);
@@ -153,6 +157,29 @@ fn checkpoints_that_are_missing_truncated_or_of_another_shape() {
         eval(file.to_str().unwrap(), &["checkpoint"]);
         assert_eq!(std::fs::read(&file).unwrap().len(), length, "the file was touched");
     }
+}
+
+#[test]
+fn a_tokenizer_that_is_lost_or_damaged() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    let mut args = vec!["train", "--arch", "vanilla", "--steps", "2", "--corpus", "text.txt", "--out", "run"];
+    args.extend(["--tokenizer", "bpe:280"]);
+    args.extend(TINY);
+    kit::good(path, &args);
+    let file = path.join("run/tokenizer.json");
+    let whole = std::fs::read(&file).unwrap();
+    let eval = ["eval", "--checkpoint", "run", "--corpus", "text.txt", "--device", "cpu"];
+    let resume = ["train", "--resume", "--out", "run", "--corpus", "text.txt", "--device", "cpu", "--steps", "3"];
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    bad(path, &eval, 1, &["tokenizer.json", "not a usable tokenizer"]);
+    bad(path, &resume, 1, &["tokenizer.json", "not a usable tokenizer"]);
+    std::fs::remove_file(&file).unwrap();
+    bad(path, &eval, 1, &["tokenizer.json", "put it back"]);
+    bad(path, &resume, 1, &["tokenizer"]);
+    std::fs::write(&file, &whole).unwrap();
+    kit::good(path, &eval);
+    kit::good(path, &resume);
 }
 
 #[test]

@@ -43,6 +43,34 @@ fn devices_are_listed_with_their_speed() {
 }
 
 #[test]
+fn a_tokenizer_is_trained_stored_and_used_by_every_command() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    let first = ["train", "--arch", "vanilla", "--corpus", "text.txt", "--tokenizer", "bpe:300", "--steps", "4"];
+    let trained = json(path, &[&first[..], &["--out", "run", "--json"], &TINY].concat());
+    let tokenizer = trained["tokenizer"].as_str().unwrap();
+    assert_eq!(tokenizer.len(), 64, "{trained}");
+    assert!(path.join("run/tokenizer.json").exists());
+    let config = std::fs::read_to_string(path.join("run/config.toml")).unwrap();
+    assert!(config.contains("tokenizer = \"bpe:300\"") && config.contains("vocab = 300"), "{config}");
+    let resume =
+        ["train", "--resume", "--out", "run", "--corpus", "text.txt", "--steps", "6", "--device", "cpu", "--json"];
+    let resumed = json(path, &resume);
+    assert_eq!((&resumed["tokenizer"], &resumed["steps"]), (&trained["tokenizer"], &6.into()));
+
+    let cpu = ["--checkpoint", "run", "--device", "cpu", "--json"];
+    let eval = json(path, &[&["eval", "--corpus", "text.txt"], &cpu[..]].concat());
+    assert_eq!(eval["tokenizer"], tokenizer);
+    assert!(eval["bytes"].as_u64().unwrap() > 2 * eval["tokens"].as_u64().unwrap(), "{eval}");
+    let logits = json(path, &[&["logits", "--text", "line 3 of a text"], &cpu[..]].concat());
+    assert!(logits["tokens"].as_array().unwrap().len() < 10, "{logits}");
+    assert_eq!(logits["log_probabilities"][0].as_array().unwrap().len(), 300);
+    good(path, &["logits", "--text", "line\n", "--checkpoint", "run", "--device", "cpu"]);
+    let sample = json(path, &[&["sample", "--tokens", "8"], &cpu[..]].concat());
+    assert!(!sample["text"].as_str().unwrap().is_empty(), "{sample}");
+}
+
+#[test]
 fn every_operation_is_listed() {
     let folder = tempfile::tempdir().unwrap();
     let listed = json(folder.path(), &["ops", "--json"]);

@@ -3,7 +3,8 @@
 //! Tensors: the parameters under their own names (`embedding`, `blocks.0.attn.wq`, …; see [`crate::arch`]), all f32; the
 //! optimizer's state by its own names: `adamw.m.NAME` and `adamw.v.NAME` of the parameter's shape, or `adafactor.rows.NAME` and
 //! `adafactor.columns.NAME`, or `adafactor.v.NAME` (see [`crate::optim`]). The file's metadata holds `format`, `architecture`,
-//! `step`, `seconds`, `corpus_sha256`, and the model's configuration as JSON in `model`.
+//! `step`, `seconds`, `corpus_sha256`, `tokenizer` (`bytes`, or the sha256 of the run's `tokenizer.json`), and the model's
+//! configuration as JSON in `model`.
 //!
 //! A file is written beside its final place, flushed to the disk and renamed, so it is either whole or not there. `latest` names
 //! the newest file.
@@ -45,6 +46,8 @@ pub struct Checkpoint {
     pub seconds: f64,
     /// sha256 of the corpus trained on.
     pub corpus_sha256: String,
+    /// The tokenizer's [`id`](crate::text::Tokenizer::id).
+    pub tokenizer: String,
     /// The parameters.
     pub weights: Vec<NamedTensor>,
     /// The optimizer's state, none where it isn't kept.
@@ -66,6 +69,7 @@ impl Checkpoint {
             ("step".to_owned(), self.step.to_string()),
             ("seconds".to_owned(), self.seconds.to_string()),
             ("corpus_sha256".to_owned(), self.corpus_sha256.clone()),
+            ("tokenizer".to_owned(), self.tokenizer.clone()),
             ("model".to_owned(), model),
         ]);
         let tensors: Vec<&NamedTensor> = self.weights.iter().chain(self.optimizer.iter().flatten()).collect();
@@ -113,7 +117,10 @@ impl Checkpoint {
         // The library gives them in any order.
         optimizer.sort_by(|a: &NamedTensor, b| a.name.cmp(&b.name));
         let optimizer = (!optimizer.is_empty()).then_some(optimizer);
-        Ok(Self { model, step, seconds, corpus_sha256: field("corpus_sha256")?.clone(), weights, optimizer })
+        // Older files name none: their tokens were bytes.
+        let tokenizer = metadata.get("tokenizer").map_or("bytes", String::as_str).to_owned();
+        let corpus_sha256 = field("corpus_sha256")?.clone();
+        Ok(Self { model, step, seconds, corpus_sha256, tokenizer, weights, optimizer })
     }
 
     /// Puts the weights in the order of `expected` (name and shape), so that they can be bound by position.
@@ -277,7 +284,7 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
 }
 
 /// Writes beside the target, flushes to the disk, renames.
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = PathBuf::from(temporary);

@@ -130,6 +130,30 @@ pub enum Error {
         /// sha256 of the corpus given.
         found: String,
     },
+    /// A tokenizer that can't be trained, read or used.
+    #[error("{name} is not a usable tokenizer: {reason}")]
+    BadTokenizer {
+        /// The file, or what was to be trained.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A checkpoint whose tokenizer isn't there.
+    #[error(
+        "{path} was trained with a tokenizer.json, which is neither beside it nor in the folder above: put it back"
+    )]
+    NoTokenizer {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// A text or run with another tokenizer than the model's.
+    #[error("the model was trained with the tokenizer {expected}, but this one is {found}: take the run's own")]
+    OtherTokenizer {
+        /// `bytes` or the sha256 stored.
+        expected: String,
+        /// That of the tokenizer given.
+        found: String,
+    },
     /// The tensor engine or its device.
     #[error(transparent)]
     Tensor(#[from] primer_tensor::Error),

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::rng::Stream;
 pub use crate::sample::SampleOptions;
 use crate::sample::draw;
-use crate::text::{Batch, ByteTokenizer, TokenSet};
+use crate::text::{Batch, TokenSet, Tokenizer};
 
 const TARGETS: &str = "targets";
 /// Windows an evaluation computes at once.
@@ -36,6 +36,7 @@ pub struct Evaluation {
 /// A model with weights on a device.
 pub struct LanguageModel {
     model: ModelConfig,
+    tokenizer: Tokenizer,
     device: Device,
     state: State,
     /// Log-probabilities of one row, planned at first use.
@@ -65,20 +66,35 @@ impl LanguageModel {
             state.insert(&tensor.name, tensor.shape.as_slice(), &tensor.data)?;
         }
         model.insert_positions(&mut state)?;
-        Ok(Self { model: config.clone(), device: device.clone(), state, next: None, step: None, losses: None })
+        let (model, device, tokenizer) = (config.clone(), device.clone(), Tokenizer::Bytes);
+        Ok(Self { model, tokenizer, device, state, next: None, step: None, losses: None })
     }
 
-    /// A model from a checkpoint file, a folder of checkpoints or a run's folder.
+    /// The same model, which reads and writes text by `tokenizer` instead of byte by byte.
+    #[must_use]
+    pub fn with_tokenizer(mut self, tokenizer: Tokenizer) -> Self {
+        self.tokenizer = tokenizer;
+        self
+    }
+
+    /// What turns text into the model's tokens and back.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// A model with its tokenizer from a checkpoint file, a folder of checkpoints or a run's folder.
     ///
     /// # Errors
-    /// As [`checkpoint::locate`], [`Checkpoint::read`] and [`Checkpoint::fit`]; [`Error::Tensor`] from the device.
+    /// As [`checkpoint::locate`], [`Checkpoint::read`], [`Checkpoint::fit`] and [`Tokenizer::of_checkpoint`];
+    /// [`Error::Tensor`] from the device.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
         let path = checkpoint::locate(path)?;
         let checkpoint = Checkpoint::read(&path)?;
         let config = checkpoint.model.clone();
         let shapes = Model::build(&config, 1)?.shapes();
         let checkpoint = checkpoint.fit(&path, &config, &shapes)?;
-        Self::new(&config, &checkpoint.weights, device)
+        let tokenizer = Tokenizer::of_checkpoint(&path, &checkpoint.tokenizer)?;
+        Ok(Self::new(&config, &checkpoint.weights, device)?.with_tokenizer(tokenizer))
     }
 
     /// The model's configuration.
@@ -145,19 +161,20 @@ impl LanguageModel {
             }
             let token = draw(&logits, options, stream.uniform(i as u64));
             tokens.push(token);
-            if !on_bytes(&ByteTokenizer.decode(&[token])) {
+            if !on_bytes(&self.tokenizer.decode(&[token])) {
                 break;
             }
         }
-        Ok(ByteTokenizer.decode(&tokens[start..]))
+        Ok(self.tokenizer.decode(&tokens[start..]))
     }
 
     /// The loss over a whole text, in windows that don't overlap; every token but the first is predicted once.
     ///
     /// # Errors
-    /// [`Error::ShortCorpus`] where not one sequence fits; [`Error::BadText`] for bytes outside the vocabulary; [`Error::Tensor`]
-    /// from the device.
+    /// [`Error::ShortCorpus`] where not one sequence fits; [`Error::BadText`] for tokens outside the vocabulary;
+    /// [`Error::OtherTokenizer`] for tokens that aren't the model's; [`Error::Tensor`] from the device.
     pub fn evaluate(&mut self, text: &TokenSet) -> Result<Evaluation> {
+        text.tokenizer().check(self.tokenizer.id())?;
         let seq = self.model.seq;
         text.check(seq)?;
         let executable = match &mut self.losses {
@@ -170,7 +187,7 @@ impl LanguageModel {
             }
         };
         let predicted = text.len() - 1;
-        let mut sum = 0.0;
+        let (mut sum, mut bytes) = (0.0, 0u64);
         for first in (0..predicted).step_by(EVAL_ROWS * seq) {
             let count = (predicted - first).min(EVAL_ROWS * seq);
             let batch = padded(text, first, count, seq);
@@ -179,20 +196,20 @@ impl LanguageModel {
             let inputs = [(TOKENS, Data::U32(&batch.inputs)), (TARGETS, Data::U32(&batch.targets))];
             executable.run(&mut self.state, &inputs)?;
             sum += executable.output(0)?[..count].iter().map(|&x| f64::from(x)).sum::<f64>();
+            bytes += batch.targets[..count].iter().map(|&t| self.tokenizer.byte_len(t) as u64).sum::<u64>();
         }
         let loss = sum / predicted as f64;
         Ok(Evaluation {
             loss_nats: loss,
             perplexity: loss.exp(),
-            // One byte a token.
-            bits_per_byte: loss / std::f64::consts::LN_2,
+            bits_per_byte: sum / std::f64::consts::LN_2 / bytes.max(1) as f64,
             tokens: predicted as u64,
-            bytes: predicted as u64,
+            bytes,
         })
     }
 
     fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {
-        let tokens = ByteTokenizer.encode(text);
+        let tokens = self.tokenizer.encode(text)?;
         check_vocab(&tokens, self.model.vocab)?;
         Ok(tokens)
     }
@@ -244,13 +261,14 @@ impl std::fmt::Debug for LanguageModel {
 
 /// `count` tokens from `first` on and those that follow them, filled up with zeros.
 fn padded(text: &TokenSet, first: usize, count: usize, seq: usize) -> Batch {
-    let fill = |mut tokens: Vec<u32>| {
+    let fill = |tokens: &mut dyn Iterator<Item = u32>| {
+        let mut tokens: Vec<u32> = tokens.collect();
         tokens.resize(EVAL_ROWS * seq, 0);
         tokens
     };
     Batch {
-        inputs: fill(text.slice(first..first + count)),
-        targets: fill(text.slice(first + 1..first + count + 1)),
+        inputs: fill(&mut text.slice(first..first + count)),
+        targets: fill(&mut text.slice(first + 1..first + count + 1)),
         batch: EVAL_ROWS,
         seq,
     }

@@ -11,6 +11,7 @@ use toml::{Table, Value};
 use crate::config::{Arch, ModelConfig, Size};
 use crate::error::{Error, Result, nearest};
 use crate::optim::{OptimizerConfig, ScheduleConfig};
+use crate::text::TokenizerSpec;
 
 /// How long, how wide and how often.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +39,14 @@ pub struct TrainConfig {
     pub keep: usize,
 }
 
+/// How text becomes tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextConfig {
+    /// `bytes`, or `bpe:N` for byte-pair encoding with at most N tokens, trained on the corpus.
+    pub tokenizer: TokenizerSpec,
+}
+
 /// Everything that decides a training run but the text and the device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +59,8 @@ pub struct RunConfig {
     pub schedule: ScheduleConfig,
     /// The loop.
     pub train: TrainConfig,
+    /// The tokens.
+    pub text: TextConfig,
 }
 
 impl RunConfig {
@@ -75,6 +86,7 @@ impl RunConfig {
                 checkpoint_every: 500,
                 keep: 3,
             },
+            text: TextConfig { tokenizer: TokenizerSpec::Bytes },
         }
     }
 

@@ -19,6 +19,7 @@ fn sample(step: u64) -> Checkpoint {
         step,
         seconds: 1.25,
         corpus_sha256: "00ff".into(),
+        tokenizer: "bytes".into(),
         weights: all(0.1),
         optimizer: Some(vec![tensor("adamw.m.b", &[3], 0.2), tensor("adamw.v.b", &[3], 0.3)]),
     }

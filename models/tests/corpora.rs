@@ -70,7 +70,7 @@ fn what_is_no_text_is_a_sentence() {
 #[test]
 fn a_text_shorter_than_a_sequence_says_what_is_needed() {
     let corpus = Corpus::from_text("short", b"ten bytes.").unwrap();
-    let error = TokenSet::whole(&corpus).check(64).unwrap_err();
+    let error = TokenSet::whole(&corpus).unwrap().check(64).unwrap_err();
     let message = error.to_string();
     assert!(message.contains("short") && message.contains("10") && message.contains("65"), "{message}");
 }

@@ -7,4 +7,5 @@ mod memory;
 mod models;
 mod optim;
 mod settings;
+mod tokenizers;
 mod training;

@@ -187,7 +187,7 @@ fn log_probabilities_are_normalised_and_evaluation_is_their_mean() {
         assert!((total - 1.0).abs() < 1e-4, "{total}");
     }
     let thirteen = Corpus::from_text("t", b"twelve bytes!").unwrap();
-    let evaluation = language.evaluate(&TokenSet::whole(&thirteen)).unwrap();
+    let evaluation = language.evaluate(&TokenSet::whole(&thirteen).unwrap()).unwrap();
     let expected =
         -b"welve bytes!".iter().zip(&rows).map(|(&b, row)| f64::from(row[usize::from(b)])).sum::<f64>() / 12.0;
     assert!((evaluation.loss_nats - expected).abs() < 1e-4, "{} {expected}", evaluation.loss_nats);

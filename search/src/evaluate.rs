@@ -66,7 +66,7 @@ impl Evaluator {
             sequence: spec.model.seq as usize,
             batch: spec.model.batch as usize,
         };
-        let (train, valid) = (TokenSet::train(corpus), TokenSet::valid(corpus));
+        let (train, valid) = (TokenSet::train(corpus)?, TokenSet::valid(corpus)?);
         train.check(sizes.sequence)?;
         valid.check(sizes.sequence)?;
         Ok(Evaluator {

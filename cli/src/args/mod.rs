@@ -8,6 +8,7 @@ pub use search::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use primer_models::text::TokenizerSpec;
 use primer_models::{Arch, Size};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,7 +42,7 @@ pub enum Command {
     Ops(Ops),
     /// Train a model
     #[command(
-        after_help = "Examples:\n  primer train --arch primer_ez --size nano --corpus rust --time 5m --out runs/ez\n  primer train --resume --out runs/ez --time 10m\n  primer train --arch vanilla --set optimizer.learning_rate=0.001 --steps 2k"
+        after_help = "Examples:\n  primer train --arch primer_ez --size nano --corpus rust --time 5m --out runs/ez\n  primer train --resume --out runs/ez --time 10m\n  primer train --arch vanilla --set optimizer.learning_rate=0.001 --steps 2k\n  primer train --arch primer --size mini --corpus wikitext-103 --tokenizer bpe:8192 --time 2h"
     )]
     Train(Train),
     /// Measure a trained model on a whole text
@@ -131,11 +132,14 @@ pub struct Train {
     /// A text file, a folder of text files, or `rust`: the sources of the locked crates
     #[arg(long, default_value = "rust", value_name = "C")]
     pub corpus: String,
+    /// Tokens: bytes, or bpe:N for byte-pair encoding with at most N tokens, trained on the corpus [default: bytes]
+    #[arg(long, value_name = "T", value_parser = tokenizer)]
+    pub tokenizer: Option<TokenizerSpec>,
     /// Folder of the run (default: a new `runs/train-<time>`)
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Go on with the run in --out
-    #[arg(long, requires = "out", conflicts_with_all = ["arch", "size", "config", "force"])]
+    #[arg(long, requires = "out", conflicts_with_all = ["arch", "size", "config", "tokenizer", "force"])]
     pub resume: bool,
     /// Write into a folder that is not empty
     #[arg(long)]
@@ -283,6 +287,10 @@ fn arch(name: &str) -> Result<Arch, String> {
 }
 
 fn size(name: &str) -> Result<Size, String> {
+    name.parse().map_err(|e: primer_models::Error| e.to_string())
+}
+
+fn tokenizer(name: &str) -> Result<TokenizerSpec, String> {
     name.parse().map_err(|e: primer_models::Error| e.to_string())
 }
 

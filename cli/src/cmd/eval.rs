@@ -16,10 +16,11 @@ pub fn run(args: &Eval) -> Outcome {
     let corpus = Corpus::open(&args.corpus)?;
     let chosen = device::open(&args.compute)?;
     let mut model = LanguageModel::load(&args.checkpoint, &chosen.device)?;
+    let corpus = corpus.with_tokenizer(model.tokenizer().clone());
     if let Some(note) = corpus.note() {
         terminal::note(note);
     }
-    let text = TokenSet::whole(&corpus);
+    let text = TokenSet::whole(&corpus)?;
     terminal::note(&format!("evaluating {} tokens on {} ...", text.len(), chosen.device));
     let e = model.evaluate(&text)?;
     if args.json {
@@ -31,6 +32,7 @@ pub fn run(args: &Eval) -> Outcome {
             "bytes": e.bytes,
             "corpus": corpus.name(),
             "corpus_sha256": corpus.sha256(),
+            "tokenizer": model.tokenizer().id(),
             "device": chosen.device.to_string(),
         }));
     }

@@ -5,7 +5,7 @@ use crate::cmd::device;
 use crate::failure::{Failure, Outcome};
 use crate::terminal;
 use primer_models::generate::LanguageModel;
-use primer_models::text::ByteTokenizer;
+use primer_models::text::Tokenizer;
 use serde_json::json;
 
 /// Prints the log-probabilities of the next token at every position.
@@ -18,7 +18,8 @@ pub fn run(args: &Logits) -> Outcome {
     }
     let chosen = device::open(&args.compute)?;
     let mut model = LanguageModel::load(&args.checkpoint, &chosen.device)?;
-    let tokens = ByteTokenizer.encode(args.text.as_bytes());
+    let tokenizer = model.tokenizer().clone();
+    let tokens = tokenizer.encode(args.text.as_bytes())?;
     let rows = model.log_probabilities(args.text.as_bytes())?;
     if args.json {
         return terminal::json(&json!({ "tokens": tokens, "log_probabilities": rows }));
@@ -27,19 +28,20 @@ pub fn run(args: &Logits) -> Outcome {
     for (position, (token, row)) in tokens.iter().zip(&rows).enumerate() {
         let mut order: Vec<usize> = (0..row.len()).collect();
         order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
-        let best: Vec<String> = order.iter().take(5).map(|&i| format!("{} {:.3}", show(i as u32), row[i])).collect();
-        terminal::line(&format!("{position:>8}  {:<5}  {}", show(*token), best.join("  ")))?;
+        let best: Vec<String> =
+            order.iter().take(5).map(|&i| format!("{} {:.3}", show(&tokenizer, i as u32), row[i])).collect();
+        terminal::line(&format!("{position:>8}  {:<5}  {}", show(&tokenizer, *token), best.join("  ")))?;
     }
     Ok(())
 }
 
-/// A byte as people can read it.
-fn show(token: u32) -> String {
-    match u8::try_from(token) {
-        Ok(byte) if byte.is_ascii_graphic() => format!("'{}'", byte as char),
-        Ok(byte) => {
-            format!("{:?}", (byte as char).escape_default().to_string()).replace('"', "'").replace("\\\\", "\\")
-        }
-        Err(_) => format!("#{token}"),
+/// A token as people can read it.
+fn show(tokenizer: &Tokenizer, token: u32) -> String {
+    match tokenizer.decode(&[token]).as_slice() {
+        [] => format!("#{token}"),
+        bytes => match std::str::from_utf8(bytes) {
+            Ok(text) if !text.chars().any(char::is_control) => format!("'{text}'"),
+            _ => format!("'{}'", bytes.escape_ascii()),
+        },
     }
 }

@@ -6,7 +6,7 @@ use crate::failure::{Failure, Outcome};
 use crate::folder::{self, Existing};
 use crate::stop::Stop;
 use crate::terminal::{self, Progress};
-use primer_models::text::{ByteTokenizer, Corpus};
+use primer_models::text::{Corpus, Tokenizer, TokenizerSpec};
 use primer_models::train::{Event, Limit, RunFolder};
 use primer_models::{Arch, RunConfig, Size};
 use serde_json::json;
@@ -22,7 +22,7 @@ pub fn run(args: &Train) -> Outcome {
         (_, true) => Existing::Overwrite,
         _ => Existing::Refuse,
     };
-    let config = config(args)?;
+    let mut config = config(args)?;
     let limit = limit(args, &config);
     let corpus = Corpus::open(&args.corpus)?;
     let chosen = device::open(&args.compute)?;
@@ -32,6 +32,7 @@ pub fn run(args: &Train) -> Outcome {
     }
     terminal::note(&format!("device: {} ({})", chosen.device, chosen.why));
     terminal::note(&format!("folder: {}", out.display()));
+    let corpus = with_tokenizer(corpus, args, &mut config)?;
     let stop = Stop::on_ctrl_c();
     let mut progress = Progress::new("training");
     let mut run = if args.resume {
@@ -89,9 +90,27 @@ pub fn run(args: &Train) -> Outcome {
             "device": chosen.device.to_string(),
             "corpus": corpus.name(),
             "corpus_sha256": corpus.sha256(),
+            "tokenizer": corpus.tokenizer().id(),
         }));
     }
     terminal::line(&checkpoint.display().to_string())
+}
+
+/// The corpus with the run's tokenizer, or with a new one, whose vocabulary becomes the model's.
+fn with_tokenizer(corpus: Corpus, args: &Train, config: &mut RunConfig) -> Outcome<Corpus> {
+    let spec = config.text.tokenizer;
+    if let (true, Some(out)) = (args.resume, &args.out) {
+        return Ok(corpus.with_tokenizer(Tokenizer::of_run(out)?));
+    }
+    if spec != TokenizerSpec::Bytes {
+        terminal::note(&format!("training the tokenizer {spec} ..."));
+    }
+    let tokenizer = spec.train(&corpus)?;
+    // A small text doesn't fill the vocabulary.
+    if config.model.vocab == spec.vocab() || config.model.vocab < tokenizer.vocab() {
+        config.model.vocab = tokenizer.vocab();
+    }
+    Ok(corpus.with_tokenizer(tokenizer))
 }
 
 fn tokens_a_step(config: &RunConfig) -> f64 {
@@ -102,8 +121,8 @@ fn tokens_a_step(config: &RunConfig) -> f64 {
 fn config(args: &Train) -> Outcome<RunConfig> {
     let arch = args.arch.unwrap_or(Arch::Vanilla);
     let mut config = RunConfig::new(arch, args.size.unwrap_or(Size::Nano));
-    // Tokens are bytes, whatever the vocabulary of the paper's sizes.
-    config.model.vocab = ByteTokenizer::VOCAB;
+    // The tokenizer's vocabulary, whatever that of the paper's sizes.
+    config.model.vocab = TokenizerSpec::Bytes.vocab();
     if let (true, Some(out)) = (args.resume, &args.out) {
         config = RunFolder::config(out, config)?;
     }
@@ -112,6 +131,10 @@ fn config(args: &Train) -> Outcome<RunConfig> {
         if let Some(arch) = args.arch {
             config.model.arch = arch;
         }
+    }
+    if let Some(tokenizer) = args.tokenizer {
+        config.text.tokenizer = tokenizer;
+        config.model.vocab = tokenizer.vocab();
     }
     for assignment in &args.set {
         config.set(assignment)?;

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::rng::Stream;
-use crate::text::Corpus;
+use crate::text::{Corpus, Tokenizer};
 
 /// `batch` windows of `seq` tokens, row by row, and for each position the token that follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,49 +18,78 @@ pub struct Batch {
 }
 
 /// One part of a corpus as tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct TokenSet {
     name: String,
     part: &'static str,
-    // Byte tokens; a larger vocabulary will widen this type.
-    tokens: Vec<u8>,
+    tokenizer: Tokenizer,
+    /// `width` bytes a token, little-endian.
+    bytes: Vec<u8>,
+    width: usize,
 }
 
 impl TokenSet {
-    /// The training part of `corpus`.
-    pub fn train(corpus: &Corpus) -> Self {
-        Self { name: corpus.name().to_owned(), part: "training", tokens: corpus.train().to_vec() }
+    /// The training part of `corpus`, read by its tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::BadTokenizer`].
+    pub fn train(corpus: &Corpus) -> Result<Self> {
+        Self::new(corpus, "training", corpus.train())
     }
 
-    /// The validation part of `corpus`.
-    pub fn valid(corpus: &Corpus) -> Self {
-        Self { name: corpus.name().to_owned(), part: "validation", tokens: corpus.valid().to_vec() }
+    /// The validation part of `corpus`, read by its tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::BadTokenizer`].
+    pub fn valid(corpus: &Corpus) -> Result<Self> {
+        Self::new(corpus, "validation", corpus.valid())
     }
 
     /// The whole text, the training part first.
-    pub fn whole(corpus: &Corpus) -> Self {
-        let tokens = [corpus.train(), corpus.valid()].concat();
-        Self { name: corpus.name().to_owned(), part: "whole", tokens }
+    ///
+    /// # Errors
+    /// [`Error::BadTokenizer`].
+    pub fn whole(corpus: &Corpus) -> Result<Self> {
+        Self::new(corpus, "whole", &[corpus.train(), corpus.valid()].concat())
+    }
+
+    fn new(corpus: &Corpus, part: &'static str, text: &[u8]) -> Result<Self> {
+        let tokenizer = corpus.tokenizer().clone();
+        let width = match tokenizer.vocab() {
+            0..=0x100 => 1,
+            0x101..=0x1_0000 => 2,
+            _ => 4,
+        };
+        let bytes = match &tokenizer {
+            Tokenizer::Bytes => text.to_vec(),
+            _ => tokenizer.encode(text)?.iter().flat_map(|t| t.to_le_bytes().into_iter().take(width)).collect(),
+        };
+        Ok(Self { name: corpus.name().to_owned(), part, tokenizer, bytes, width })
+    }
+
+    /// What the tokens were made by.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 
     /// Number of tokens.
     pub fn len(&self) -> usize {
-        self.tokens.len()
+        self.bytes.len() / self.width
     }
 
     /// Whether there is no token.
     pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
+        self.bytes.is_empty()
     }
 
-    /// Batch number `index` of `seed`: windows drawn uniformly, with replacement. A pure function of its arguments, so a run's
-    /// data cursor is its step.
+    /// Batch number `index` of `seed`: windows drawn uniformly, with replacement. A pure function of its arguments, so
+    /// a run's data cursor is its step.
     ///
     /// # Errors
     /// [`Error::ShortCorpus`] when no window of `seq + 1` tokens fits.
     pub fn batch(&self, batch: usize, seq: usize, seed: u64, index: u64) -> Result<Batch> {
         self.check(seq)?;
-        let starts = (self.tokens.len() - seq) as u64;
+        let starts = (self.len() - seq) as u64;
         let stream = Stream::new(seed, "batches");
         let first = index.wrapping_mul(batch as u64);
         let windows: Vec<usize> =
@@ -74,7 +103,7 @@ impl TokenSet {
     /// [`Error::ShortCorpus`] when no window of `seq + 1` tokens fits.
     pub fn windows(&self, batch: usize, seq: usize) -> Result<EvalWindows<'_>> {
         self.check(seq)?;
-        Ok(EvalWindows { set: self, batch, seq, next: 0, count: (self.tokens.len() - 1) / seq })
+        Ok(EvalWindows { set: self, batch, seq, next: 0, count: (self.len() - 1) / seq })
     }
 
     /// Fails unless a window of `seq` tokens and its targets fits.
@@ -82,26 +111,25 @@ impl TokenSet {
     /// # Errors
     /// [`Error::ShortCorpus`].
     pub fn check(&self, seq: usize) -> Result<()> {
-        if self.tokens.len() > seq {
+        if self.len() > seq {
             return Ok(());
         }
         Err(Error::ShortCorpus {
             name: self.name.clone(),
             part: self.part,
-            have: self.tokens.len(),
+            have: self.len(),
             need: seq.saturating_add(1),
         })
     }
 
     /// The tokens from `range.start` to `range.end`.
-    pub(crate) fn slice(&self, range: std::ops::Range<usize>) -> Vec<u32> {
-        self.tokens[range].iter().map(|&t| u32::from(t)).collect()
+    pub(crate) fn slice(&self, range: std::ops::Range<usize>) -> impl Iterator<Item = u32> {
+        let token = |bytes: &[u8]| bytes.iter().rev().fold(0, |token, &byte| token << 8 | u32::from(byte));
+        self.bytes[range.start * self.width..range.end * self.width].chunks_exact(self.width).map(token)
     }
 
     fn gather(&self, starts: &[usize], seq: usize) -> Batch {
-        let take = |offset: usize| {
-            starts.iter().flat_map(move |&s| self.tokens[s + offset..s + offset + seq].iter().map(|&t| u32::from(t)))
-        };
+        let take = |offset: usize| starts.iter().flat_map(move |&s| self.slice(s + offset..s + offset + seq));
         Batch { inputs: take(0).collect(), targets: take(1).collect(), batch: starts.len(), seq }
     }
 }
@@ -139,7 +167,7 @@ mod tests {
 
     fn set(len: usize) -> TokenSet {
         let text: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
-        TokenSet { name: "counting".into(), part: "whole", tokens: text }
+        TokenSet { name: "counting".into(), part: "whole", tokenizer: Tokenizer::Bytes, bytes: text, width: 1 }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::rust_sources;
+use super::{Tokenizer, rust_sources};
 use crate::error::{Error, Result};
 
 /// What a corpus was read from.
@@ -33,6 +33,7 @@ pub struct Corpus {
     documents: usize,
     skipped: usize,
     note: Option<String>,
+    tokenizer: Tokenizer,
 }
 
 /// One document on its way into a corpus.
@@ -142,7 +143,16 @@ impl Corpus {
         if train.is_empty() && valid.is_empty() {
             return Err(Error::EmptyCorpus { name: name.to_owned() });
         }
-        Ok(Self { name: name.to_owned(), kind, train, valid, documents, skipped, note: None })
+        Ok(Self {
+            name: name.to_owned(),
+            kind,
+            train,
+            valid,
+            documents,
+            skipped,
+            note: None,
+            tokenizer: Tokenizer::Bytes,
+        })
     }
 
     /// The name it was opened under; `own-sources` for the fallback of `rust`.
@@ -163,6 +173,18 @@ impl Corpus {
     /// The text to validate on.
     pub fn valid(&self) -> &[u8] {
         &self.valid
+    }
+
+    /// The same corpus, read by `tokenizer` instead of byte by byte.
+    #[must_use]
+    pub fn with_tokenizer(mut self, tokenizer: Tokenizer) -> Self {
+        self.tokenizer = tokenizer;
+        self
+    }
+
+    /// What turns the text into tokens; bytes unless set.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 
     /// Documents in both parts.
@@ -189,7 +211,12 @@ impl Corpus {
     }
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+/// sha256 in hexadecimal.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 

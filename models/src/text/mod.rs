@@ -1,10 +1,13 @@
 //! From text to batches: corpora, the tokenizer, windows.
 
 mod batches;
+mod bpe;
 mod corpus;
+mod pieces;
 mod rust_sources;
 mod tokenizer;
 
 pub use batches::{Batch, EvalWindows, TokenSet};
+pub use bpe::Bpe;
 pub use corpus::{Corpus, CorpusKind};
-pub use tokenizer::ByteTokenizer;
+pub use tokenizer::{Tokenizer, TokenizerSpec};

@@ -1,5 +1,5 @@
-//! A run with its folder: `config.toml`, `devices.txt`, `metrics.jsonl`, `checkpoints/` (the last few, `latest`,
-//! `best.safetensors`).
+//! A run with its folder: `config.toml`, `devices.txt`, `tokenizer.json` (unless tokens are bytes), `metrics.jsonl`,
+//! `checkpoints/` (the last few, `latest`, `best.safetensors`).
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,6 +58,7 @@ impl RunFolder {
         std::fs::write(&path, config.to_toml()?).map_err(failed(&path))?;
         let path = folder.join(DEVICES);
         std::fs::write(&path, device.signature() + "\n").map_err(failed(&path))?;
+        corpus.tokenizer().save(folder)?;
         let metrics = MetricsWriter::create(&folder.join(METRICS))?;
         let checkpoints = CheckpointDir::new(folder.join(CHECKPOINTS), config.train.keep);
         Ok(Self { trainer, metrics, checkpoints, best: f64::INFINITY, device_before: None })

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::generate::LanguageModel;
 use crate::optim::NON_FINITE;
 use crate::settings::RunConfig;
-use crate::text::{Corpus, TokenSet};
+use crate::text::{Corpus, TokenSet, Tokenizer};
 
 /// The data input with the tokens to predict.
 const TARGETS: &str = "targets";
@@ -68,7 +68,12 @@ impl Trainer {
     /// [`Error::BadValue`] from the configuration, [`Error::ShortCorpus`], [`Error::Tensor`] from the device.
     pub fn new(config: &RunConfig, corpus: &Corpus, device: &Device) -> Result<Self> {
         config.validate()?;
-        let (train, valid) = (TokenSet::train(corpus), TokenSet::valid(corpus));
+        let tokens = corpus.tokenizer().vocab();
+        if tokens > config.model.vocab {
+            let (key, value) = ("model.vocab".into(), config.model.vocab.to_string());
+            return Err(Error::BadValue { key, value, reason: format!("the tokenizer knows {tokens} tokens") });
+        }
+        let (train, valid) = (TokenSet::train(corpus)?, TokenSet::valid(corpus)?);
         train.check(config.model.seq)?;
         valid.check(config.model.seq)?;
         let model = Model::build_for_training(&config.model, config.train.batch)?;
@@ -107,7 +112,7 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Trainer::new`]; what [`Checkpoint::read`] and [`Checkpoint::fit`] say of the file; [`Error::OtherCorpus`];
-    /// [`Error::DamagedCheckpoint`] where the file has no optimizer state.
+    /// [`Error::OtherTokenizer`]; [`Error::DamagedCheckpoint`] where the file has no optimizer state.
     pub fn resume(config: &RunConfig, corpus: &Corpus, device: &Device, path: &Path) -> Result<Self> {
         let checkpoint = Checkpoint::read(path)?;
         let mut trainer = Self::new(config, corpus, device)?;
@@ -115,6 +120,7 @@ impl Trainer {
         if checkpoint.corpus_sha256 != trainer.corpus_sha256 {
             return Err(Error::OtherCorpus { expected: checkpoint.corpus_sha256, found: trainer.corpus_sha256 });
         }
+        corpus.tokenizer().check(&checkpoint.tokenizer)?;
         let entries = config.optimizer.entries(&trainer.model.params);
         let optimizer = checkpoint.optimizer_state(path, config.optimizer.optimizer, &entries)?;
         for tensor in checkpoint.weights.iter().chain(&optimizer) {
@@ -243,6 +249,7 @@ impl Trainer {
             step: self.step,
             seconds: self.seconds,
             corpus_sha256: self.corpus_sha256.clone(),
+            tokenizer: self.tokenizer().id().to_owned(),
             weights: read(self.model.shapes())?,
             optimizer: Some(read(self.config.optimizer.entries(&self.model.params))?),
         })
@@ -257,7 +264,8 @@ impl Trainer {
             let data = self.state.read(&p.name)?;
             Ok(NamedTensor { name: p.name.clone(), shape: p.shape.clone(), data })
         });
-        LanguageModel::new(&self.model.config, &weights.collect::<Result<Vec<_>>>()?, &self.device)
+        let language = LanguageModel::new(&self.model.config, &weights.collect::<Result<Vec<_>>>()?, &self.device)?;
+        Ok(language.with_tokenizer(self.tokenizer().clone()))
     }
 
     /// What the learning-rate schedule spans; the configuration's steps unless set.
@@ -288,6 +296,11 @@ impl Trainer {
     /// The model's configuration.
     pub fn model_config(&self) -> &ModelConfig {
         &self.model.config
+    }
+
+    /// What turned the text into tokens.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        self.train.tokenizer()
     }
 
     /// The recorded model.
