@@ -57,7 +57,11 @@ fn part(matmul: &MatMul, adds: bool, context: &Context<'_>) -> Shader {
             let rows = if m >= 32 { 32 } else { 8 };
             // The more columns, the fewer loads: on llvmpipe with AVX2 8 are a third faster than 4, and compile as fast.
             let lanes = context.granted.subgroup as usize;
-            let columns = if n > 4 * lanes { 8 } else if n > 2 * lanes { 4 } else { 1 };
+            let columns = match n.div_ceil(lanes) {
+                0..=2 => 1,
+                3..=4 => 4,
+                _ => 8,
+            };
             subgroups(matmul, [rows, columns], adds, context)
         }
         MatMulVariant::Registers => registers(matmul, if m.min(n) >= 8 { 8 } else { 2 }, adds, context),
