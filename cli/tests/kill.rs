@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Steps of the whole run, with a checkpoint after each, so that much of its time is spent on writing.
 const STEPS: &str = "30";
 
-fn arguments<'a>(out: &'a str) -> Vec<&'a str> {
+fn arguments(out: &str) -> Vec<&str> {
     let mut args = vec!["train", "--arch", "primer_ez", "--corpus", "text.txt", "--steps", STEPS, "--out", out];
     args.extend([
         "--size",
