@@ -229,7 +229,7 @@ impl LanguageModel {
         };
         if position == 0 {
             for (name, shape) in &decoder.caches {
-                self.state.insert(name, shape.clone(), &vec![0.0; shape.numel()])?;
+                self.state.insert_zeros(name, shape.clone())?;
             }
         }
         let inputs = [(TOKENS, Data::U32(&[token])), (POSITION, Data::U32(&[position as u32]))];

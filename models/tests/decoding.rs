@@ -19,8 +19,7 @@ fn step_by_step(config: &ModelConfig, device: &Device, tokens: &[u32]) -> Vec<f3
     let (model, caches) = Model::build_step(config, 1).unwrap();
     let mut state = model.initial_state(device, 5).unwrap();
     for cache in &caches {
-        let zeros = vec![0.0; cache.entry.shape().numel()];
-        state.insert(cache.entry.name().unwrap(), cache.entry.shape().clone(), &zeros).unwrap();
+        state.insert_zeros(cache.entry.name().unwrap(), cache.entry.shape().clone()).unwrap();
     }
     let updates: Vec<_> = caches.into_iter().map(|cache| (cache.entry, cache.next)).collect();
     let mut executable = device.compile(&Program::trace(&[model.logits], &updates).unwrap()).unwrap();

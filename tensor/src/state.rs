@@ -32,6 +32,16 @@ impl State {
         &self.device
     }
 
+    /// Adds an entry of zeros, or replaces one.
+    ///
+    /// # Errors
+    /// What the device says of the allocation.
+    pub fn insert_zeros(&mut self, name: &str, shape: impl Into<Shape>) -> Result<()> {
+        let shape = shape.into();
+        let zeros = vec![0.0; shape.numel()];
+        self.insert(name, shape, &zeros)
+    }
+
     /// Adds or replaces an entry, row-major.
     ///
     /// # Errors

@@ -125,8 +125,7 @@ impl OptimizerConfig {
     /// What the device says of the allocation.
     pub fn insert_start(&self, state: &mut State, specs: &[ParamSpec]) -> primer_tensor::Result<()> {
         for (name, shape) in self.entries(specs) {
-            let zeros = vec![0.0; shape.iter().product()];
-            state.insert(&name, shape, &zeros)?;
+            state.insert_zeros(&name, shape)?;
         }
         state.insert(NON_FINITE, [1], &[0.0])
     }

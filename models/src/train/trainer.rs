@@ -84,8 +84,7 @@ impl Trainer {
         state.insert(LOSS_SUM, [1], &[0.0])?;
         if apply.is_some() {
             for spec in &model.params {
-                let zeros = vec![0.0; spec.numel()];
-                state.insert(&gradient_sum(&spec.name), spec.shape.as_slice(), &zeros)?;
+                state.insert_zeros(&gradient_sum(&spec.name), spec.shape.as_slice())?;
             }
         }
         Ok(Self {

@@ -10,7 +10,7 @@ const LONGEST: usize = 1 << 14;
 pub(super) fn fuse(plan: &mut Plan, buffers: usize) {
     let mut position = 0;
     while position < plan.kernels.len() {
-        let found = candidates(plan, position).find_map(|product| {
+        let found = candidates(plan, position).into_iter().find_map(|product| {
             let fused = fused(plan, product, position)?;
             (fused.buffers().len() <= buffers).then_some((product, fused))
         });
@@ -30,19 +30,16 @@ pub(super) fn fuse(plan: &mut Plan, buffers: usize) {
 }
 
 /// The products that the row program at `position` reads and may take over, the latest first.
-fn candidates(plan: &Plan, position: usize) -> impl Iterator<Item = usize> {
+fn candidates(plan: &Plan, position: usize) -> Vec<usize> {
     let reads: Vec<_> = match &plan.kernels[position] {
         Kernel::Row(program) if is_elementwise(program) => program.loads.iter().map(|view| view.buffer).collect(),
         _ => Vec::new(),
     };
-    let found: Vec<usize> = (0..position)
-        .rev()
-        .filter(|&at| match &plan.kernels[at] {
-            Kernel::MatMul(product) => product.epilogue.is_none() && reads.contains(&product.out.buffer),
-            _ => false,
-        })
-        .collect();
-    found.into_iter()
+    let is_read = |at: &usize| match &plan.kernels[*at] {
+        Kernel::MatMul(product) => product.epilogue.is_none() && reads.contains(&product.out.buffer),
+        _ => false,
+    };
+    (0..position).rev().filter(is_read).collect()
 }
 
 fn is_elementwise(program: &RowProgram) -> bool {
