@@ -27,13 +27,13 @@ struct Store {
 impl Epilogue {
     /// Adds the function to the shader.
     pub fn declare(product: &MatMul, program: &RowProgram, w: &mut Writer<'_>) -> Self {
-        let full = |store: &&crate::plan::Store| program.body[store.value].extent == Extent::Full;
-        let vectors = program.stores.iter().filter(full).all(|store| {
-            let last = store.to.dims.len() - 1;
-            program.body[store.value].dtype == w.context.dtype(store.to.buffer) && in_vectors(&store.to, last)
-        });
         // Row values are stored by themselves, so their buffers can't be seen as vectors.
-        let vectors = vectors && program.stores.iter().all(|store| full(&store));
+        let vectors = program.stores.iter().all(|store| {
+            let value = &program.body[store.value];
+            value.extent == Extent::Full
+                && value.dtype == w.context.dtype(store.to.buffer)
+                && in_vectors(&store.to, store.to.dims.len() - 1)
+        });
         let stores = program.stores.iter().map(|store| {
             let binding = w.write(store.to.buffer);
             if vectors {
