@@ -1,12 +1,14 @@
 //! Training: one step program, run thousands of times.
 
 mod folder;
+mod programs;
 mod trainer;
 
 use std::path::PathBuf;
 
 pub use folder::{Limit, RunFolder};
-pub use trainer::{Horizon, Slice, Trainer, step_program};
+pub use programs::step_program;
+pub use trainer::{Horizon, Slice, Trainer};
 
 /// What a run tells while it goes on.
 #[derive(Debug, Clone, PartialEq)]
