@@ -9,7 +9,7 @@ use crate::gpu::{GpuDevice, GpuExecutable};
 use crate::graph::InputKind;
 use crate::memory::MemoryBudget;
 use crate::passes::{self, PlanLimits};
-use crate::plan::PlanReport;
+use crate::plan::{KernelCost, PlanReport};
 use crate::reference::{Precision, ReferenceExecutable};
 use crate::state::Buffer;
 use crate::{DType, Data, Error, Program, Result, State};
@@ -226,6 +226,15 @@ impl Executable {
             Kind::Reference(_) => None,
             Kind::Cpu(executable) => Some(executable.report()),
             Kind::Gpu(executable) => Some(executable.report()),
+        }
+    }
+
+    /// What each kernel does, in order, those inside tiled kernels too. Empty for the reference, which plans nothing.
+    pub fn kernel_costs(&self) -> &[KernelCost] {
+        match &self.0 {
+            Kind::Reference(_) => &[],
+            Kind::Cpu(executable) => executable.kernel_costs(),
+            Kind::Gpu(executable) => executable.kernel_costs(),
         }
     }
 }

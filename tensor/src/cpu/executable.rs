@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::kernels::{Bases, Kernels};
 use super::{CpuBuffer, CpuDevice};
 use crate::passes::{self, PlanLimits, TileLimits};
-use crate::plan::{BufferSpec, Place, Plan, PlanReport};
+use crate::plan::{BufferSpec, KernelCost, Place, Plan, PlanReport};
 use crate::state::Buffer;
 use crate::{Data, Error, Program, Result, State};
 
@@ -13,6 +13,7 @@ use crate::{Data, Error, Program, Result, State};
 pub struct CpuExecutable {
     program: Program,
     report: PlanReport,
+    costs: Vec<KernelCost>,
     kernels: Kernels,
     specs: Vec<BufferSpec>,
     bases: Bases,
@@ -88,6 +89,7 @@ impl CpuDevice {
         Ok(CpuExecutable {
             program: program.clone(),
             report: plan.report,
+            costs: plan.kernel_costs(),
             kernels,
             bases,
             slots,
@@ -178,5 +180,9 @@ impl CpuExecutable {
 
     pub(crate) fn report(&self) -> &PlanReport {
         &self.report
+    }
+
+    pub(crate) fn kernel_costs(&self) -> &[KernelCost] {
+        &self.costs
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::launch::{Binding, Context, Location, Shader, fold};
 use super::pools::{Pipeline, scoped};
 use super::{GpuBuffer, GpuDevice, Granted, wgsl};
-use crate::plan::{BufferId, Place, Plan, PlanReport};
+use crate::plan::{BufferId, KernelCost, Place, Plan, PlanReport};
 use crate::state::Buffer;
 use crate::{Data, Error, Program, Result, Shape, State};
 
@@ -15,6 +15,7 @@ pub struct GpuExecutable {
     device: GpuDevice,
     program: Program,
     report: PlanReport,
+    costs: Vec<KernelCost>,
     outputs: Vec<(Location, usize)>,
     data: Vec<(String, GpuBuffer)>,
     states: Vec<(String, Shape)>,
@@ -112,6 +113,7 @@ impl GpuExecutable {
             device: device.clone(),
             program: program.clone(),
             report: PlanReport { launches: launches.len(), ..plan.report },
+            costs: plan.kernel_costs(),
             outputs,
             data,
             states,
@@ -263,6 +265,10 @@ impl GpuExecutable {
 
     pub(crate) fn report(&self) -> &PlanReport {
         &self.report
+    }
+
+    pub(crate) fn kernel_costs(&self) -> &[KernelCost] {
+        &self.costs
     }
 }
 

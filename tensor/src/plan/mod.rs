@@ -11,7 +11,7 @@ mod row;
 mod tiled;
 mod view;
 
-pub use report::PlanReport;
+pub use report::{KernelCost, PlanReport};
 pub use row::{Extent, Instruction, RowOp, RowProgram, Store, StoreKind};
 pub use tiled::Tiled;
 pub use view::View;

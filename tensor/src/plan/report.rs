@@ -24,6 +24,34 @@ pub struct PlanReport {
     pub data_bytes: u64,
 }
 
+/// What one kernel of a plan does: the terms of a roofline model (Williams et al. 2009).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct KernelCost {
+    /// The position in the plan of the kernel, or of the tiled one that it is a part of.
+    pub kernel: usize,
+    /// Floating-point operations, as [`Kernel::flops`].
+    pub flops: u64,
+    /// Bytes read and written, as [`Kernel::bytes`]; for a kernel inside a tiled one, those of its tile too.
+    pub bytes: u64,
+}
+
+impl Plan {
+    /// What each kernel does, in order; those that a tiled one consists of stand in its place.
+    pub fn kernel_costs(&self) -> Vec<KernelCost> {
+        fn collect(at: usize, kernel: &Kernel, costs: &mut Vec<KernelCost>) {
+            match kernel {
+                Kernel::Tiled(tiled) => tiled.kernels.iter().for_each(|part| collect(at, part, costs)),
+                _ => costs.push(KernelCost { kernel: at, flops: kernel.flops(), bytes: kernel.bytes() }),
+            }
+        }
+        let mut costs = Vec::new();
+        for (at, kernel) in self.kernels.iter().enumerate() {
+            collect(at, kernel, &mut costs);
+        }
+        costs
+    }
+}
+
 impl PlanReport {
     pub(crate) fn of(plan: &Plan) -> Self {
         Self {
