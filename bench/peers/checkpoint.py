@@ -120,19 +120,24 @@ class Model:
         return self.norm("final_norm", x) @ embedding.T
 
 
+def trained(program, arches, folder):
+    """Trains each architecture for some steps: its name, its run's folder, and what `primer logits` says of TEXT."""
+    corpus = Path(folder) / "corpus.txt"
+    corpus.write_text("".join(f"{i} sheep jump over the fence\n" for i in range(2000)))
+    for arch in arches:
+        run = Path(folder) / arch
+        settings = ["schedule.warmup=0", "eval_every=0"]
+        output([program, "train", "--arch", arch, "--size", "nano", "--corpus", str(corpus), "--out", str(run),
+                "--steps", str(STEPS), *(word for setting in settings for word in ("--set", setting)),
+                "--device", "cpu", "--json"])
+        yield arch, run, output([program, "logits", "--checkpoint", str(run), "--text", TEXT, "--device", "cpu", "--json"])
+
+
 def compare(program):
     """Whether both say the same of every architecture."""
     good = True
     with tempfile.TemporaryDirectory() as folder:
-        corpus = Path(folder) / "corpus.txt"
-        corpus.write_text("".join(f"{i} sheep jump over the fence\n" for i in range(2000)))
-        for arch in ARCHES:
-            run = Path(folder) / arch
-            settings = ["schedule.warmup=0", "eval_every=0"]
-            output([program, "train", "--arch", arch, "--size", "nano", "--corpus", str(corpus), "--out", str(run),
-                    "--steps", str(STEPS), *(word for setting in settings for word in ("--set", setting)),
-                    "--device", "cpu", "--json"])
-            said = output([program, "logits", "--checkpoint", str(run), "--text", TEXT, "--device", "cpu", "--json"])
+        for arch, run, said in trained(program, ARCHES, folder):
             model = Model(next(run.rglob("step-*.safetensors")))
             with torch.no_grad():
                 found = model.logits(torch.tensor([list(TEXT.encode())])).log_softmax(-1)[0].numpy()

@@ -160,6 +160,12 @@ pub enum Error {
     /// Differentiation.
     #[error(transparent)]
     Autodiff(#[from] primer_autodiff::Error),
+    /// A program that can't be written as an ONNX model.
+    #[error("this model can't be written as ONNX: {reason}")]
+    Onnx {
+        /// What stands against it.
+        reason: String,
+    },
     /// A text that the model can't take.
     #[error("{what}")]
     BadText {

@@ -9,6 +9,7 @@ use crate::arch::{Model, POSITION, TOKENS};
 use crate::checkpoint::{self, Checkpoint, NamedTensor};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
+use crate::onnx;
 use crate::rng::Stream;
 pub use crate::sample::SampleOptions;
 use crate::sample::draw;
@@ -100,6 +101,18 @@ impl LanguageModel {
     /// The model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.model
+    }
+
+    /// The model as an ONNX file for `batch` sequences of its length: input `tokens`, int64 `[batch·seq]`, output `logits`,
+    /// f32 `[batch, seq, vocab]`.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] for a batch the model can't have; [`Error::Onnx`].
+    pub fn to_onnx(&self, batch: usize) -> Result<Vec<u8>> {
+        let model = Model::build(&self.model, batch)?;
+        let program = Program::trace(std::slice::from_ref(&model.logits), &[])?;
+        let shape = [batch, self.model.seq, self.model.vocab];
+        onnx::model(&program, &|name| self.state.read(name).ok(), "logits", &shape)
     }
 
     /// Log-probabilities of the next token after each position of `text`, one row of `vocab` values a token.

@@ -7,6 +7,7 @@ pub mod error;
 pub mod generate;
 pub mod metrics;
 pub mod nn;
+pub mod onnx;
 pub mod optim;
 pub mod rng;
 mod sample;

@@ -5,6 +5,7 @@ mod corpora;
 mod decoding;
 mod memory;
 mod models;
+mod onnx;
 mod optim;
 mod settings;
 mod tokenizers;
