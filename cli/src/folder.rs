@@ -53,6 +53,18 @@ pub fn prepare(wanted: Option<&Path>, command: &str, existing: Existing) -> Outc
     Ok(path)
 }
 
+/// Writes a file whole or not at all: beside the target first, so that what was there survives a full disk.
+///
+/// # Errors
+/// What the file system reports.
+pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
+    std::fs::write(&beside, content)
+        .and_then(|()| std::fs::rename(&beside, path))
+        .inspect_err(|_| drop(std::fs::remove_file(&beside)))
+}
+
 /// `20260131-154500`, in UTC.
 fn timestamp(now: SystemTime) -> String {
     let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());

@@ -44,6 +44,7 @@ fn run(command: Command) -> Outcome {
         Command::Sample(args) => cmd::sample::run(&args),
         Command::Info(args) => cmd::info::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
+        Command::Export(args) => cmd::export::run(&args),
         Command::Search(args) => cmd::search::run(args.command),
     }
 }

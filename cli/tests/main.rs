@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod commands;
+mod export;
 mod kill;
 mod kit;
 mod quickstart;

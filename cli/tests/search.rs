@@ -4,7 +4,7 @@ use crate::kit::{self, bad, good, json};
 use std::path::Path;
 
 const STORE: [&str; 2] = ["--store", "sqlite:study.db"];
-const STUDY: [&str; 18] = [
+const STUDY: [&str; 22] = [
     "--preset",
     "small",
     "--set",
@@ -12,7 +12,11 @@ const STUDY: [&str; 18] = [
     "--set",
     "tournament=2",
     "--set",
-    "fitness.steps=3",
+    "fitness.unit=1",
+    "--set",
+    "fitness.hurdles=2",
+    "--set",
+    "fitness.seed_runs=2",
     "--set",
     "model.layers=1",
     "--set",
@@ -49,6 +53,27 @@ fn a_search_runs_goes_on_and_can_be_looked_at() {
     assert!(!losses.is_empty() && losses.is_sorted(), "{losses:?}");
     let shown = good(path, &[&["search", "show", "0"], &STORE[..]].concat());
     assert!(shown.stdout.contains("the seed: Transformer") && shown.stdout.contains("S0"), "{}", shown.stdout);
+    let shown = json(path, &[&["search", "show", "0", "--json"], &STORE[..]].concat());
+    // Two runs of the seed program with a loss at t, 3t and the end.
+    assert_eq!(shown["marks"].as_array().unwrap().len(), 6, "{shown}");
+    assert!(shown["resolved"].as_str().unwrap().contains("T_MAT_MUL("));
+    for child in 1..=9 {
+        let child = child.to_string();
+        let lineage = json(path, &[&["search", "lineage", &child, "--json"], &STORE[..]].concat());
+        let last = lineage["lineage"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!(last["child_no"], 0, "{lineage}");
+        let diff = good(path, &[&["search", "diff", &child], &STORE[..]].concat()).stdout;
+        assert!(diff.lines().any(|line| line.starts_with("+ ") && !line.contains("candidate")), "{diff}");
+    }
+    good(path, &[&["export", "--best", "--format", "dna", "--out", "best.dna"], &STORE[..]].concat());
+    good(path, &[&["export", "--id", "0", "--format", "dot", "--out", "seed.dot"], &STORE[..]].concat());
+    bad(path, &[&["export", "--id", "99", "--format", "dna", "--out", "x.dna"], &STORE[..]].concat(), 1, &["99"]);
+    bad(path, &[&["export", "--format", "dna", "--out", "x.dna"], &STORE[..]].concat(), 2, &["--best", "--id"]);
+    // What was exported can be searched from.
+    let from = ["--from", "best.dna", "--store", "sqlite:next.db"];
+    good(path, &[&["search", "init", "--corpus", "text.txt"], &STUDY[..], &from].concat());
+    let same = good(path, &[&["search", "diff", "3", "3"], &STORE[..]].concat()).stdout;
+    assert!(same.contains("the same"), "{same}");
     let verified = good(path, &[&["search", "verify"], &STORE[..]].concat());
     assert!(verified.stdout.contains("all 9 candidates"), "{}", verified.stdout);
     // The store may come from the environment.
@@ -61,7 +86,10 @@ fn a_search_runs_goes_on_and_can_be_looked_at() {
     std::fs::write(path.join("other.txt"), "another text\n".repeat(500)).unwrap();
     let other = ["search", "run", "--corpus", "other.txt"];
     bad(path, &[&other[..], &STORE].concat(), 2, &["another text"]);
-    bad(path, &[&["search", "show", "999"], &STORE[..]].concat(), 1, &["no candidate 999"]);
+    for command in ["show", "lineage", "diff"] {
+        bad(path, &[&["search", command, "999"], &STORE[..]].concat(), 1, &["no candidate 999"]);
+    }
+    bad(path, &[&["search", "diff", "0"], &STORE[..]].concat(), 2, &["no parent"]);
     let again = ["search", "init", "--corpus", "text.txt", "--preset", "small"];
     bad(path, &[&again[..], &STORE].concat(), 1, &["already there"]);
 }
@@ -77,6 +105,33 @@ fn init_and_workers_share_a_study() {
     assert_eq!((&done["finished"], &done["end"]), (&5.into(), &"limit".into()), "{done}");
     let run = ["search", "run", "--workers", "2", "--corpus", "text.txt", "--device", "cpu", "--json"];
     assert_eq!(json(path, &[&run[..], &STORE].concat())["finished"], 0);
+}
+
+/// The controls run under the same loop: same hurdles, same budget, same replay.
+#[test]
+fn controls_are_searches_with_less_in_them() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    for strategy in ["random-1", "drift", "none"] {
+        let store = ["--store", &format!("sqlite:{strategy}.db")];
+        let args = ["search", "run", "--corpus", "text.txt", "--device", "cpu", "--json", "--candidates", "5"];
+        let done = json(path, &[&args[..], &store, &STUDY, &["--strategy", strategy]].concat());
+        assert_eq!(done["finished"], 6, "{strategy}: {done}");
+        good(path, &[&["search", "verify"], &store[..]].concat());
+        for child in ["1", "2", "3", "4", "5"] {
+            let shown = json(path, &[&["search", "show", child, "--json"], &store[..]].concat());
+            let candidate = &shown["candidate"];
+            match strategy {
+                "drift" => {}
+                _ => assert_eq!(candidate["parent"], 0, "{strategy}: {shown}"),
+            }
+            if strategy == "none" {
+                assert_eq!(candidate["state"], "done", "{shown}");
+            }
+        }
+        let twice = [&args[..], &store, &STUDY, &["--strategy", "evolution"]].concat();
+        bad(path, &twice, 2, &["strategy", strategy, "evolution"]);
+    }
 }
 
 #[test]
@@ -116,13 +171,15 @@ fn wrong_search_options_name_what_is_right() {
         let base = ["search", "init", "--corpus", "text.txt", "--store", "sqlite:new.db"];
         [&base[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<String>>()
     };
-    let cases: [(&[&str], &[&str]); 6] = [
+    let cases: [(&[&str], &[&str]); 8] = [
         (&[], &["--preset"]),
         (&["--preset", "tiny"], &["small"]),
         (&["--preset", "small", "--set", "popluation=4"], &["population"]),
         (&["--preset", "small", "--set", "population=few"], &["population"]),
         (&["--preset", "small", "--set", "tournament=500"], &["tournament"]),
-        (&["--preset", "small", "--set", "fitness.steps=0"], &["fitness.steps"]),
+        (&["--preset", "small", "--set", "fitness.unit=0"], &["fitness.unit"]),
+        (&["--preset", "small", "--strategy", "luck"], &["random-1"]),
+        (&["--preset", "small", "--budget", "luck"], &["cost"]),
     ];
     for (more, words) in cases {
         let args = init(more);

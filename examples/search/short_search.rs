@@ -10,7 +10,7 @@ use primer_models::text::Corpus;
 use primer_search::Evaluator;
 use primer_search::dna::seeds;
 use primer_search::store::Store;
-use primer_search::study::{FitnessBudget, Preset, StudySpec};
+use primer_search::study::{Fitness, Preset, StudySpec};
 use primer_search::worker::{Event, RunOptions, run};
 use primer_tensor::Device;
 
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     spec.population = 4;
     spec.tournament = 2;
-    spec.fitness = FitnessBudget::Steps(12);
+    spec.fitness = Fitness::steps(12);
     spec.model.batch = 4;
 
     let folder = std::env::temp_dir().join(format!("primer-short-search-{}", std::process::id()));

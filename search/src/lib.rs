@@ -11,6 +11,7 @@ pub mod lower;
 pub mod mutate;
 pub mod rejection;
 pub mod rng;
+pub mod roofline;
 pub mod store;
 pub mod study;
 pub mod worker;

@@ -212,15 +212,33 @@ fn draw_delete(dna: &Dna, rng: &mut Rng) -> Option<Delete> {
 fn draw_insert(dna: &Dna, rng: &mut Rng) -> Insert {
     let subprogram = rng.below(dna.subprograms.len());
     let position = rng.below(dna.subprograms[subprogram].instructions.len() + 1);
-    let instruction = Instruction {
+    Insert { subprogram, position, instruction: draw_instruction(dna, subprogram, position, rng) }
+}
+
+/// An instruction for a position of a subprogram, every field uniform.
+fn draw_instruction(dna: &Dna, subprogram: usize, position: usize, rng: &mut Rng) -> Instruction {
+    Instruction {
         op: draw_op(dna, subprogram, rng),
         input_1: rng.below(position + 2),
         input_2: rng.below(position + 2),
         constant: rng.below(2),
         dim: rng.below(6),
         branch: BRANCHINGS[rng.below(BRANCHINGS.len())],
-    };
-    Insert { subprogram, position, instruction }
+    }
+}
+
+/// A random program with as many subprograms and instructions as `like`, and its banks: what a search without a concept to start
+/// from would start from (paper Fig. 3).
+pub fn random_like(like: &Dna, rng: &mut Rng) -> Dna {
+    let mut dna = like.clone();
+    for subprogram in 0..dna.subprograms.len() {
+        dna.subprograms[subprogram].label = String::new();
+        for position in 0..dna.subprograms[subprogram].instructions.len() {
+            let instruction = draw_instruction(&dna, subprogram, position, rng);
+            dna.subprograms[subprogram].instructions[position] = instruction;
+        }
+    }
+    dna
 }
 
 /// An operation that the subprogram may hold: a primitive or a call of a later subprogram.

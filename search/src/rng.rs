@@ -22,6 +22,8 @@ pub enum Purpose {
     Batches = 4,
     /// The leak test's parameters and tokens.
     LeakTest = 5,
+    /// A random program to start from.
+    RandomProgram = 6,
 }
 
 /// A stream of random numbers.

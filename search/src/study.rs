@@ -5,6 +5,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::lower::Sizes;
+use crate::roofline::Roofline;
 
 /// Everything that decides the course of a search. Its JSON text is kept in the store and hashed;
 /// two studies with equal texts make the same children out of the same finished ones.
@@ -21,8 +23,10 @@ pub struct StudySpec {
     pub tournament: u32,
     /// When the study is over.
     pub limits: StudyLimits,
-    /// What each candidate may spend before its fitness is taken.
-    pub fitness: FitnessBudget,
+    /// What each candidate may spend, and where it may be stopped.
+    pub fitness: Fitness,
+    /// What a step of a program costs.
+    pub roofline: Roofline,
     /// The model that a program is a block of.
     pub model: ModelDims,
     /// Learning rate of a candidate's training.
@@ -35,12 +39,29 @@ pub struct StudySpec {
     pub seed_dna: String,
 }
 
-/// How a child's parent is found.
+/// How a child is made. All but [`Strategy::Evolution`] are controls: the same loop with less in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     /// Regularized evolution: the best of a tournament among the youngest finished children.
     Evolution,
+    /// One effective mutation of the seed program.
+    #[serde(rename = "random-1")]
+    Random1,
+    /// Evolution without selection: a tournament of one.
+    Drift,
+    /// The seed program itself, each time with another seed: how good luck alone looks.
+    None,
+}
+
+impl Strategy {
+    /// Every strategy with its name.
+    pub const ALL: [(&'static str, Strategy); 4] = [
+        ("evolution", Strategy::Evolution),
+        ("random-1", Strategy::Random1),
+        ("drift", Strategy::Drift),
+        ("none", Strategy::None),
+    ];
 }
 
 /// The end of a study; without any it goes on until it is stopped.
@@ -49,20 +70,62 @@ pub enum Strategy {
 pub struct StudyLimits {
     /// Children made, the seed program not counted.
     pub children: Option<u64>,
+    /// Predicted seconds of training ([`Roofline`]), summed over all attempts.
+    pub cost: Option<f64>,
     /// Seconds of evaluation, summed over all workers.
     pub seconds: Option<f64>,
 }
 
-/// What one candidate may spend before its fitness is taken.
+/// What a candidate may spend, and the halving hurdles on the way (paper A.3).
+///
+/// With t the unit and h hurdles, a candidate is measured at the marks t, 3t, 7t, … (2ʰ − 1)t and at the end, (2ʰ⁺¹ − 1)t. A loss
+/// above the bar of a mark ends it there.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fitness {
+    /// What all candidates may spend alike.
+    pub budget: Budget,
+    /// t, in steps of the seed program; in seconds of training where those are the budget.
+    pub unit: f64,
+    /// How many hurdles (paper: 4).
+    pub hurdles: u32,
+    /// A mark's bar is the lower median of the last so many finite losses there.
+    pub window: u32,
+    /// Times that the seed program is trained, each time with another seed; its fitness is the mean.
+    pub seed_runs: u32,
+}
+
+/// What is held equal between candidates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum FitnessBudget {
-    /// Training steps.
-    Steps(u64),
-    /// Training tokens.
-    Tokens(u64),
-    /// Seconds of training: the paper's rule. The fitness then depends on the machine.
-    Seconds(f64),
+pub enum Budget {
+    /// Predicted seconds of training ([`Roofline`]): the number of steps follows from the program alone.
+    Cost,
+    /// Training tokens, thus steps.
+    Tokens,
+    /// Floating-point operations of training.
+    Flops,
+    /// Measured seconds of training, the paper's rule; on the CPU those of the training thread. The fitness then depends on the
+    /// machine, and can't be replayed.
+    Seconds,
+}
+
+impl Budget {
+    /// Every budget with its name.
+    pub const ALL: [(&'static str, Budget); 4] =
+        [("cost", Budget::Cost), ("tokens", Budget::Tokens), ("flops", Budget::Flops), ("seconds", Budget::Seconds)];
+}
+
+impl Fitness {
+    /// Training for `steps` steps and no hurdles: what a quick look takes.
+    pub fn steps(steps: u64) -> Fitness {
+        Fitness { budget: Budget::Tokens, unit: steps as f64, hurdles: 0, window: 1, seed_runs: 1 }
+    }
+
+    /// The marks in units, the end last.
+    pub fn marks(&self) -> impl ExactSizeIterator<Item = u64> {
+        (1..self.hurdles + 2).map(|k| (1u64 << k) - 1)
+    }
 }
 
 /// The model around a candidate block.
@@ -105,9 +168,16 @@ impl StudySpec {
             strategy: Strategy::Evolution,
             population: 100,
             tournament: 10,
-            limits: StudyLimits { children: Some(25_000), seconds: None },
-            // The proxy budget of seven hours, 64 · 64 = 4,096 tokens a batch (paper §2).
-            fitness: FitnessBudget::Seconds(7.0 * 3600.0),
+            limits: StudyLimits { children: Some(25_000), ..StudyLimits::default() },
+            // The proxy budget of seven hours, 64 · 64 = 4,096 tokens a batch (paper §2, A.3).
+            fitness: Fitness {
+                budget: Budget::Seconds,
+                unit: 7.0 * 3600.0 / 31.0,
+                hurdles: 4,
+                window: 64,
+                seed_runs: 5,
+            },
+            roofline: Roofline::default(),
             model: ModelDims { layers: 6, heads: 8, unit: 64, seq: 64, batch: 64, vocab: 1 << 15 },
             learning_rate: 1e-3,
             corpus,
@@ -119,13 +189,20 @@ impl StudySpec {
             Preset::Small => StudySpec {
                 population: 48,
                 tournament: 8,
-                limits: StudyLimits { children: Some(3_000), seconds: None },
-                fitness: FitnessBudget::Steps(310),
+                limits: StudyLimits { children: Some(3_000), ..StudyLimits::default() },
+                // 70 steps are 71,680 tokens; at 30, attention with convolutions still ranks below the seed.
+                fitness: Fitness { budget: Budget::Cost, unit: 70.0, ..paper.fitness },
                 model: ModelDims { layers: 2, heads: 4, unit: 32, seq: 64, batch: 16, vocab: 256 },
                 learning_rate: 3e-3,
                 ..paper
             },
         }
+    }
+
+    /// The sizes that all its programs share.
+    pub fn sizes(&self) -> Sizes {
+        let ModelDims { layers, vocab, seq, batch, .. } = self.model;
+        Sizes { layers: layers as usize, vocab: vocab as usize, sequence: seq as usize, batch: batch as usize }
     }
 
     /// Checks that every option has a meaning on its own.
@@ -154,10 +231,17 @@ impl StudySpec {
             check(key, value, good, "it must be a finite number above 0")
         };
         number("learning_rate", self.learning_rate)?;
-        match self.fitness {
-            FitnessBudget::Steps(steps) => positive("fitness.steps", steps)?,
-            FitnessBudget::Tokens(tokens) => positive("fitness.tokens", tokens)?,
-            FitnessBudget::Seconds(seconds) => number("fitness.seconds", seconds)?,
+        number("fitness.unit", self.fitness.unit)?;
+        let hurdles = self.fitness.hurdles;
+        check("fitness.hurdles", hurdles, hurdles <= 16, "it must be at most 16")?;
+        positive("fitness.window", self.fitness.window.into())?;
+        let runs = self.fitness.seed_runs;
+        check("fitness.seed_runs", runs, (1..=1_000).contains(&runs), "it must lie between 1 and 1000")?;
+        number("roofline.flops_per_second", self.roofline.flops_per_second)?;
+        number("roofline.bytes_per_second", self.roofline.bytes_per_second)?;
+        number("roofline.seconds_per_launch", self.roofline.seconds_per_launch)?;
+        if let Some(cost) = self.limits.cost {
+            number("limits.cost", cost)?;
         }
         if let Some(seconds) = self.limits.seconds {
             number("limits.seconds", seconds)?;
@@ -251,6 +335,18 @@ mod tests {
         assert_eq!((paper.population, paper.tournament), (100, 10));
     }
 
+    /// Paper A.3: of 25,200 seconds the marks at 812.9, 2438.7, 5690.3 and 12193.5.
+    #[test]
+    fn marks_halve_the_candidates_at_equal_cost() {
+        let paper = StudySpec::preset(Preset::Paper, "p".to_owned(), "00".to_owned(), 1).fitness;
+        assert_eq!(paper.marks().collect::<Vec<_>>(), [1, 3, 7, 15, 31]);
+        let seconds: Vec<f64> = paper.marks().map(|units| units as f64 * paper.unit).collect();
+        for (mark, wanted) in seconds.iter().zip([812.9, 2438.7, 5690.3, 12193.5, 25200.0]) {
+            assert!((mark - wanted).abs() < 0.1, "{seconds:?}");
+        }
+        assert_eq!(Fitness::steps(12).marks().collect::<Vec<_>>(), [1]);
+    }
+
     #[test]
     fn a_difference_names_the_dotted_key_and_both_values() {
         let mut other = small();
@@ -262,9 +358,9 @@ mod tests {
             other => panic!("{other:?}"),
         }
         let mut other = small();
-        other.fitness = FitnessBudget::Tokens(310);
+        other.fitness.budget = Budget::Tokens;
         match small().check_same(&other) {
-            Err(Error::StudyMismatch { key, .. }) => assert_eq!(key, "fitness"),
+            Err(Error::StudyMismatch { key, .. }) => assert_eq!(key, "fitness.budget"),
             other => panic!("{other:?}"),
         }
         small().check_same(&small()).unwrap();
@@ -286,8 +382,11 @@ mod tests {
         spec.learning_rate = f64::NAN;
         refused(spec, "learning_rate");
         let mut spec = small();
-        spec.fitness = FitnessBudget::Steps(0);
-        refused(spec, "fitness.steps");
+        spec.fitness.unit = 0.0;
+        refused(spec, "fitness.unit");
+        let mut spec = small();
+        spec.fitness.seed_runs = 0;
+        refused(spec, "fitness.seed_runs");
         let mut spec = small();
         spec.limits.seconds = Some(-1.0);
         refused(spec, "limits.seconds");

@@ -35,7 +35,7 @@ fn another_versions_store() {
     let folder = tempfile::tempdir().unwrap();
     let path = closed(folder.path());
     tamper(&path, "PRAGMA user_version = 99");
-    refused(&path, |error| matches!(error, Error::StoreVersion { found: 99, expected: 1, .. }));
+    refused(&path, |error| matches!(error, Error::StoreVersion { found: 99, expected: 2, .. }));
 }
 
 #[test]

@@ -4,12 +4,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use primer_search::Error;
-use primer_search::store::{
-    Candidate, Claim, ClaimOptions, Cost, LEASE, MAX_ATTEMPTS, State, Store, Verdict, WorkerId,
-};
+use primer_search::store::{Candidate, Claim, ClaimOptions, Cost, LEASE, MAX_ATTEMPTS, State, Store, WorkerId};
 use primer_search::worker::{self, Event, Outcome, RunOptions};
 
-use crate::synthetic::{evaluate, spec};
+use crate::synthetic::{evaluate, plain, spec};
 
 fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -28,7 +26,8 @@ fn leased(store: &Store, options: &ClaimOptions) -> Candidate {
     }
 }
 
-const COST: Cost = Cost { steps: 3, tokens: 30, seconds: 0.5 };
+const COST: Cost =
+    Cost { steps: 3, tokens: 30, flops: 300, predicted_seconds: 0.25, training_seconds: 0.375, seconds: 0.5 };
 
 #[test]
 fn nothing_is_bred_before_the_seed_is_measured() {
@@ -36,7 +35,7 @@ fn nothing_is_bred_before_the_seed_is_measured() {
     let seed = leased(&store, &worker(LEASE));
     assert_eq!((seed.child_no, seed.attempt, seed.parent), (0, 1, None));
     assert_eq!(store.claim(&worker(LEASE)).unwrap(), Claim::Wait);
-    store.finish(&seed, Verdict::Fitness(2.0), COST).unwrap().unwrap();
+    store.finish(&seed, plain(2.0), COST).unwrap().unwrap();
     let child = leased(&store, &worker(LEASE));
     assert_eq!((child.child_no, child.parent, child.watermark), (1, Some(0), 0));
     let child = leased(&store, &worker(LEASE));
@@ -51,14 +50,14 @@ fn who_lost_the_lease_changes_nothing() {
     let taken = leased(&store, &worker(LEASE));
     assert_eq!((taken.child_no, taken.attempt), (0, 2));
     assert!(!store.renew(&late, LEASE, COST).unwrap());
-    assert_eq!(store.finish(&late, Verdict::Fitness(1.0), COST).unwrap(), None);
+    assert_eq!(store.finish(&late, plain(1.0), COST).unwrap(), None);
     assert_eq!(store.fail(&late, "too late", COST).unwrap(), None);
     assert!(!store.release(&late, COST).unwrap());
     assert!(store.renew(&taken, LEASE, COST).unwrap());
-    let done = store.finish(&taken, Verdict::Fitness(2.0), COST).unwrap().unwrap();
+    let done = store.finish(&taken, plain(2.0), COST).unwrap().unwrap();
     assert_eq!((done.state, done.fitness, done.done_seq), (State::Done, Some(2.0), Some(0)));
     // Twice is too late as well.
-    assert_eq!(store.finish(&taken, Verdict::Fitness(1.0), COST).unwrap(), None);
+    assert_eq!(store.finish(&taken, plain(1.0), COST).unwrap(), None);
     let status = store.status().unwrap();
     assert_eq!((status.useful, status.wasted), (COST, COST));
     assert_eq!(status.seed_fitness, Some(2.0));

@@ -4,6 +4,8 @@ mod canonical;
 mod costs;
 mod dna;
 mod faults;
+mod fuzz;
+mod hurdles;
 mod kill;
 mod leak;
 mod leases;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use primer_search::canonical::canonical_hash;
 use primer_search::dna::{Dna, seeds};
-use primer_search::mutate::{Chain, Delete, Mutation, apply, draw, mutate};
+use primer_search::mutate::{Chain, Delete, Mutation, apply, draw, mutate, random_like};
 use primer_search::rng::{Purpose, Rng};
 use proptest::prelude::*;
 
@@ -43,6 +43,21 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn random_programs_are_valid_and_as_long_as_their_model() {
+    let like = seeds::transformer().unwrap();
+    let lengths = |dna: &Dna| dna.subprograms.iter().map(|s| s.instructions.len()).collect::<Vec<_>>();
+    let programs = (0..200).map(|i| random_like(&like, &mut Rng::new(9, i, Purpose::RandomProgram)));
+    let mut forms = std::collections::BTreeSet::new();
+    for dna in programs {
+        dna.validate().unwrap();
+        assert_eq!((lengths(&dna), dna.dims), (lengths(&like), like.dims));
+        assert_eq!(dna.to_string().parse::<Dna>().unwrap(), dna);
+        forms.insert(dna.to_string());
+    }
+    assert_eq!(forms.len(), 200);
 }
 
 #[test]

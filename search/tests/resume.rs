@@ -116,7 +116,7 @@ fn two_workers_share_a_store() {
 fn limits_end_a_run() {
     let folder = tempfile::tempdir().unwrap();
     // Every evaluation is booked at one second.
-    let spec = StudySpec { limits: StudyLimits { children: None, seconds: Some(9.5) }, ..spec() };
+    let spec = StudySpec { limits: StudyLimits { seconds: Some(9.5), ..StudyLimits::default() }, ..spec() };
     let store = Store::create(&folder.path().join("seconds.db"), &spec).unwrap();
     let options = RunOptions::default();
     let go = AtomicBool::new(false);

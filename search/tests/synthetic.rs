@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use primer_search::dna::seeds;
-use primer_search::store::{Candidate, Cost, State, Store, Verdict};
-use primer_search::study::{Preset, StudyLimits, StudySpec, sha256_hex};
+use primer_search::store::{Candidate, Cost, Mark, State, Store, Verdict};
+use primer_search::study::{Fitness, Preset, StudyLimits, StudySpec, sha256_hex};
 use primer_search::worker::{Control, Event, Outcome, Progress, RunOptions, RunSummary, run as run_worker};
 
 /// A small study from the Transformer.
@@ -15,6 +15,7 @@ pub fn spec() -> StudySpec {
         population: 8,
         tournament: 3,
         limits: StudyLimits::default(),
+        fitness: Fitness { hurdles: 3, window: 8, seed_runs: 2, ..Fitness::steps(1) },
         ..StudySpec::preset(Preset::Small, seed, sha256_hex("corpus"), 11)
     }
 }
@@ -26,6 +27,9 @@ pub fn evaluate(candidate: &Candidate, report: &mut dyn FnMut(Progress) -> Contr
     for _ in 0..4 {
         cost.steps += 1;
         cost.tokens += 64;
+        cost.flops += 1_000;
+        cost.predicted_seconds += 0.125;
+        cost.training_seconds += 0.2;
         cost.seconds += 0.25;
         let progress = Progress { cost, loss: None };
         if report(progress) == Control::Stop {
@@ -38,12 +42,45 @@ pub fn evaluate(candidate: &Candidate, report: &mut dyn FnMut(Progress) -> Contr
 
 fn verdict(candidate: &Candidate) -> Verdict {
     let hash = u32::from_str_radix(&sha256_hex(&candidate.program)[..8], 16).unwrap();
+    let end = 1.0 + f64::from(hash) / f64::from(u32::MAX);
     match hash % 11 {
-        _ if candidate.child_no == 0 => Verdict::Fitness(2.5),
-        0 => Verdict::Fitness(f64::NAN),
+        _ if candidate.child_no == 0 => seed_verdict(),
+        // Diverges on the way to its second mark, if it goes on after the first.
+        0 => match hurdled(candidate, end) {
+            Verdict::Fitness { passed: 1.., marks, .. } => {
+                Verdict::Fitness { loss: f64::NAN, passed: 1, marks: marks[..1].to_vec() }
+            }
+            stopped => stopped,
+        },
         1 => Verdict::Rejected("a bad hash".to_owned()),
-        _ => Verdict::Fitness(1.0 + f64::from(hash) / f64::from(u32::MAX)),
+        _ => hurdled(candidate, end),
     }
+}
+
+/// The losses fall by 0.1 from mark to mark, and the first above its bar is the fitness.
+fn hurdled(candidate: &Candidate, end: f64) -> Verdict {
+    let mut marks = Vec::new();
+    for mark in 0..4 {
+        let loss = end + 0.1 * f64::from(3 - mark);
+        marks.push(Mark { run: 0, mark, loss: Some(loss) });
+        let bar = candidate.bars.get(mark as usize).copied().flatten();
+        if mark == 3 || bar.is_some_and(|bar| loss > bar) {
+            return Verdict::Fitness { loss, passed: mark, marks };
+        }
+    }
+    unreachable!("the last mark is the end")
+}
+
+/// Two runs, 2.4 and 2.6 at the end.
+fn seed_verdict() -> Verdict {
+    let loss = |run: u32, mark: u32| 2.4 + 0.2 * f64::from(run) + 0.1 * f64::from(3 - mark);
+    let runs = (0..2).flat_map(|run| (0..4).map(move |mark| Mark { run, mark, loss: Some(loss(run, mark)) }));
+    Verdict::Fitness { loss: (loss(0, 3) + loss(1, 3)) / 2.0, passed: 3, marks: runs.collect() }
+}
+
+/// The result of a candidate that has no losses at marks.
+pub fn plain(loss: f64) -> Verdict {
+    Verdict::Fitness { loss, passed: 0, marks: Vec::new() }
 }
 
 /// Runs one worker until the study has `children` children.

@@ -1,10 +1,12 @@
 //! The command line, as users type it.
 
+mod export;
 mod search;
 
+pub use export::Export;
 pub use search::{
-    Search, SearchCommand, SearchInit, SearchRun, SearchShow, SearchStatus, SearchTop, SearchVerify, SearchWorker,
-    StudyArgs,
+    Search, SearchCommand, SearchDiff, SearchInit, SearchRun, SearchShow, SearchStatus, SearchTop, SearchVerify,
+    SearchWorker, StudyArgs,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -62,6 +64,11 @@ pub enum Command {
         after_help = "Examples:\n  primer bench --device cpu --json\n  primer bench --size nano --arch primer_ez --threads 1\n  primer bench --tune --device gpu:0"
     )]
     Bench(Bench),
+    /// Write a trained model or a program in another form
+    #[command(
+        after_help = "Examples:\n  primer export --checkpoint runs/ez --format onnx --out ez.onnx\n  primer export --store sqlite:study.db --best --format dna --out best.dna\n  primer export --program primer_ez --format dot --out primer_ez.dot"
+    )]
+    Export(Export),
     /// Search for better programs by regularized evolution
     #[command(
         after_help = "Example: primer search run --store sqlite:study.db --preset small --corpus rust --time 10m"

@@ -38,7 +38,15 @@ pub enum SearchCommand {
     /// Show one program with its forebears
     #[command(after_help = "Example: primer search show 17 --store sqlite:study.db")]
     Show(SearchShow),
-    /// Replay every selection and mutation and compare with the store
+    /// Show what a program changes in another one, by instructions
+    #[command(
+        after_help = "Examples:\n  primer search diff 17 --store sqlite:study.db\n  primer search diff 17 4 --store sqlite:study.db"
+    )]
+    Diff(SearchDiff),
+    /// List a program's forebears with what each changed
+    #[command(after_help = "Example: primer search lineage 17 --store sqlite:study.db")]
+    Lineage(SearchShow),
+    /// Replay every selection, mutation and bar and compare with the store
     #[command(after_help = "Example: primer search verify --store sqlite:study.db")]
     Verify(SearchVerify),
 }
@@ -52,11 +60,21 @@ pub struct StoreArg {
 }
 
 /// What fixes a study when it is made.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct StudyArgs {
     /// paper (the paper's search, for large machines) or small (minutes on a CPU)
     #[arg(long, value_parser = ["paper", "small"])]
     pub preset: Option<String>,
+    /// The program to start from: transformer, transformer_plusplus, primer_ez, primer, discovered, random (as long as the
+    /// Transformer), or a file in the text form [default: transformer]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub from: Option<String>,
+    /// evolution, or a control: random-1 (one mutation of the seed), drift (no selection), none (the seed, new seeds)
+    #[arg(long, value_parser = ["evolution", "random-1", "drift", "none"])]
+    pub strategy: Option<String>,
+    /// What all candidates may spend alike: cost (predicted seconds, replayable), tokens, flops or seconds (measured)
+    #[arg(long, value_parser = ["cost", "tokens", "flops", "seconds"])]
+    pub budget: Option<String>,
     /// Change one option of the preset; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -75,6 +93,8 @@ pub struct SearchInit {
     pub corpus: String,
     #[command(flatten)]
     pub study: StudyArgs,
+    #[command(flatten)]
+    pub compute: Compute,
 }
 
 /// `primer search run`
@@ -156,6 +176,20 @@ pub struct SearchShow {
     pub json: bool,
 }
 
+/// `primer search diff`
+#[derive(Debug, Args)]
+pub struct SearchDiff {
+    /// The candidate's number
+    pub id: u64,
+    /// What it is compared with: another candidate's number [default: its parent]
+    pub with: Option<u64>,
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `primer search verify`
 #[derive(Debug, Args)]
 pub struct SearchVerify {
@@ -166,7 +200,7 @@ pub struct SearchVerify {
     pub json: bool,
 }
 
-fn store(url: &str) -> Result<PathBuf, String> {
+pub(super) fn store(url: &str) -> Result<PathBuf, String> {
     match url.strip_prefix("sqlite:") {
         Some("") => Err("the path is missing; write sqlite:study.db".into()),
         Some(path) => Ok(path.strip_prefix("//").unwrap_or(path).into()),

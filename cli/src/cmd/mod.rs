@@ -4,6 +4,7 @@ pub mod bench;
 pub mod device;
 pub mod devices;
 pub mod eval;
+pub mod export;
 pub mod info;
 pub mod logits;
 pub mod ops;

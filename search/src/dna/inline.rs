@@ -57,6 +57,34 @@ pub struct Node {
     pub live: bool,
 }
 
+impl Node {
+    /// What it is called in the resolved view.
+    pub fn name(&self) -> String {
+        match self.kind {
+            NodeKind::Input => "INPUT".to_owned(),
+            NodeKind::Split(branch) => format!("BRANCH_{branch}"),
+            NodeKind::Merge(branch) => format!("MERGE_{branch}"),
+            NodeKind::Primitive { primitive, .. } => primitive.name().to_owned(),
+        }
+    }
+
+    /// The values from the banks that it reads: ` C 0.25`, ` dim 2/8`, or nothing.
+    pub fn bank_values(&self) -> String {
+        let NodeKind::Primitive { primitive, constant, dim } = self.kind else { return String::new() };
+        let mut values = String::new();
+        if primitive.uses_constant() {
+            values += &format!(" C {constant}");
+        }
+        if primitive.uses_dim() {
+            values += &format!(" dim {dim}");
+            if self.branches != 1 {
+                values += &format!("/{}", self.branches);
+            }
+        }
+        values
+    }
+}
+
 /// A program without calls; inputs of a node have smaller numbers than the node.
 #[derive(Debug, Clone)]
 pub struct Inlined {
@@ -229,30 +257,14 @@ impl fmt::Display for Inlined {
     /// The resolved view: one line a node, numbered as in the paper's Figs. 24 and 25.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, node) in self.nodes.iter().enumerate() {
-            write!(f, "{number:>4} ")?;
-            match node.kind {
-                NodeKind::Input => write!(f, "INPUT")?,
-                NodeKind::Split(branch) => write!(f, "BRANCH_{branch}")?,
-                NodeKind::Merge(branch) => write!(f, "MERGE_{branch}")?,
-                NodeKind::Primitive { primitive, .. } => write!(f, "{}", primitive.name())?,
-            }
+            write!(f, "{number:>4} {}", node.name())?;
             for (i, input) in node.inputs.iter().enumerate() {
                 write!(f, "{}{input}", if i == 0 { "(" } else { ", " })?;
             }
             if !node.inputs.is_empty() {
                 write!(f, ")")?;
             }
-            if let NodeKind::Primitive { primitive, constant, dim } = node.kind {
-                if primitive.uses_constant() {
-                    write!(f, " C {constant}")?;
-                }
-                if primitive.uses_dim() {
-                    write!(f, " dim {dim}")?;
-                    if node.branches != 1 {
-                        write!(f, "/{}", node.branches)?;
-                    }
-                }
-            }
+            write!(f, "{}", node.bank_values())?;
             if let Some(source) = node.source {
                 write!(f, "   # {source}")?;
             }

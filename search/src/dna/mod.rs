@@ -1,5 +1,7 @@
-//! Programs of the search space: types, validation, text form, inlining and the built-in ones.
+//! Programs of the search space: types, validation, text form, inlining, comparison and the built-in ones.
 
+pub mod diff;
+mod dot;
 mod inline;
 mod primitive;
 pub mod seeds;

@@ -13,7 +13,7 @@ use crate::Rejection;
 use crate::canonical::canonical_hash;
 use crate::dna::Dna;
 use crate::error::Result;
-use crate::mutate;
+use crate::mutate::{self, Chain};
 use crate::rng::{Purpose, Rng};
 use crate::study::{Strategy, StudySpec};
 
@@ -38,17 +38,22 @@ pub struct Child {
 }
 
 /// The number of the parent of child `child_no`: the best of a tournament drawn uniformly, with
-/// replacement, from the population; the one drawn first where several are equal.
+/// replacement, from the population, the one drawn first where several are equal; the seed program
+/// where the strategy has no population.
 ///
 /// `recent` are the last finished children, oldest first, at most as many as the population.
 pub fn select_parent(spec: &StudySpec, child_no: u64, seed_fitness: Option<f64>, recent: &[Member]) -> u64 {
-    let Strategy::Evolution = spec.strategy;
+    let tournament = match spec.strategy {
+        Strategy::Evolution => spec.tournament,
+        Strategy::Drift => 1,
+        Strategy::Random1 | Strategy::None => return 0,
+    };
     let population = spec.population as usize;
     let copies = population.saturating_sub(recent.len());
     let seed = Member { child_no: 0, fitness: seed_fitness };
     let mut rng = Rng::new(spec.seed, child_no, Purpose::Selection);
     let mut best: Option<Member> = None;
-    for _ in 0..spec.tournament {
+    for _ in 0..tournament {
         let drawn = rng.below(population);
         let member = match drawn.checked_sub(copies) {
             None => seed,
@@ -69,6 +74,14 @@ fn is_better(a: Option<f64>, b: Option<f64>) -> bool {
     }
 }
 
+/// The bar of a hurdle, given the losses in its window: their lower median, so that of an even number
+/// the better half passes. None where the window is empty.
+pub fn bar(losses: &[f64]) -> Option<f64> {
+    let mut sorted = losses.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(losses.len().checked_sub(1)? / 2).copied()
+}
+
 /// Child `child_no` of the parent with the text `parent`.
 ///
 /// # Errors
@@ -76,6 +89,13 @@ fn is_better(a: Option<f64>, b: Option<f64>) -> bool {
 /// Those of reading a program and of [`mutate::mutate`].
 pub fn breed(spec: &StudySpec, child_no: u64, parent: &str) -> Result<Child> {
     let parent: Dna = parent.parse()?;
+    if spec.strategy == Strategy::None {
+        return Ok(Child {
+            program: parent.to_string(),
+            canonical: canonical_hash(&parent).map(|hash| hash.to_string()),
+            mutation: serde_json::to_string(&Chain::default())?,
+        });
+    }
     let mut rng = Rng::new(spec.seed, child_no, Purpose::Mutation);
     let (dna, chain) = mutate::mutate(&parent, &mut rng)?;
     Ok(Child {
@@ -105,6 +125,35 @@ mod tests {
         assert!(!is_better(None, None));
         assert!(is_better(Some(1.0), Some(2.0)));
         assert!(!is_better(Some(2.0), Some(2.0)));
+    }
+
+    #[test]
+    fn a_bar_is_the_lower_median() {
+        assert_eq!(bar(&[]), None);
+        assert_eq!(bar(&[3.0]), Some(3.0));
+        assert_eq!(bar(&[3.0, 1.0]), Some(1.0));
+        assert_eq!(bar(&[5.0, 1.0, 4.0, 2.0, 3.0]), Some(3.0));
+        assert_eq!(bar(&[4.0, 1.0, 3.0, 2.0]), Some(2.0));
+    }
+
+    #[test]
+    fn controls_breed_as_they_should() {
+        let recent = members(&[Some(1.0), Some(2.0), Some(3.0)]);
+        let with = |strategy| StudySpec { strategy, ..spec(3, 3) };
+        for child_no in 1..50 {
+            assert_eq!(select_parent(&with(Strategy::Random1), child_no, Some(9.0), &recent), 0);
+            assert_eq!(select_parent(&with(Strategy::None), child_no, Some(9.0), &recent), 0);
+        }
+        // Without selection every member is as likely as any other.
+        let drift = with(Strategy::Drift);
+        let parents = (0..30_000).map(|child_no| select_parent(&drift, child_no, Some(9.0), &recent));
+        let mut counts = [0; 4];
+        parents.for_each(|parent| counts[parent as usize] += 1);
+        assert!(counts[0] == 0 && counts[1..].iter().all(|&n| (9_500..10_500).contains(&n)), "{counts:?}");
+        let seed = crate::dna::seeds::transformer().unwrap().to_string();
+        let child = breed(&with(Strategy::None), 5, &seed).unwrap();
+        assert_eq!(child.program, seed);
+        assert!(serde_json::from_str::<Chain>(&child.mutation).unwrap().mutations.is_empty());
     }
 
     /// With far more draws than members, the best of all must win: whichever it is, and whatever

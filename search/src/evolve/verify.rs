@@ -5,9 +5,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Child, Member, breed, select_parent};
+use super::{Child, Member, bar, breed, select_parent};
 use crate::error::Result;
-use crate::store::{Candidate, Log, State, Store};
+use crate::store::{Candidate, Log, Mark, State, Store};
+use crate::study::{Fitness, StudySpec};
 
 /// What a replay found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,8 +43,9 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Replays all selections and mutations from the seed program and the log, without training. Safe
-/// on a store that others are working on.
+/// Replays all selections, mutations and bars from the seed program and the log, without training,
+/// and checks that every result is what its losses at the marks make of it. Safe on a store that
+/// others are working on.
 ///
 /// # Errors
 ///
@@ -58,6 +60,7 @@ pub fn verify(store: &Store) -> Result<Verification> {
     }
     let places: BTreeMap<u64, usize> =
         (0..).zip(&log.finished).map(|(place, finished)| (finished.child_no, place)).collect();
+    let marks = Marks::new(store)?;
     let mut next = 0;
     while next < log.candidates {
         let page = store.candidates(next)?;
@@ -71,7 +74,10 @@ pub fn verify(store: &Store) -> Result<Verification> {
                 None => check_origin(store, &log, candidate)?,
                 gap => gap,
             };
-            let found = found.or_else(|| check_twin(&log, &places, candidate));
+            let found = found
+                .or_else(|| check_twin(&log, &places, candidate))
+                .or_else(|| marks.check_bars(store.spec(), candidate))
+                .or_else(|| marks.check_result(store.spec(), candidate));
             if let Some(difference) = found {
                 return Ok(Verification::Different(difference));
             }
@@ -79,6 +85,64 @@ pub fn verify(store: &Store) -> Result<Verification> {
         }
     }
     Ok(Verification::Same { children: log.candidates - 1 })
+}
+
+/// The losses at all marks.
+struct Marks {
+    /// Of each candidate by its place in the log.
+    by_place: BTreeMap<u64, Vec<Mark>>,
+    /// The finite ones at each mark, with their places, in the order of the log.
+    windows: BTreeMap<u32, Vec<(u64, f64)>>,
+}
+
+impl Marks {
+    fn new(store: &Store) -> Result<Self> {
+        let mut marks = Marks { by_place: BTreeMap::new(), windows: BTreeMap::new() };
+        for (place, mark) in store.all_marks()? {
+            marks.by_place.entry(place).or_default().push(mark);
+            if let Some(loss) = mark.loss {
+                marks.windows.entry(mark.mark).or_default().push((place, loss));
+            }
+        }
+        Ok(marks)
+    }
+
+    /// Whether a child's bars are the medians of the windows that it saw.
+    fn check_bars(&self, spec: &StudySpec, candidate: &Candidate) -> Option<Difference> {
+        candidate.parent?;
+        let bars = (0..spec.fitness.hurdles).map(|mark| {
+            let window = self.windows.get(&mark).map_or(&[][..], Vec::as_slice);
+            let seen = &window[..window.partition_point(|&(place, _)| place <= candidate.watermark)];
+            let last = &seen[seen.len().saturating_sub(spec.fitness.window as usize)..];
+            bar(&last.iter().map(|&(_, loss)| loss).collect::<Vec<_>>())
+        });
+        let shown = |bars: &[Option<f64>]| bars.iter().map(|&bar| loss(bar)).collect::<Vec<_>>().join(", ");
+        same(candidate.child_no, "bars", shown(&candidate.bars), shown(&bars.collect::<Vec<_>>()))
+    }
+
+    /// Whether a measured candidate's fitness and hurdles follow from its losses and bars.
+    fn check_result(&self, spec: &StudySpec, candidate: &Candidate) -> Option<Difference> {
+        let (child_no, Fitness { hurdles, seed_runs, .. }) = (candidate.child_no, spec.fitness);
+        if candidate.state != State::Done {
+            return None;
+        }
+        let marks = self.by_place.get(&candidate.done_seq?).map_or(&[][..], Vec::as_slice);
+        let at_end = |run| marks.iter().find(|mark| (mark.run, mark.mark) == (run, hurdles)).and_then(|mark| mark.loss);
+        if candidate.parent.is_none() {
+            let sum: Option<f64> = (0..seed_runs).map(at_end).sum();
+            let mean = sum.map(|sum| sum / f64::from(seed_runs));
+            return same(child_no, "fitness", loss(candidate.fitness), loss(mean));
+        }
+        let passes = |mark: &&Mark| {
+            let bar = candidate.bars.get(mark.mark as usize).copied().flatten();
+            mark.mark < hurdles && mark.loss.is_some_and(|loss| bar.is_none_or(|bar| loss <= bar))
+        };
+        let passed = marks.iter().take_while(passes).count() as u32;
+        // Without a mark after the last hurdle passed, it diverged on the way.
+        let fitness = marks.get(passed as usize).and_then(|mark| mark.loss);
+        same(child_no, "number of hurdles passed", candidate.passed, passed)
+            .or_else(|| same(child_no, "fitness", loss(candidate.fitness), loss(fitness)))
+    }
 }
 
 /// Whether a twin's result is the twin's.

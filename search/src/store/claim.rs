@@ -12,7 +12,7 @@ use super::worker_id::{self, WorkerId};
 use super::{BEGIN, Fault, Store, read};
 use crate::error::{Error, Result};
 use crate::evolve::{self, Member};
-use crate::study::StudySpec;
+use crate::study::{Strategy, StudySpec};
 
 /// How long a worker may go without a sign of progress before another takes its candidate.
 pub const LEASE: Duration = Duration::from_secs(120);
@@ -68,12 +68,14 @@ impl Store {
 }
 
 async fn claim(connection: &mut SqliteConnection, spec: &StudySpec, options: &ClaimOptions) -> Result<Claim, Fault> {
-    if let Some(limit) = spec.limits.seconds {
-        let spent: f64 = sqlx::query("SELECT coalesce(sum(seconds), 0.0) FROM ledger")
+    if spec.limits.cost.is_some() || spec.limits.seconds.is_some() {
+        let spent = sqlx::query("SELECT total(predicted_seconds), total(seconds) FROM ledger")
             .fetch_one(&mut *connection)
-            .await?
-            .try_get(0)?;
-        if spent >= limit {
+            .await?;
+        let (cost, seconds): (f64, f64) = (spent.try_get(0)?, spent.try_get(1)?);
+        if spec.limits.cost.is_some_and(|limit| cost >= limit)
+            || spec.limits.seconds.is_some_and(|limit| seconds >= limit)
+        {
             return Ok(Claim::Over);
         }
     }
@@ -103,7 +105,10 @@ async fn claim(connection: &mut SqliteConnection, spec: &StudySpec, options: &Cl
     }
     propose(connection, spec, child_no, watermark).await?;
     let child = reread(connection, child_no).await?;
-    if let Some(twin) = finished_twin(connection, child.canonical.as_deref()).await? {
+    // Without mutations every child is the seed's twin, and wants to be measured all the same.
+    if spec.strategy != Strategy::None
+        && let Some(twin) = finished_twin(connection, child.canonical.as_deref()).await?
+    {
         finish::inherit(connection, &child, &twin).await?;
     }
     let child = reread(connection, child_no).await?;
@@ -151,7 +156,8 @@ async fn open_candidate(connection: &mut SqliteConnection, most: u64) -> Result<
 async fn lease(connection: &mut SqliteConnection, child_no: u64, options: &ClaimOptions) -> Result<Candidate, Fault> {
     sqlx::query(
         "UPDATE candidate SET state = 'leased', worker = ?, attempt = attempt + 1,
-             spent = spent + 1, steps = 0, tokens = 0, seconds = 0,
+             spent = spent + 1, steps = 0, tokens = 0, flops = 0,
+             predicted_seconds = 0, training_seconds = 0, seconds = 0,
              lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + ?
          WHERE child_no = ?",
     )
@@ -190,10 +196,11 @@ async fn propose(
     let parent = evolve::select_parent(spec, child_no, seed.fitness, &recent);
     let program = reread(connection, parent).await?.program;
     let child = evolve::breed(spec, child_no, &program)?;
+    let bars = bars(connection, spec, watermark).await?;
     sqlx::query(
         "INSERT INTO candidate
-             (child_no, parent, mutation, program, canonical, watermark, state)
-         VALUES (?, ?, ?, ?, ?, ?, 'pending')",
+             (child_no, parent, mutation, program, canonical, watermark, bars, state)
+         VALUES (?, ?, ?, ?, ?, ?, ?, 'pending')",
     )
     .bind(signed(child_no))
     .bind(signed(parent))
@@ -201,6 +208,7 @@ async fn propose(
     .bind(child.program)
     .bind(child.canonical.as_ref().ok())
     .bind(signed(watermark))
+    .bind(record::bars_text(&bars))
     .execute(&mut *connection)
     .await?;
     if let Err(rejection) = child.canonical {
@@ -209,6 +217,25 @@ async fn propose(
     }
     sqlx::query("UPDATE study SET next_child = next_child + 1 WHERE id = 1").execute(&mut *connection).await?;
     Ok(())
+}
+
+/// The bars of a child that sees the log up to `watermark`.
+async fn bars(connection: &mut SqliteConnection, spec: &StudySpec, watermark: u64) -> Result<Vec<Option<f64>>, Fault> {
+    let mut bars = Vec::new();
+    for mark in 0..spec.fitness.hurdles {
+        let rows = sqlx::query(
+            "SELECT loss FROM mark WHERE mark = ? AND done_seq <= ? AND loss IS NOT NULL
+             ORDER BY done_seq DESC, run DESC LIMIT ?",
+        )
+        .bind(mark)
+        .bind(signed(watermark))
+        .bind(spec.fitness.window)
+        .fetch_all(&mut *connection)
+        .await?;
+        let losses: Vec<f64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        bars.push(evolve::bar(&losses));
+    }
+    Ok(bars)
 }
 
 /// The first finished candidate of that canonical form which was evaluated or rejected itself.

@@ -7,16 +7,22 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
 
 use super::claim::{MAX_ATTEMPTS, milliseconds, reread};
-use super::record::{Candidate, Cost, State, signed};
+use super::record::{Candidate, Cost, Mark, State, bind_cost, signed};
 use super::{BEGIN, Fault, Store};
 use crate::error::Result;
 
 /// The result of an evaluation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
-    /// Trained and measured: the validation loss in nats a token. Infinite or NaN is a result
-    /// too, the worst.
-    Fitness(f64),
+    /// Trained and measured.
+    Fitness {
+        /// Validation loss in nats a token where it stopped. Infinite or NaN is a result too, the worst.
+        loss: f64,
+        /// Hurdles passed.
+        passed: u32,
+        /// The losses at the marks that it reached.
+        marks: Vec<Mark>,
+    },
     /// The program can't be trained under the study's limits, for the reason given.
     Rejected(String),
 }
@@ -31,18 +37,17 @@ impl Store {
         let (child_no, attempt) = (held.child_no, held.attempt);
         self.call("renew", async move |connection| {
             let changed = sqlx::query(
-                "UPDATE candidate SET steps = ?, tokens = ?, seconds = ?,
+                "UPDATE candidate SET steps = ?, tokens = ?, flops = ?, predicted_seconds = ?,
+                     training_seconds = ?, seconds = ?,
                      lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + ?
                  WHERE child_no = ? AND attempt = ? AND state = 'leased'",
-            )
-            .bind(signed(cost.steps))
-            .bind(signed(cost.tokens))
-            .bind(cost.seconds)
-            .bind(milliseconds(lease))
-            .bind(signed(child_no))
-            .bind(attempt)
-            .execute(connection)
-            .await?;
+            );
+            let changed = bind_cost(changed, cost)
+                .bind(milliseconds(lease))
+                .bind(signed(child_no))
+                .bind(attempt)
+                .execute(connection)
+                .await?;
             Ok(changed.rows_affected() == 1)
         })
     }
@@ -62,12 +67,18 @@ impl Store {
             charge(&mut transaction, &held, kind, cost).await?;
             let mut finished = None;
             if kept {
-                let (state, fitness, error) = match verdict {
-                    Verdict::Fitness(fitness) => (State::Done, Some(fitness), None),
-                    Verdict::Rejected(reason) => (State::Rejected, None, Some(reason)),
-                };
-                let end = End { state, fitness, error: error.as_deref(), twin: None, cost };
-                log(&mut transaction, held.child_no, end).await?;
+                let child_no = held.child_no;
+                match verdict {
+                    Verdict::Fitness { loss, passed, marks } => {
+                        let end = End { fitness: Some(loss), passed, cost, ..End::of(State::Done) };
+                        let done_seq = log(&mut transaction, child_no, end).await?;
+                        insert_marks(&mut transaction, child_no, done_seq, &marks).await?;
+                    }
+                    Verdict::Rejected(reason) => {
+                        let end = End { error: Some(&reason), cost, ..End::of(State::Rejected) };
+                        log(&mut transaction, child_no, end).await?;
+                    }
+                }
                 finished = Some(reread(&mut transaction, held.child_no).await?);
             }
             transaction.commit().await?;
@@ -158,20 +169,18 @@ pub(super) async fn charge(
     kind: &'static str,
     cost: Cost,
 ) -> Result<(), Fault> {
-    sqlx::query(
-        "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?)
+    let statement = sqlx::query(
+        "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT DO UPDATE SET
-             steps = excluded.steps, tokens = excluded.tokens, seconds = excluded.seconds",
+             steps = excluded.steps, tokens = excluded.tokens, flops = excluded.flops,
+             predicted_seconds = excluded.predicted_seconds,
+             training_seconds = excluded.training_seconds, seconds = excluded.seconds",
     )
     .bind(signed(held.child_no))
     .bind(held.attempt)
     .bind(&held.worker)
-    .bind(kind)
-    .bind(signed(cost.steps))
-    .bind(signed(cost.tokens))
-    .bind(cost.seconds)
-    .execute(connection)
-    .await?;
+    .bind(kind);
+    bind_cost(statement, cost).execute(connection).await?;
     Ok(())
 }
 
@@ -182,8 +191,8 @@ pub(super) async fn give_up(
     reason: &str,
     cost: Cost,
 ) -> Result<(), Fault> {
-    let end = End { state: State::Failed, fitness: None, error: Some(reason), twin: None, cost };
-    log(connection, child_no, end).await
+    log(connection, child_no, End { error: Some(reason), cost, ..End::of(State::Failed) }).await?;
+    Ok(())
 }
 
 /// Finishes a new child with its twin's result, at no cost.
@@ -193,58 +202,82 @@ pub(super) async fn inherit(
     twin: &Candidate,
 ) -> Result<(), Fault> {
     charge(connection, child, "cached", Cost::default()).await?;
+    let state = match twin.state {
+        State::Rejected => State::Rejected,
+        _ => State::Cached,
+    };
     let end = End {
-        state: match twin.state {
-            State::Rejected => State::Rejected,
-            _ => State::Cached,
-        },
         fitness: twin.fitness,
+        passed: twin.passed,
         error: twin.error.as_deref(),
         twin: Some(twin.child_no),
-        cost: Cost::default(),
+        ..End::of(state)
     };
-    log(connection, child.child_no, end).await
+    log(connection, child.child_no, end).await?;
+    Ok(())
 }
 
 /// Finishes a new child as rejected before it cost anything.
 pub(super) async fn reject(connection: &mut SqliteConnection, child: &Candidate, reason: &str) -> Result<(), Fault> {
     charge(connection, child, "useful", Cost::default()).await?;
-    let end = End { state: State::Rejected, fitness: None, error: Some(reason), twin: None, cost: Cost::default() };
-    log(connection, child.child_no, end).await
+    log(connection, child.child_no, End { error: Some(reason), ..End::of(State::Rejected) }).await?;
+    Ok(())
 }
 
 /// How a candidate ends.
 struct End<'a> {
     state: State,
     fitness: Option<f64>,
+    passed: u32,
     error: Option<&'a str>,
     twin: Option<u64>,
     cost: Cost,
 }
 
-/// Appends the candidate to the log. The number comes from the study's row in the same
-/// transaction, so the log has no gaps and its order is that of the commits.
-async fn log(connection: &mut SqliteConnection, child_no: u64, end: End<'_>) -> Result<(), Fault> {
+impl End<'_> {
+    fn of(state: State) -> Self {
+        End { state, fitness: None, passed: 0, error: None, twin: None, cost: Cost::default() }
+    }
+}
+
+/// Appends the candidate to the log. The number, which is returned, comes from the study's row in the
+/// same transaction, so the log has no gaps and its order is that of the commits.
+async fn log(connection: &mut SqliteConnection, child_no: u64, end: End<'_>) -> Result<i64, Fault> {
     let done_seq: i64 = sqlx::query("UPDATE study SET done_seq = done_seq + 1 WHERE id = 1 RETURNING done_seq")
         .fetch_one(&mut *connection)
         .await?
         .try_get(0)?;
-    sqlx::query(
-        "UPDATE candidate SET state = ?, fitness = ?, error = ?, twin = ?, steps = ?, tokens = ?,
-             seconds = ?, done_seq = ?, lease_until = NULL,
-             finished_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER)
+    let statement = sqlx::query(
+        "UPDATE candidate SET state = ?, fitness = ?, passed = ?, error = ?, twin = ?, done_seq = ?,
+             steps = ?, tokens = ?, flops = ?, predicted_seconds = ?, training_seconds = ?, seconds = ?,
+             lease_until = NULL, finished_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER)
          WHERE child_no = ?",
     )
     .bind(end.state.to_string())
     .bind(end.fitness.filter(|fitness| fitness.is_finite()))
+    .bind(end.passed)
     .bind(end.error)
     .bind(end.twin.map(signed))
-    .bind(signed(end.cost.steps))
-    .bind(signed(end.cost.tokens))
-    .bind(end.cost.seconds)
-    .bind(done_seq)
-    .bind(signed(child_no))
-    .execute(&mut *connection)
-    .await?;
+    .bind(done_seq);
+    bind_cost(statement, end.cost).bind(signed(child_no)).execute(&mut *connection).await?;
+    Ok(done_seq)
+}
+
+async fn insert_marks(
+    connection: &mut SqliteConnection,
+    child_no: u64,
+    done_seq: i64,
+    marks: &[Mark],
+) -> Result<(), Fault> {
+    for mark in marks {
+        sqlx::query("INSERT INTO mark (child_no, run, mark, loss, done_seq) VALUES (?, ?, ?, ?, ?)")
+            .bind(signed(child_no))
+            .bind(mark.run)
+            .bind(mark.mark)
+            .bind(mark.loss.filter(|loss| loss.is_finite()))
+            .bind(done_seq)
+            .execute(&mut *connection)
+            .await?;
+    }
     Ok(())
 }

@@ -24,7 +24,7 @@ use tokio::runtime::{Builder, Runtime};
 
 pub use claim::{Claim, ClaimOptions, LEASE, MAX_ATTEMPTS};
 pub use finish::Verdict;
-pub use record::{Best, Candidate, Cost, Counts, Finished, Log, State, Status};
+pub use record::{Best, Candidate, Cost, Counts, Finished, Log, Mark, State, Status};
 pub use worker_id::WorkerId;
 
 use crate::canonical::canonical_hash;
@@ -183,8 +183,8 @@ fn fill(unfinished: &Path, spec: &StudySpec) -> Result<(), Fault> {
             .execute(&mut *transaction)
             .await?;
         sqlx::query(
-            "INSERT INTO candidate (child_no, mutation, program, canonical, watermark, state)
-             VALUES (0, ?, ?, ?, 0, 'pending')",
+            "INSERT INTO candidate (child_no, mutation, program, canonical, watermark, bars, state)
+             VALUES (0, ?, ?, ?, 0, '', 'pending')",
         )
         .bind(mutation)
         .bind(program)

@@ -3,7 +3,7 @@
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::record::{self, Best, COLUMNS, Candidate, Cost, Counts, Log, State, Status, signed};
+use super::record::{self, Best, COLUMNS, Candidate, Cost, Counts, Log, Mark, State, Status, signed};
 use super::{Fault, Store};
 use crate::error::Result;
 
@@ -51,9 +51,12 @@ async fn status(connection: &mut SqliteConnection) -> Result<Status, Fault> {
     let seed = sqlx::query("SELECT fitness FROM candidate WHERE child_no = 0").fetch_one(&mut *connection).await?;
     let mut status =
         Status { counts, best, seed_fitness: seed.try_get(0)?, useful: Cost::default(), wasted: Cost::default() };
-    let rows = sqlx::query("SELECT kind, sum(steps), sum(tokens), sum(seconds) FROM ledger GROUP BY kind")
-        .fetch_all(&mut *connection)
-        .await?;
+    let rows = sqlx::query(
+        "SELECT kind, sum(steps), sum(tokens), sum(flops), sum(predicted_seconds), sum(training_seconds), sum(seconds)
+         FROM ledger GROUP BY kind",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
     for row in &rows {
         match row.try_get(0)? {
             "useful" => status.useful = record::cost(row, 1)?,
@@ -92,8 +95,8 @@ impl Store {
         self.call("read", async |connection| {
             // One statement sees one state of the store.
             let rows = sqlx::query(
-                "SELECT next_child, child_no, c.done_seq, state, twin, fitness, canonical, steps,
-                     tokens, seconds, finished_ms
+                "SELECT next_child, child_no, c.done_seq, state, twin, fitness, canonical, passed, finished_ms,
+                     steps, tokens, flops, predicted_seconds, training_seconds, seconds
                  FROM study LEFT JOIN candidate c ON c.done_seq IS NOT NULL
                  ORDER BY c.done_seq",
             )
@@ -107,6 +110,32 @@ impl Store {
                 }
             }
             Ok(log)
+        })
+    }
+
+    /// The losses that a finished candidate had at its marks, run by run.
+    ///
+    /// # Errors
+    ///
+    /// See [`Store::status`].
+    pub fn marks(&self, child_no: u64) -> Result<Vec<Mark>> {
+        self.call("read", async move |connection| {
+            let sql = "SELECT run, mark, loss FROM mark WHERE child_no = ? ORDER BY run, mark";
+            let rows = sqlx::query(sql).bind(signed(child_no)).fetch_all(connection).await?;
+            rows.iter().map(|row| record::mark(row, 0)).collect()
+        })
+    }
+
+    /// All marks of all finished candidates with the candidates' places in the log, in the order of the log.
+    ///
+    /// # Errors
+    ///
+    /// See [`Store::status`].
+    pub fn all_marks(&self) -> Result<Vec<(u64, Mark)>> {
+        self.call("read", async |connection| {
+            let sql = "SELECT done_seq, run, mark, loss FROM mark ORDER BY done_seq, run, mark";
+            let rows = sqlx::query(sql).fetch_all(connection).await?;
+            rows.iter().map(|row| Ok((record::count(row, 0)?, record::mark(row, 1)?))).collect()
         })
     }
 

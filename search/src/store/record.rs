@@ -66,8 +66,25 @@ pub struct Cost {
     pub steps: u64,
     /// Training tokens.
     pub tokens: u64,
-    /// Seconds, preparation and evaluation included.
+    /// Floating-point operations of the training steps.
+    pub flops: u64,
+    /// What the study's [`Roofline`](crate::roofline::Roofline) predicts for the training steps.
+    pub predicted_seconds: f64,
+    /// What the training steps took.
+    pub training_seconds: f64,
+    /// Seconds in all: preparation and evaluation too.
     pub seconds: f64,
+}
+
+/// The loss at one mark of one training run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The run, from 0; only the seed program has several.
+    pub run: u32,
+    /// Which of [`Fitness::marks`](crate::study::Fitness::marks), from 0; the last one is the end.
+    pub mark: u32,
+    /// Validation loss in nats a token; none if not finite.
+    pub loss: Option<f64>,
 }
 
 /// A program of the study and all that is known of it.
@@ -86,6 +103,8 @@ pub struct Candidate {
     pub canonical: Option<String>,
     /// Finished children that its selection saw.
     pub watermark: u64,
+    /// For each hurdle, the loss above which it ends there: fixed when the child is made; none where nothing was measured yet.
+    pub bars: Vec<Option<f64>>,
     /// Where it stands.
     pub state: State,
     /// Who has it, or had it last.
@@ -98,6 +117,8 @@ pub struct Candidate {
     pub twin: Option<u64>,
     /// Validation loss in nats a token, less is better; none if not finished or not finite.
     pub fitness: Option<f64>,
+    /// Hurdles that it passed.
+    pub passed: u32,
     /// What the last attempt spent.
     pub cost: Cost,
     /// Why it was rejected or failed, or what went wrong in the last attempt.
@@ -205,6 +226,8 @@ pub struct Finished {
     pub fitness: Option<f64>,
     /// Hash of its canonical form.
     pub canonical: Option<String>,
+    /// Hurdles that it passed.
+    pub passed: u32,
     /// What its last attempt spent.
     pub cost: Cost,
     /// When, in milliseconds of Unix time.
@@ -221,12 +244,13 @@ pub struct Log {
 }
 
 /// Columns in the order that [`candidate`] reads them.
-pub(super) const COLUMNS: &str = "child_no, parent, mutation, program, canonical, watermark, \
-     state, worker, attempt, done_seq, twin, fitness, steps, tokens, seconds, error, finished_ms";
+pub(super) const COLUMNS: &str = "child_no, parent, mutation, program, canonical, watermark, bars, \
+     state, worker, attempt, done_seq, twin, fitness, passed, error, finished_ms, \
+     steps, tokens, flops, predicted_seconds, training_seconds, seconds";
 
 /// Reads a row of [`COLUMNS`].
 pub(super) fn candidate(row: &SqliteRow) -> Result<Candidate, Fault> {
-    let state: &str = row.try_get(6)?;
+    let state: &str = row.try_get(7)?;
     Ok(Candidate {
         child_no: count(row, 0)?,
         parent: count_or_null(row, 1)?,
@@ -234,16 +258,32 @@ pub(super) fn candidate(row: &SqliteRow) -> Result<Candidate, Fault> {
         program: row.try_get(3)?,
         canonical: row.try_get(4)?,
         watermark: count(row, 5)?,
+        bars: bars_from(row.try_get(6)?)?,
         state: State::from_name(state).ok_or_else(|| unknown_state(state))?,
-        worker: row.try_get(7)?,
-        attempt: u32::try_from(row.try_get::<i64, _>(8)?).map_err(|_| negative("attempt"))?,
-        done_seq: count_or_null(row, 9)?,
-        twin: count_or_null(row, 10)?,
-        fitness: row.try_get(11)?,
-        cost: cost(row, 12)?,
-        error: row.try_get(15)?,
-        finished_ms: row.try_get(16)?,
+        worker: row.try_get(8)?,
+        attempt: small_count(row, 9)?,
+        done_seq: count_or_null(row, 10)?,
+        twin: count_or_null(row, 11)?,
+        fitness: row.try_get(12)?,
+        passed: small_count(row, 13)?,
+        error: row.try_get(14)?,
+        finished_ms: row.try_get(15)?,
+        cost: cost(row, 16)?,
     })
+}
+
+/// Bars as they are stored: shortest decimal texts, which give the same bits back.
+pub(super) fn bars_text(bars: &[Option<f64>]) -> String {
+    let texts: Vec<String> = bars.iter().map(|bar| bar.map_or("none".into(), |bar| format!("{bar:?}"))).collect();
+    texts.join(" ")
+}
+
+fn bars_from(text: &str) -> Result<Vec<Option<f64>>, Fault> {
+    let bar = |word: &str| match word {
+        "none" => Ok(None),
+        word => word.parse().map(Some).map_err(|_| Fault::Content(format!("a bar is {word:?}"))),
+    };
+    text.split_whitespace().map(bar).collect()
 }
 
 /// Reads the row of [`super::Store::log`], which is empty but for the study where nothing is
@@ -260,23 +300,54 @@ pub(super) fn finished(row: &SqliteRow) -> Result<Option<Finished>, Fault> {
         twin: count_or_null(row, 4)?,
         fitness: row.try_get(5)?,
         canonical: row.try_get(6)?,
-        cost: cost(row, 7)?,
-        finished_ms: row.try_get(10)?,
+        passed: small_count(row, 7)?,
+        finished_ms: row.try_get(8)?,
+        cost: cost(row, 9)?,
     }))
+}
+
+/// Reads run, mark and loss from three columns.
+pub(super) fn mark(row: &SqliteRow, at: usize) -> Result<Mark, Fault> {
+    Ok(Mark { run: small_count(row, at)?, mark: small_count(row, at + 1)?, loss: row.try_get(at + 2)? })
 }
 
 pub(super) fn unknown_state(name: &str) -> Fault {
     Fault::Content(format!("a candidate's state is {name:?}"))
 }
 
-/// Reads steps, tokens and seconds from three columns.
+/// A statement that takes a cost as its next six numbers.
+pub(super) type Statement<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+/// Gives a statement steps, tokens, flops, predicted seconds, training seconds and seconds.
+pub(super) fn bind_cost(statement: Statement<'_>, cost: Cost) -> Statement<'_> {
+    statement
+        .bind(signed(cost.steps))
+        .bind(signed(cost.tokens))
+        .bind(signed(cost.flops))
+        .bind(cost.predicted_seconds)
+        .bind(cost.training_seconds)
+        .bind(cost.seconds)
+}
+
+/// Reads what [`bind_cost`] writes.
 pub(super) fn cost(row: &SqliteRow, at: usize) -> Result<Cost, Fault> {
-    Ok(Cost { steps: count(row, at)?, tokens: count(row, at + 1)?, seconds: row.try_get(at + 2)? })
+    Ok(Cost {
+        steps: count(row, at)?,
+        tokens: count(row, at + 1)?,
+        flops: count(row, at + 2)?,
+        predicted_seconds: row.try_get(at + 3)?,
+        training_seconds: row.try_get(at + 4)?,
+        seconds: row.try_get(at + 5)?,
+    })
 }
 
 /// Reads a number that is never negative.
 pub(super) fn count(row: &SqliteRow, at: usize) -> Result<u64, Fault> {
     u64::try_from(row.try_get::<i64, _>(at)?).map_err(|_| negative("a count"))
+}
+
+fn small_count(row: &SqliteRow, at: usize) -> Result<u32, Fault> {
+    u32::try_from(count(row, at)?).map_err(|_| negative("a count"))
 }
 
 fn count_or_null(row: &SqliteRow, at: usize) -> Result<Option<u64>, Fault> {

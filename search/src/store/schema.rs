@@ -1,7 +1,7 @@
 //! The tables, and the numbers by which a file is known to hold them.
 
 /// Version of the tables, kept in the file's `user_version`. A change of any table raises it.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Kept in the file's `application_id`: "Prim".
 pub(super) const APPLICATION_ID: i64 = 0x5072_696d;
@@ -10,10 +10,11 @@ pub(super) const APPLICATION_ID: i64 = 0x5072_696d;
 ///
 /// The finished candidates in order of `done_seq` are the study's log: populations, best values
 /// and resumption all follow from it, and nothing else is kept that could disagree with it.
-/// `fitness` is NULL where it was not finite, which ranks last everywhere.
-pub(super) const CREATE: [&str; 8] = [
+/// `fitness` is NULL where it was not finite, which ranks last everywhere. `bars` are the losses above
+/// which a mark ends the candidate, `passed` the hurdles that it passed.
+pub(super) const CREATE: [&str; 10] = [
     "PRAGMA application_id = 1349675373",
-    "PRAGMA user_version = 1",
+    "PRAGMA user_version = 2",
     // `next_child` is the number of the next new child; `done_seq` the last one given out,
     // −1 before the seed program (child 0) is finished.
     "CREATE TABLE study (
@@ -32,6 +33,7 @@ pub(super) const CREATE: [&str; 8] = [
         program TEXT NOT NULL,
         canonical TEXT,
         watermark INTEGER NOT NULL,
+        bars TEXT NOT NULL,
         state TEXT NOT NULL CHECK
             (state IN ('pending', 'leased', 'done', 'cached', 'rejected', 'failed')),
         worker TEXT,
@@ -41,8 +43,12 @@ pub(super) const CREATE: [&str; 8] = [
         done_seq INTEGER UNIQUE,
         twin INTEGER REFERENCES candidate (child_no),
         fitness REAL,
+        passed INTEGER NOT NULL DEFAULT 0,
         steps INTEGER NOT NULL DEFAULT 0,
         tokens INTEGER NOT NULL DEFAULT 0,
+        flops INTEGER NOT NULL DEFAULT 0,
+        predicted_seconds REAL NOT NULL DEFAULT 0,
+        training_seconds REAL NOT NULL DEFAULT 0,
         seconds REAL NOT NULL DEFAULT 0,
         error TEXT,
         finished_ms INTEGER,
@@ -51,6 +57,17 @@ pub(super) const CREATE: [&str; 8] = [
     "CREATE INDEX candidate_state ON candidate (state, child_no)",
     "CREATE INDEX candidate_canonical ON candidate (canonical, done_seq)",
     "CREATE INDEX candidate_fitness ON candidate (fitness, done_seq) WHERE fitness IS NOT NULL",
+    // The losses at the marks of a finished candidate; NULL where not finite. The seed program has several runs. `done_seq` is
+    // the candidate's, repeated for the windows from which bars follow.
+    "CREATE TABLE mark (
+        child_no INTEGER NOT NULL REFERENCES candidate (child_no),
+        run INTEGER NOT NULL,
+        mark INTEGER NOT NULL,
+        loss REAL,
+        done_seq INTEGER NOT NULL,
+        PRIMARY KEY (child_no, run, mark)
+    ) STRICT",
+    "CREATE INDEX mark_window ON mark (mark, done_seq, run)",
     // One row an attempt: what it spent, and whether that led to a result.
     "CREATE TABLE ledger (
         child_no INTEGER NOT NULL REFERENCES candidate (child_no),
@@ -59,6 +76,9 @@ pub(super) const CREATE: [&str; 8] = [
         kind TEXT NOT NULL CHECK (kind IN ('useful', 'wasted', 'cached')),
         steps INTEGER NOT NULL,
         tokens INTEGER NOT NULL,
+        flops INTEGER NOT NULL,
+        predicted_seconds REAL NOT NULL,
+        training_seconds REAL NOT NULL,
         seconds REAL NOT NULL,
         PRIMARY KEY (child_no, attempt)
     ) STRICT",

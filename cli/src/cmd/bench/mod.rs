@@ -201,7 +201,7 @@ fn twins(device: &Device) -> Outcome<Vec<Value>> {
     let corpus = bench_text(config.model.seq)?;
     let mut by_hand = Trainer::new(&config, &corpus, device)?;
     let spec = StudySpec::preset(Preset::Small, String::new(), corpus.sha256(), 0);
-    let spec = options::seeded(spec, Preset::Small)?;
+    let spec = options::seeded(spec, Preset::Small, None)?;
     let evaluator = Evaluator::new(&spec, &corpus, device)?;
     let mut program = evaluator.prepare(&spec.seed_dna.parse()?)?;
 
@@ -220,7 +220,7 @@ fn twins(device: &Device) -> Outcome<Vec<Value>> {
         }
         times[1].push(start.elapsed().as_secs_f64() / f64::from(steps));
     }
-    let reports = [by_hand.step_executable().report().copied(), program.report().copied()];
+    let reports = [by_hand.step_executable().report().copied(), program.executable().report().copied()];
     let tokens = by_hand.tokens_per_step() as f64;
     let rows = ["vanilla", "dna:transformer"].into_iter().zip(times).zip(reports);
     Ok(rows

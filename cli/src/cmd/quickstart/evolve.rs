@@ -10,7 +10,7 @@ use crate::stop::Stop;
 use primer_models::text::Corpus;
 use primer_search::evaluate::Evaluator;
 use primer_search::store::Store;
-use primer_search::study::{FitnessBudget, Preset, StudyLimits, StudySpec};
+use primer_search::study::{Fitness, Preset, StudyLimits, StudySpec};
 use primer_search::worker::{self, RunOptions};
 use primer_tensor::Device;
 use std::path::Path;
@@ -40,12 +40,12 @@ pub fn run(
         trained.first().filter(|arm| arm.data.steps > 0).map_or(0.02, |arm| arm.data.seconds / arm.data.steps as f64);
     let steps = (time.as_secs_f64() / WANTED / a_step).clamp(10.0, 310.0) as u64;
     let base = StudySpec::preset(Preset::Small, String::new(), corpus.sha256(), seed);
-    let base = options::seeded(base, Preset::Small)?;
+    let base = options::seeded(base, Preset::Small, None)?;
     let spec = StudySpec {
         population: 16,
         tournament: 4,
         limits: StudyLimits::default(),
-        fitness: FitnessBudget::Steps(steps),
+        fitness: Fitness::steps(steps),
         ..base
     };
     let path = out.join("search.db");

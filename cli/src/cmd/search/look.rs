@@ -1,10 +1,11 @@
-//! Looking at a study while it runs: `status`, `top`, `show`, `verify`.
+//! Looking at a study while it runs: `status`, `top`, `show`, `diff`, `lineage`, `verify`.
 
 use super::describe;
-use crate::args::{SearchShow, SearchStatus, SearchTop, SearchVerify};
+use crate::args::{SearchDiff, SearchShow, SearchStatus, SearchTop, SearchVerify};
 use crate::failure::{Failure, Outcome};
 use crate::stop::Stop;
 use crate::terminal;
+use primer_search::dna::diff;
 use primer_search::evolve::{self, Verification};
 use primer_search::store::{Candidate, Store};
 use serde_json::json;
@@ -107,23 +108,79 @@ pub fn mutation(candidate: &Candidate) -> Outcome<String> {
 /// A store that can't be read, a number that isn't there.
 pub fn show(args: &SearchShow) -> Outcome {
     let store = Store::open(&args.store.store)?;
-    let Some(candidate) = store.candidate(args.id)? else {
-        return Err(Failure::new(format!("the study has no candidate {}", args.id))
-            .hint("`primer search top` lists the best ones."));
-    };
-    let lineage = store.lineage(args.id)?;
+    let candidate = existing(&store, args.id)?;
+    let marks = store.marks(args.id)?;
+    let resolved = candidate.dna()?.inline_live().map(|program| program.to_string());
     if args.json {
-        return terminal::json(&json!({ "candidate": candidate, "lineage": lineage }));
+        let resolved = resolved.as_ref().ok();
+        return terminal::json(&json!({ "candidate": candidate, "marks": marks, "resolved": resolved }));
     }
     terminal::line(&format!("candidate {}: {}, loss {}", candidate.child_no, candidate.state, fitness(&candidate)))?;
     if let Some(reason) = &candidate.error {
         terminal::line(&format!("reason: {reason}"))?;
     }
-    terminal::line("\nlineage, youngest first:")?;
+    for mark in &marks {
+        let bar = candidate.bars.get(mark.mark as usize).copied().flatten();
+        let bar = bar.map_or(String::new(), |bar| format!(", bar {bar:.4}"));
+        let loss = mark.loss.map_or("not finite".into(), |loss| format!("{loss:.4}"));
+        terminal::line(&format!("run {}, mark {}: loss {loss}{bar}", mark.run + 1, mark.mark + 1))?;
+    }
+    terminal::line(&format!("made by: {}", mutation(&candidate)?))?;
+    terminal::line(&format!("\n{}", candidate.program.trim_end()))?;
+    match resolved {
+        Ok(resolved) => terminal::line(&format!("\nresolved, without calls and dead code:\n{}", resolved.trim_end())),
+        Err(reason) => terminal::line(&format!("\nit is not resolved: {reason}")),
+    }
+}
+
+/// `primer search lineage`
+///
+/// # Errors
+/// A store that can't be read, a number that isn't there.
+pub fn lineage(args: &SearchShow) -> Outcome {
+    let store = Store::open(&args.store.store)?;
+    existing(&store, args.id)?;
+    let lineage = store.lineage(args.id)?;
+    if args.json {
+        return terminal::json(&json!({ "lineage": lineage }));
+    }
+    terminal::line("candidate      loss  mutation, youngest first")?;
     for step in &lineage {
         terminal::line(&format!("{:>9}  {:>8}  {}", step.child_no, fitness(step), mutation(step)?))?;
     }
-    terminal::line(&format!("\n{}", candidate.program.trim_end()))
+    Ok(())
+}
+
+/// `primer search diff`
+///
+/// # Errors
+/// A store that can't be read, a number that isn't there.
+pub fn diff(args: &SearchDiff) -> Outcome {
+    let store = Store::open(&args.store.store)?;
+    let new = existing(&store, args.id)?;
+    let Some(with) = args.with.or(new.parent) else {
+        return Err(
+            Failure::usage("the seed program has no parent").hint("Name a second candidate to compare it with.")
+        );
+    };
+    let old = existing(&store, with)?;
+    let diff = diff::diff(&old.dna()?, &new.dna()?);
+    if args.json {
+        let text = diff.to_string();
+        return terminal::json(&json!({ "old": old.child_no, "new": new.child_no, "diff": text }));
+    }
+    terminal::line(&format!("- candidate {} (loss {})", old.child_no, fitness(&old)))?;
+    terminal::line(&format!("+ candidate {} (loss {})\n", new.child_no, fitness(&new)))?;
+    match diff.is_empty() {
+        true => terminal::line("The programs are the same."),
+        false => terminal::line(diff.to_string().trim_end()),
+    }
+}
+
+fn existing(store: &Store, id: u64) -> Outcome<Candidate> {
+    store.candidate(id)?.ok_or_else(|| {
+        Failure::new(format!("the study has no candidate {id}")).hint("`primer search top` lists the best ones.")
+    })
 }
 
 /// `primer search verify`

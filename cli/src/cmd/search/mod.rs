@@ -21,6 +21,8 @@ pub fn run(command: SearchCommand) -> Outcome {
         SearchCommand::Status(args) => look::status(&args),
         SearchCommand::Top(args) => look::top(&args),
         SearchCommand::Show(args) => look::show(&args),
+        SearchCommand::Diff(args) => look::diff(&args),
+        SearchCommand::Lineage(args) => look::lineage(&args),
         SearchCommand::Verify(args) => look::verify(&args),
     }
 }

@@ -1,9 +1,13 @@
 //! A study's options from the command line.
 
 use crate::args::StudyArgs;
+use crate::cmd::export::named as named_program;
 use crate::failure::{Failure, Outcome};
-use primer_search::dna::seeds;
-use primer_search::study::{Preset, StudySpec};
+use primer_search::dna::{Dna, seeds};
+use primer_search::lower::plan_with_unit;
+use primer_search::mutate::random_like;
+use primer_search::rng::{Purpose, Rng};
+use primer_search::study::{Budget, Preset, Strategy, StudySpec};
 use serde_json::Value;
 
 /// The study that the options describe.
@@ -19,26 +23,52 @@ pub fn study(args: &StudyArgs, corpus_sha256: &str) -> Outcome<StudySpec> {
     let preset =
         preset.ok_or_else(|| Failure::usage(format!("there is no preset {name:?}; there are paper and small")))?;
     let spec = StudySpec::preset(preset, String::new(), corpus_sha256.to_owned(), args.seed.unwrap_or(0));
-    seeded(changed(spec, &args.set)?, preset)
+    seeded(changed(spec, args)?, preset, args.from.as_deref())
 }
 
-/// The study with the Transformer program that fits its model.
+/// Whether the study's numbers of steps depend on a roofline that the options leave to be measured.
+pub fn wants_roofline(spec: &StudySpec, args: &StudyArgs) -> bool {
+    spec.fitness.budget == Budget::Cost && !args.set.iter().any(|set| set.trim_start().starts_with("roofline."))
+}
+
+/// The study with the program to start from, fitted to its model; none given is the Transformer.
 ///
 /// # Errors
-/// Heads that the program can't have.
-pub fn seeded(spec: StudySpec, preset: Preset) -> Outcome<StudySpec> {
-    let mut dims = seeds::transformer()?.dims;
+/// A name or file that can't be read, heads that the program can't have.
+pub fn seeded(spec: StudySpec, preset: Preset, from: Option<&str>) -> Outcome<StudySpec> {
+    let name = from.unwrap_or("transformer");
+    let banked = |dna| with_banks(dna, &spec, preset);
+    let dna = match name {
+        "random" => random(&banked(seeds::transformer()?)?, &spec)?,
+        // It has a number of heads of its own.
+        "discovered" => seeds::discovered()?,
+        _ if seeds::by_name(name).is_some() => banked(named_program(name)?)?,
+        file => named_program(file)?,
+    };
+    Ok(StudySpec { seed_dna: dna.to_string(), ..spec })
+}
+
+fn with_banks(dna: Dna, spec: &StudySpec, preset: Preset) -> Outcome<Dna> {
+    let mut dims = dna.dims;
     if preset == Preset::Paper {
-        // d 512 and ff 2048 at the preset's unit of 64 (paper section 2).
-        (dims[0], dims[1]) = (8, 32);
+        // d 512 and ff 2048 at the preset's unit of 64 (paper section 2); another inner width in proportion.
+        (dims[0], dims[1]) = (8, 4 * dims[1]);
     }
     let heads = spec.model.heads;
     let width = u64::from(spec.model.unit) * u64::from(dims[0]);
     let head_width = usize::try_from(width / u64::from(heads).max(1)).unwrap_or(usize::MAX).max(1);
-    let dna = seeds::transformer()
-        .and_then(|dna| seeds::with_banks(dna, heads, head_width, dims))
-        .map_err(|e| Failure::usage(format!("model.heads = {heads} is not possible: {e}")))?;
-    Ok(StudySpec { seed_dna: dna.to_string(), ..spec })
+    seeds::with_banks(dna, heads, head_width, dims)
+        .map_err(|e| Failure::usage(format!("model.heads = {heads} is not possible: {e}")))
+}
+
+/// The first random program of the study's seed that can be lowered.
+fn random(like: &Dna, spec: &StudySpec) -> Outcome<Dna> {
+    const MOST: u64 = 10_000;
+    let programs = (0..MOST).map(|i| random_like(like, &mut Rng::new(spec.seed, i, Purpose::RandomProgram)));
+    programs
+        .into_iter()
+        .find(|dna| plan_with_unit(dna, spec.model.unit.into(), spec.sizes()).is_ok())
+        .ok_or_else(|| Failure::new(format!("none of {MOST} random programs can be lowered at this size")))
 }
 
 /// The stored study with the options given laid over it: equal to it exactly if none differs.
@@ -49,35 +79,40 @@ pub fn over(stored: &StudySpec, args: &StudyArgs, corpus_sha256: &str) -> Outcom
     if args.preset.is_some() {
         let seed = args.seed.unwrap_or(stored.seed);
         let args = StudyArgs { seed: Some(seed), ..args.clone() };
-        return study(&args, corpus_sha256);
+        let mut spec = study(&args, corpus_sha256)?;
+        if wants_roofline(&spec, &args) {
+            // It was measured when the study was made, and not by the user.
+            spec.roofline = stored.roofline.clone();
+        }
+        return Ok(spec);
+    }
+    if args.from.is_some() {
+        return Err(Failure::usage("--from is for a new study").hint("An existing one has its program already."));
     }
     let mut spec = stored.clone();
     spec.corpus = corpus_sha256.to_owned();
     spec.seed = args.seed.unwrap_or(spec.seed);
-    changed(spec, &args.set)
+    changed(spec, args)
 }
 
-/// `spec` after `key=value` changes; keys are dotted, as in `model.seq=32`.
-fn changed(spec: StudySpec, assignments: &[String]) -> Outcome<StudySpec> {
+/// `spec` with --strategy and --budget and after the `key=value` changes; keys are dotted, as in `model.seq=32`.
+fn changed(mut spec: StudySpec, args: &StudyArgs) -> Outcome<StudySpec> {
+    spec.strategy = named(&Strategy::ALL, args.strategy.as_deref()).unwrap_or(spec.strategy);
+    spec.fitness.budget = named(&Budget::ALL, args.budget.as_deref()).unwrap_or(spec.fitness.budget);
     let internal = |e: serde_json::Error| Failure::new(format!("the study cannot be written as JSON: {e}"));
     let mut json = serde_json::to_value(&spec).map_err(internal)?;
     let keys = keys("", &json);
-    for assignment in assignments {
+    for assignment in &args.set {
         let Some((key, text)) = assignment.split_once('=') else {
             return Err(Failure::usage(format!("--set {assignment}: write key=value")));
         };
         let key = key.trim();
-        // `fitness` is one of three; any of them may be set.
-        let fitness = ["fitness.steps", "fitness.tokens", "fitness.seconds"];
-        if let Some(kind) = fitness.iter().find(|known| **known == key) {
-            let kind = kind.trim_start_matches("fitness.");
-            json["fitness"] = serde_json::json!({ kind: value(text) });
-        } else if let (true, Some(slot)) =
+        if let (true, Some(slot)) =
             (keys.iter().any(|k| k == key), json.pointer_mut(&format!("/{}", key.replace('.', "/"))))
         {
             *slot = value(text);
         } else {
-            let all: Vec<&str> = keys.iter().map(String::as_str).chain(fitness).collect();
+            let all: Vec<&str> = keys.iter().map(String::as_str).collect();
             return Err(Failure::usage(format!(
                 "there is no study option {key:?}; the nearest is {:?}",
                 nearest(key, &all)
@@ -92,9 +127,14 @@ fn changed(spec: StudySpec, assignments: &[String]) -> Outcome<StudySpec> {
     Ok(spec)
 }
 
+/// The value of that name; the names were checked by the command line.
+fn named<T: Copy>(all: &[(&str, T)], name: Option<&str>) -> Option<T> {
+    all.iter().find(|(known, _)| Some(*known) == name).map(|&(_, value)| value)
+}
+
 /// The dotted names of all leaves that a user may set.
 fn keys(prefix: &str, json: &Value) -> Vec<String> {
-    let fixed = ["seed_dna", "corpus", "rng_version", "seed", "fitness"];
+    let fixed = ["seed_dna", "corpus", "rng_version", "seed"];
     let Value::Object(fields) = json else {
         return vec![prefix.to_owned()];
     };
@@ -137,20 +177,23 @@ mod tests {
             preset: Some("small".into()),
             set: set.iter().map(|s| (*s).to_owned()).collect(),
             seed: Some(3),
+            ..StudyArgs::default()
         };
         study(&args, "00")
     }
 
     #[test]
     fn options_are_set_by_their_dotted_names() {
-        let spec = small(&["model.seq=32", "population=7", "tournament=2", "fitness.tokens=4096"]).unwrap();
+        let spec = small(&["model.seq=32", "population=7", "tournament=2", "fitness.budget=tokens", "fitness.unit=7"])
+            .unwrap();
         assert_eq!((spec.model.seq, spec.population, spec.seed), (32, 7, 3));
-        assert_eq!(spec.fitness, primer_search::study::FitnessBudget::Tokens(4096));
+        assert_eq!((spec.fitness.budget, spec.fitness.unit), (Budget::Tokens, 7.0));
     }
 
     #[test]
     fn unknown_options_and_impossible_values_are_wrong_usage() {
-        for bad in ["model.sec=32", "population=many", "population=0", "population", "corpus=x"] {
+        for bad in ["model.sec=32", "population=many", "population=0", "population", "corpus=x", "fitness.budget=luck"]
+        {
             assert_eq!(small(&[bad]).unwrap_err(), small(&[bad]).unwrap_err());
             let said = format!("{:?}", small(&[bad]).unwrap_err());
             assert!(said.contains("code: 2"), "{bad}: {said}");
@@ -158,12 +201,26 @@ mod tests {
         assert!(format!("{:?}", small(&["model.sec=32"]).unwrap_err()).contains("model.seq"));
     }
 
+    /// The roofline is measured once, when a study is made.
+    #[test]
+    fn a_measured_roofline_is_no_difference() {
+        let mut stored = small(&[]).unwrap();
+        stored.roofline.flops_per_second *= 1.5;
+        let same = StudyArgs { preset: Some("small".into()), ..StudyArgs::default() };
+        assert_eq!(over(&stored, &same, "00").unwrap(), stored);
+        let set = vec!["roofline.flops_per_second=1e9".into()];
+        let given = over(&stored, &StudyArgs { set, ..same }, "00").unwrap();
+        assert_eq!(given.roofline.flops_per_second, 1e9);
+    }
+
     #[test]
     fn a_stored_study_is_equal_until_an_option_differs() {
         let stored = small(&[]).unwrap();
-        let none = StudyArgs { preset: None, set: Vec::new(), seed: None };
+        let none = StudyArgs::default();
         assert_eq!(over(&stored, &none, "00").unwrap(), stored);
         let other = StudyArgs { set: vec!["population=9".into(), "tournament=3".into()], ..none };
+        assert!(stored.check_same(&over(&stored, &other, "00").unwrap()).is_err());
+        let other = StudyArgs { strategy: Some("drift".into()), ..StudyArgs::default() };
         assert!(stored.check_same(&over(&stored, &other, "00").unwrap()).is_err());
     }
 }

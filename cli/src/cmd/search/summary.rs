@@ -4,7 +4,7 @@ use super::look::mutation;
 use crate::failure::Outcome;
 use crate::report::data::{Ancestor, Best, Candidate, Search};
 use primer_search::store::{State, Store};
-use primer_search::study::FitnessBudget;
+use primer_search::study::{Budget, Strategy, StudySpec};
 
 /// Reads the whole study.
 ///
@@ -12,11 +12,6 @@ use primer_search::study::FitnessBudget;
 /// A store that can't be read.
 pub fn of(store: &Store) -> Outcome<Search> {
     let spec = store.spec();
-    let budget = match spec.fitness {
-        FitnessBudget::Steps(steps) => format!("{steps} steps"),
-        FitnessBudget::Tokens(tokens) => format!("{tokens} tokens"),
-        FitnessBudget::Seconds(seconds) => format!("{seconds} seconds"),
-    };
     let mut spent = 0.0;
     let mut candidates = Vec::new();
     for finished in store.log()?.finished {
@@ -65,16 +60,39 @@ pub fn of(store: &Store) -> Outcome<Search> {
         }
     };
     Ok(Search {
-        rules: format!(
-            "population {}, tournament {}, each candidate trained for {budget}",
-            spec.population, spec.tournament
-        ),
+        rules: format!("{}; {}", strategy(spec), training(spec)),
         cost_unit: "seconds of evaluation".into(),
         seed_loss: status.seed_fitness,
         candidates,
         states,
         best,
     })
+}
+
+fn strategy(spec: &StudySpec) -> String {
+    match spec.strategy {
+        Strategy::Evolution => {
+            format!("regularized evolution, population {}, tournament {}", spec.population, spec.tournament)
+        }
+        Strategy::Random1 => "each candidate one mutation of the seed program".into(),
+        Strategy::Drift => format!("drift without selection, population {}", spec.population),
+        Strategy::None => "the seed program again and again, with new seeds".into(),
+    }
+}
+
+fn training(spec: &StudySpec) -> String {
+    let fitness = spec.fitness;
+    let end = fitness.marks().last().unwrap_or(1) as f64 * fitness.unit;
+    let budget = match fitness.budget {
+        Budget::Cost => format!("at the predicted cost of {end} steps of the seed program"),
+        Budget::Tokens => format!("for {end} steps"),
+        Budget::Flops => format!("for the FLOPs of {end} steps of the seed program"),
+        Budget::Seconds => format!("for {end} seconds"),
+    };
+    match fitness.hurdles {
+        0 => format!("each candidate trained {budget}"),
+        hurdles => format!("each candidate trained {budget}, in {hurdles} halving hurdles"),
+    }
 }
 
 fn word(state: State) -> &'static str {

@@ -1,7 +1,7 @@
 //! Working on a study: `init`, `run`, `worker`.
 
 use super::options;
-use crate::args::{Compute, SearchInit, SearchRun, SearchWorker};
+use crate::args::{Compute, SearchInit, SearchRun, SearchWorker, StudyArgs};
 use crate::cmd::device;
 use crate::failure::{Failure, Outcome};
 use crate::stop::Stop;
@@ -9,6 +9,7 @@ use crate::terminal::{self, Progress};
 use primer_models::text::Corpus;
 use primer_search::evaluate::Evaluator;
 use primer_search::store::{State, Store};
+use primer_search::study::StudySpec;
 use primer_search::worker::{self, End, Event, RunOptions, RunSummary};
 use serde_json::json;
 use std::path::Path;
@@ -26,10 +27,34 @@ pub fn init(args: &SearchInit) -> Outcome {
         return Err(Failure::new(format!("the store {} is already there", path.display()))
             .hint("Go on with it by `primer search run`, or give another --store."));
     }
-    let spec = options::study(&args.study, &corpus.sha256())?;
+    let spec = new_study(&args.study, &corpus, &args.compute)?;
     let store = Store::create(path, &spec)?;
     terminal::note(&format!("corpus: {} (sha256 {:.12})", corpus.name(), corpus.sha256()));
     terminal::line(&format!("study {:.12} in {}", store.spec_sha256(), path.display()))
+}
+
+/// The study of the options, with its roofline measured on the device if the study needs one.
+fn new_study(args: &StudyArgs, corpus: &Corpus, compute: &Compute) -> Outcome<StudySpec> {
+    let mut spec = options::study(args, &corpus.sha256())?;
+    if options::wants_roofline(&spec, args) {
+        let chosen = device::open(compute)?;
+        spec.roofline = Evaluator::new(&spec, corpus, &chosen.device)?.measure_roofline()?;
+        terminal::note(&format!(
+            "roofline: {:.1} GFLOP/s, {:.1} GB/s, {:.1} µs a launch, fitted to the seed program's step",
+            spec.roofline.flops_per_second / 1e9,
+            spec.roofline.bytes_per_second / 1e9,
+            spec.roofline.seconds_per_launch * 1e6
+        ));
+    }
+    Ok(spec)
+}
+
+/// Workers share the cores instead of fighting for them.
+fn shared(compute: &Compute, workers: u16) -> Compute {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (workers > 1 && compute.threads.is_none())
+        .then(|| u16::try_from((cores / usize::from(workers)).max(1)).unwrap_or(1));
+    Compute { threads: threads.or(compute.threads), ..compute.clone() }
 }
 
 /// `primer search run`
@@ -45,8 +70,8 @@ pub fn run(args: &SearchRun) -> Outcome {
         store.spec().check_same(&options::over(store.spec(), &args.study, &corpus.sha256())?)?;
         store
     } else {
-        let spec = options::study(&args.study, &corpus.sha256())?;
-        Store::open_or_create(path, &spec)?
+        let compute = shared(&args.compute, args.workers);
+        Store::open_or_create(path, &new_study(&args.study, &corpus, &compute)?)?
     };
     let options = RunOptions { children: args.candidates, time: args.time, ..RunOptions::default() };
     work(&store, &corpus, &args.compute, &options, args.workers, args.json)
@@ -95,11 +120,7 @@ fn work(
     as_json: bool,
 ) -> Outcome {
     let stop = Stop::on_ctrl_c();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    // Workers share the cores instead of fighting for them.
-    let threads = (workers > 1 && compute.threads.is_none())
-        .then(|| u16::try_from((cores / usize::from(workers)).max(1)).unwrap_or(1));
-    let compute = Compute { threads: threads.or(compute.threads), ..compute.clone() };
+    let compute = shared(compute, workers);
     let live = Live::new(store, options.time, options.children);
     let results: Vec<Outcome<RunSummary>> = std::thread::scope(|scope| {
         let worker = || -> Outcome<RunSummary> {

@@ -1,0 +1,51 @@
+//! `primer export`: what is written, and what isn't.
+
+use crate::kit::{self, bad, good};
+
+#[test]
+fn checkpoints_and_programs_are_written_in_the_forms_they_have() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    let train = ["train", "--arch", "primer_ez", "--size", "nano", "--corpus", "text.txt", "--device", "cpu"];
+    let small = ["--set", "d_model=16", "--set", "d_ff=32", "--set", "heads=2", "--seq", "16", "--batch", "2"];
+    good(path, &[&train[..], &small, &["--steps", "2", "--out", "run"]].concat());
+
+    good(path, &["export", "--checkpoint", "run", "--format", "onnx", "--out", "model.onnx"]);
+    let model = std::fs::read(path.join("model.onnx")).unwrap();
+    assert!(model.len() > 4 * 256 * 16, "the embedding alone is larger than {}", model.len());
+    assert!(model.windows(6).any(|w| w == b"logits"));
+
+    good(path, &["export", "--program", "primer_ez", "--format", "dna", "--out", "ez.dna"]);
+    assert!(std::fs::read_to_string(path.join("ez.dna")).unwrap().contains("S9 SQUARED-RELU"));
+    good(path, &["export", "--program", "ez.dna", "--format", "dot", "--out", "ez.dot"]);
+    let dot = std::fs::read_to_string(path.join("ez.dot")).unwrap();
+    assert!(dot.starts_with("digraph") && dot.contains("DCONV_3X1"), "{dot}");
+
+    // A file that is there stays as it is unless asked otherwise.
+    bad(path, &["export", "--program", "primer", "--format", "dna", "--out", "ez.dna"], 2, &["--force"]);
+    assert!(std::fs::read_to_string(path.join("ez.dna")).unwrap().contains("S9 SQUARED-RELU"));
+    good(path, &["export", "--program", "transformer", "--format", "dna", "--out", "ez.dna", "--force"]);
+    assert!(!std::fs::read_to_string(path.join("ez.dna")).unwrap().contains("SQUARED-RELU"));
+}
+
+#[test]
+fn a_form_that_does_not_apply_is_wrong_usage() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    std::fs::write(path.join("letter.dna"), "Dear friend,\n").unwrap();
+    let cases: [(&[&str], i32, &[&str]); 8] = [
+        (&["--checkpoint", "run", "--format", "dna"], 2, &["checkpoint", "onnx"]),
+        (&["--program", "primer_ez", "--format", "onnx"], 2, &["weights", "checkpoint"]),
+        (&["--program", "primer_ze", "--format", "dna"], 2, &["primer_ze", "primer_ez"]),
+        (&["--program", "letter.dna", "--format", "dot"], 1, &["letter.dna", "line 1"]),
+        (&["--program", "primer", "--format", "pdf"], 2, &["dot"]),
+        (&["--checkpoint", "nothing", "--format", "onnx"], 1, &["nothing"]),
+        (&["--store", "sqlite:none.db", "--best", "--format", "dna"], 1, &["none.db"]),
+        (&["--format", "dna"], 2, &["--checkpoint"]),
+    ];
+    for (args, code, words) in cases {
+        bad(path, &[&["export", "--out", "out.x"], args].concat(), code, words);
+        assert!(!path.join("out.x").exists(), "{args:?} left a file");
+    }
+    bad(path, &["export", "--program", "primer", "--format", "dna", "--out", "no/folder.dna"], 1, &["no/folder.dna"]);
+}

@@ -1,0 +1,251 @@
+//! The fitness of a program: validation loss after a fixed budget of training.
+//!
+//! Everything random is shared by all candidates of a study (common random numbers): the batches, and the start of whatever an
+//! edit doesn't touch. So two candidates differ in fitness by their programs and not by their luck.
+
+mod training;
+
+use std::time::Instant;
+
+use cpu_time::ThreadTime;
+use primer_models::optim::OptimizerConfig;
+use primer_models::text::{Corpus, TokenSet};
+use primer_tensor::Device;
+
+pub use training::{Training, step_program};
+
+use crate::dna::Dna;
+use crate::error::{Error, Result};
+use crate::leak::leak_test;
+use crate::lower::{self, Limits, Plan, Sizes};
+use crate::roofline::Roofline;
+use crate::store::{Candidate, Cost, Mark, Verdict};
+use crate::study::{Budget, Strategy, StudySpec};
+use crate::worker::{Control, Outcome, Progress};
+
+/// Tokens of the fixed evaluation windows: at a hurdle, and at the end.
+const EVALUATION_TOKENS: [usize; 2] = [16_384, 65_536];
+
+/// Steps before the seed's step is timed, and steps timed.
+const TIMED_STEPS: [usize; 2] = [5, 25];
+
+/// Trains and measures candidates of one study on one device.
+pub struct Evaluator {
+    spec: StudySpec,
+    sizes: Sizes,
+    limits: Limits,
+    optimizer: OptimizerConfig,
+    train: TokenSet,
+    valid: TokenSet,
+    device: Device,
+    /// FLOPs of a step of the seed program, and the seconds predicted for it.
+    seed_step: (u64, f64),
+}
+
+/// How one training run ended.
+enum Trained {
+    /// Measured at its end, or at the hurdle that it failed; infinite where it diverged.
+    Loss {
+        loss: f64,
+        passed: u32,
+    },
+    Stopped,
+}
+
+/// What a run of a candidate has to keep to.
+struct Course<'a> {
+    run: u32,
+    seed: u64,
+    bars: &'a [Option<f64>],
+}
+
+impl Evaluator {
+    /// # Errors
+    /// [`Error::StudyMismatch`] where the corpus isn't the study's; [`Error::Rejected`] where the study's own seed program can't be
+    /// planned; [`Error::Model`] where the corpus is too short.
+    pub fn new(spec: &StudySpec, corpus: &Corpus, device: &Device) -> Result<Evaluator> {
+        if corpus.sha256() != spec.corpus {
+            let (stored, given) = (spec.corpus.clone(), corpus.sha256());
+            return Err(Error::StudyMismatch { key: "corpus".into(), stored, given });
+        }
+        let sizes = spec.sizes();
+        let (train, valid) = (TokenSet::train(corpus)?, TokenSet::valid(corpus)?);
+        train.check(sizes.sequence)?;
+        valid.check(sizes.sequence)?;
+        let mut evaluator = Evaluator {
+            limits: Limits::around(&spec.seed_dna.parse()?, spec.model.unit.into(), sizes)?,
+            spec: spec.clone(),
+            sizes,
+            // Schedules that decay would make stops at different times incomparable; regularisation is off (paper A.8).
+            optimizer: OptimizerConfig {
+                learning_rate: spec.learning_rate,
+                weight_decay: 0.0,
+                ..OptimizerConfig::default()
+            },
+            train,
+            valid,
+            device: device.clone(),
+            seed_step: (0, 0.0),
+        };
+        if !matches!(spec.fitness.budget, Budget::Tokens | Budget::Seconds) {
+            let seed = evaluator.prepare(&spec.seed_dna.parse()?)?;
+            evaluator.seed_step = evaluator.step_cost(&seed);
+        }
+        Ok(evaluator)
+    }
+
+    /// The study's roofline as this device gives it, from timed steps of the seed program.
+    ///
+    /// # Errors
+    /// Those of [`Evaluator::prepare`]; the engine's.
+    pub fn measure_roofline(&self) -> Result<Roofline> {
+        let mut seed = self.prepare(&self.spec.seed_dna.parse()?)?;
+        let [before, timed] = TIMED_STEPS;
+        for _ in 0..before {
+            seed.step()?;
+        }
+        let mut steps = Vec::new();
+        let mut launches: Vec<Vec<f64>> = Vec::new();
+        for _ in 0..timed {
+            let began = Instant::now();
+            seed.step()?;
+            // Reading the loss waits for the device.
+            seed.loss()?;
+            steps.push(began.elapsed().as_secs_f64());
+            launches.push(seed.timed_step()?);
+        }
+        // What disturbs a measurement makes it longer: the lower quartile is close to the undisturbed machine.
+        let quartile = |mut times: Vec<f64>| {
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 4]
+        };
+        let count = launches.iter().map(Vec::len).min().unwrap_or(0);
+        let each = (0..count).map(|i| quartile(launches.iter().map(|step| step[i]).collect())).collect::<Vec<_>>();
+        Ok(Roofline::fit(seed.executable(), &each, quartile(steps)))
+    }
+
+    /// Trains the candidate as far as the study's budget and its hurdles let it, and measures it. A loss that is not finite ends it
+    /// at once with the worst fitness; a program that leaks or exceeds a limit is rejected.
+    pub fn evaluate(&self, candidate: &Candidate, report: &mut dyn FnMut(Progress) -> Control) -> Outcome {
+        let began = Instant::now();
+        let mut cost = Cost::default();
+        let mut marks = Vec::new();
+        let result = self.measure(candidate, &mut cost, &mut marks, began, report);
+        cost.seconds = began.elapsed().as_secs_f64();
+        match result {
+            Ok(Trained::Loss { loss, passed }) => {
+                Outcome::Result { verdict: Verdict::Fitness { loss, passed, marks }, cost }
+            }
+            Ok(Trained::Stopped) => Outcome::Stopped { cost },
+            Err(Error::Rejected(reason)) => Outcome::Result { verdict: Verdict::Rejected(reason.to_string()), cost },
+            Err(error) => Outcome::Failed { reason: error.to_string(), cost },
+        }
+    }
+
+    /// The runs of a candidate: one, but several of the seed program, whose fitness is their mean.
+    fn measure(
+        &self,
+        candidate: &Candidate,
+        cost: &mut Cost,
+        marks: &mut Vec<Mark>,
+        began: Instant,
+        report: &mut dyn FnMut(Progress) -> Control,
+    ) -> Result<Trained> {
+        let dna = candidate.dna()?;
+        let plan = lower::plan(&dna, self.sizes, &self.limits)?;
+        leak_test(&dna, plan.unit(), &Device::cpu_with_threads(1))?;
+        let mut report = |cost: &mut Cost, loss| {
+            cost.seconds = began.elapsed().as_secs_f64();
+            report(Progress { cost: *cost, loss })
+        };
+        let seed = self.spec.seed;
+        if candidate.parent.is_some() {
+            let seed = match self.spec.strategy {
+                Strategy::None => seed.wrapping_add(candidate.child_no + u64::from(self.spec.fitness.seed_runs)),
+                _ => seed,
+            };
+            let course = Course { run: 0, seed, bars: &candidate.bars };
+            return self.train(&plan, course, cost, marks, &mut report);
+        }
+        let (mut sum, runs) = (0.0, self.spec.fitness.seed_runs);
+        for run in 0..runs {
+            let course = Course { run, seed: seed.wrapping_add(run.into()), bars: &[] };
+            match self.train(&plan, course, cost, marks, &mut report)? {
+                Trained::Loss { loss, .. } => sum += loss,
+                Trained::Stopped => return Ok(Trained::Stopped),
+            }
+        }
+        Ok(Trained::Loss { loss: sum / f64::from(runs), passed: self.spec.fitness.hurdles })
+    }
+
+    /// One training run, measured at every mark that it reaches.
+    fn train(
+        &self,
+        plan: &Plan,
+        course: Course<'_>,
+        cost: &mut Cost,
+        marks: &mut Vec<Mark>,
+        report: &mut dyn FnMut(&mut Cost, Option<f64>) -> Control,
+    ) -> Result<Trained> {
+        let mut training = Training::new(self, plan, course.seed)?;
+        let tokens_per_step = (self.sizes.batch * self.sizes.sequence) as u64;
+        let (flops, predicted) = self.step_cost(&training);
+        let (mut steps, mut spent, mut measured) = (0, 0.0, f64::NAN);
+        let end = self.spec.fitness.hurdles;
+        for (mark, units) in (0..).zip(self.spec.fitness.marks()) {
+            while !self.has_reached(units as f64 * self.spec.fitness.unit, steps, spent, (flops, predicted)) {
+                let (wall, thread) = (Instant::now(), ThreadTime::now());
+                let loss = training.step()?;
+                let wall = wall.elapsed().as_secs_f64();
+                // A thread that waits for the processor spends none of its budget; one that waits for a GPU does.
+                spent += if matches!(self.device, Device::Gpu(_)) { wall } else { thread.elapsed().as_secs_f64() };
+                steps += 1;
+                cost.steps += 1;
+                cost.tokens += tokens_per_step;
+                cost.flops += flops;
+                cost.predicted_seconds += predicted;
+                cost.training_seconds += wall;
+                if loss.is_some_and(|loss| !loss.is_finite()) {
+                    return Ok(Trained::Loss { loss: f64::INFINITY, passed: mark });
+                }
+                if let Control::Stop = report(cost, loss) {
+                    return Ok(Trained::Stopped);
+                }
+            }
+            measured = training.evaluate(EVALUATION_TOKENS[usize::from(mark == end)])?;
+            marks.push(Mark { run: course.run, mark, loss: Some(measured).filter(|loss| loss.is_finite()) });
+            let bar = course.bars.get(mark as usize).copied().flatten();
+            if !measured.is_finite() || bar.is_some_and(|bar| measured > bar) {
+                return Ok(Trained::Loss { loss: measured, passed: mark });
+            }
+        }
+        Ok(Trained::Loss { loss: measured, passed: end })
+    }
+
+    /// A program in training, before its first step.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] where it exceeds the study's limits; the engine's errors.
+    pub fn prepare(&self, dna: &Dna) -> Result<Training<'_>> {
+        Training::new(self, &lower::plan(dna, self.sizes, &self.limits)?, self.spec.seed)
+    }
+
+    /// FLOPs of a step, and the seconds predicted for it.
+    fn step_cost(&self, training: &Training<'_>) -> (u64, f64) {
+        let flops = training.executable().report().map_or(0, |report| report.flops);
+        (flops, self.spec.roofline.seconds(training.executable()))
+    }
+
+    /// Whether a run is at a mark: one more step would spend more than the mark allows, or, in seconds, the last one did.
+    fn has_reached(&self, mark: f64, steps: u64, spent: f64, (flops, predicted): (u64, f64)) -> bool {
+        let (seed_flops, seed_predicted) = self.seed_step;
+        let limit = match self.spec.fitness.budget {
+            Budget::Seconds => return spent >= mark,
+            Budget::Tokens => mark,
+            Budget::Flops => mark * seed_flops as f64 / flops as f64,
+            Budget::Cost => mark * seed_predicted / predicted,
+        };
+        // At least one step: a candidate so costly is rejected before.
+        steps >= (limit.floor() as u64).max(1)
+    }
+}

@@ -1,0 +1,148 @@
+//! One program in training: its step, its evaluation and their state.
+
+use std::collections::HashMap;
+
+use primer_autodiff::grad_tensors;
+use primer_models::nn::{Init as Start, ParamSpec};
+use primer_models::optim::{NON_FINITE, OptimizerConfig};
+use primer_tensor::{DType, Data, Executable, Graph, Program, State, Tensor};
+
+use super::Evaluator;
+use crate::error::Result;
+use crate::lower::{self, Init, POSITIONS, Plan, Sizes, TOKENS, initial_values, positions};
+
+/// Steps over which the learning rate rises; it then stays.
+const WARM_UP: u64 = 50;
+
+/// Steps between two readings of the loss.
+const READ_EVERY: u64 = 10;
+
+/// The data input with the tokens to predict.
+const TARGETS: &str = "targets";
+
+/// One program in training.
+pub struct Training<'a> {
+    evaluator: &'a Evaluator,
+    step: Executable,
+    evaluation: Executable,
+    state: State,
+    seed: u64,
+    steps: u64,
+}
+
+impl<'a> Training<'a> {
+    /// `seed` keys the parameters' start and the order of the text.
+    pub(super) fn new(evaluator: &'a Evaluator, plan: &Plan, seed: u64) -> Result<Self> {
+        let device = &evaluator.device;
+        let (step, evaluation) = programs(plan, &evaluator.optimizer)?;
+        let (step, evaluation) = (device.compile(&step)?, device.compile(&evaluation)?);
+        let specs: Vec<ParamSpec> = plan.parameters().iter().map(param_spec).collect();
+
+        let mut state = State::new(device);
+        for (parameter, spec) in plan.parameters().iter().zip(&specs) {
+            state.insert(&spec.name, spec.shape.as_slice(), &initial_values(parameter, seed))?;
+        }
+        evaluator.optimizer.insert_start(&mut state, &specs)?;
+        let (sequence, width) = (evaluator.sizes.sequence, plan.width());
+        state.insert(POSITIONS, [sequence, width], &positions(sequence, width))?;
+        Ok(Self { evaluator, step, evaluation, state, seed, steps: 0 })
+    }
+
+    /// One step; every tenth time also the loss in nats a token, for which the device is waited. A gradient that isn't finite counts
+    /// as such a loss.
+    ///
+    /// # Errors
+    /// The engine's errors.
+    pub fn step(&mut self) -> Result<Option<f64>> {
+        let step = self.steps;
+        self.run(|executable, state, inputs| executable.run(state, inputs))?;
+        if step.is_multiple_of(READ_EVERY) { self.loss().map(Some) } else { Ok(None) }
+    }
+
+    /// The last step's loss, for which the device is waited.
+    pub(super) fn loss(&mut self) -> Result<f64> {
+        let flag = self.state.read(NON_FINITE)?;
+        let loss = self.step.output(0)?;
+        let broken = flag.iter().any(|&x| x != 0.0);
+        Ok(if broken { f64::INFINITY } else { loss.first().copied().map_or(f64::NAN, f64::from) })
+    }
+
+    /// One step, with the seconds that each launch took; none where the device has no such clock.
+    pub(super) fn timed_step(&mut self) -> Result<Vec<f64>> {
+        let times = self.run(|executable, state, inputs| executable.profile(state, inputs))?;
+        Ok(times.into_iter().map(|(_, time)| time.as_secs_f64()).collect())
+    }
+
+    fn run<T>(
+        &mut self,
+        run: impl FnOnce(&mut Executable, &mut State, &[(&str, Data<'_>)]) -> primer_tensor::Result<T>,
+    ) -> Result<T> {
+        let (evaluator, step) = (self.evaluator, self.steps);
+        self.steps += 1;
+        let Sizes { batch, sequence, .. } = evaluator.sizes;
+        let batch = evaluator.train.batch(batch, sequence, self.seed, step)?;
+        let rate = ((step + 1) as f64 / WARM_UP as f64).min(1.0);
+        let scalars = evaluator.optimizer.scalars(rate, step).into_iter().map(|(name, x)| (name, [x]));
+        let scalars: Vec<_> = scalars.collect();
+        let mut inputs = vec![(TOKENS, Data::U32(&batch.inputs)), (TARGETS, Data::U32(&batch.targets))];
+        inputs.extend(scalars.iter().map(|(name, value)| (*name, Data::F32(value))));
+        Ok(run(&mut self.step, &mut self.state, &inputs)?)
+    }
+
+    /// The planned step.
+    pub fn executable(&self) -> &Executable {
+        &self.step
+    }
+
+    /// Mean loss in nats a token over the first `tokens` of the study's fixed windows; infinite where a gradient wasn't finite.
+    ///
+    /// # Errors
+    /// The engine's errors.
+    pub fn evaluate(&mut self, tokens: usize) -> Result<f64> {
+        let evaluator = self.evaluator;
+        let Sizes { batch, sequence, .. } = evaluator.sizes;
+        let batches = tokens.div_ceil(batch * sequence);
+        let (mut sum, mut count) = (0.0, 0);
+        for window in evaluator.valid.windows(batch, sequence)?.take(batches) {
+            let inputs = [(TOKENS, Data::U32(&window.inputs)), (TARGETS, Data::U32(&window.targets))];
+            self.evaluation.run(&mut self.state, &inputs)?;
+            sum += self.evaluation.output(0)?.first().copied().map_or(f64::NAN, f64::from);
+            count += 1;
+        }
+        let flag = self.state.read(NON_FINITE)?;
+        Ok(if count == 0 || flag.iter().any(|&x| x != 0.0) { f64::INFINITY } else { sum / f64::from(count) })
+    }
+}
+
+/// The program of one training step: forward, loss, gradient, clipping and AdamW as state updates; the mean loss as output 0.
+///
+/// # Errors
+/// [`Error::Rejected`](crate::Error::Rejected) where the graph refuses the program; [`Error::Gradient`](crate::Error::Gradient);
+/// [`Error::Tensor`](crate::Error::Tensor).
+pub fn step_program(plan: &Plan, optimizer: &OptimizerConfig) -> Result<Program> {
+    Ok(programs(plan, optimizer)?.0)
+}
+
+/// The step, and the evaluation: the mean loss alone.
+fn programs(plan: &Plan, optimizer: &OptimizerConfig) -> Result<(Program, Program)> {
+    let mut graph = Graph::new();
+    let lowered = plan.build(&mut graph)?;
+    let nodes = Tensor::raise(&graph, &HashMap::new());
+    let logits = &nodes[lowered.logits.index()];
+    let weights: Vec<Tensor> = lowered.parameters.iter().map(|id| nodes[id.index()].clone()).collect();
+    let specs: Vec<ParamSpec> = plan.parameters().iter().map(param_spec).collect();
+
+    let rows = plan.sizes().batch * plan.sizes().sequence;
+    let loss = logits.cross_entropy(&Tensor::data(TARGETS, [rows], DType::U32)).mean();
+    let gradients = grad_tensors(&loss, &weights)?;
+    let updates = optimizer.updates(&specs, &weights, &gradients);
+    Ok((Program::trace(std::slice::from_ref(&loss), &updates)?, Program::trace(&[loss], &[])?))
+}
+
+fn param_spec(parameter: &lower::Parameter) -> ParamSpec {
+    let init = match parameter.init {
+        Init::Normal(std) => Start::Normal(std),
+        Init::Constant(value) => Start::Constant(value),
+    };
+    ParamSpec { name: parameter.name.clone(), shape: parameter.shape.clone(), init }
+}

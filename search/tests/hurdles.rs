@@ -1,0 +1,141 @@
+//! Where a candidate is measured and stopped, and what it may spend.
+
+use primer_models::text::Corpus;
+use primer_search::Evaluator;
+use primer_search::dna::seeds;
+use primer_search::store::{Candidate, Claim, ClaimOptions, Cost, LEASE, Mark, Store, Verdict, WorkerId};
+use primer_search::study::{Budget, Fitness, ModelDims, Preset, StudySpec};
+use primer_search::worker::{Control, Outcome};
+use primer_tensor::Device;
+
+/// Marks after 2, 6 and 14 steps of the seed program.
+fn spec(corpus: &Corpus, budget: Budget) -> StudySpec {
+    let dna = seeds::with_banks(seeds::transformer().unwrap(), 2, 4, [2, 8, 1, 1, 4, 16]).unwrap();
+    StudySpec {
+        fitness: Fitness { budget, hurdles: 2, seed_runs: 2, window: 4, ..Fitness::steps(2) },
+        model: ModelDims { layers: 1, heads: 2, unit: 4, seq: 16, batch: 4, vocab: 256 },
+        ..StudySpec::preset(Preset::Small, dna.to_string(), corpus.sha256(), 5)
+    }
+}
+
+fn corpus() -> Corpus {
+    let text: String = (0..20_000).map(|i| ["one ", "two ", "three ", "four\n"][i * i % 4]).collect();
+    Corpus::from_text("counting", text.as_bytes()).unwrap()
+}
+
+/// The seed program and one child, as a worker gets them.
+fn candidates(spec: &StudySpec) -> [Candidate; 2] {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(&folder.path().join("store.db"), spec).unwrap();
+    let options = ClaimOptions { worker: WorkerId::new(), lease: LEASE, children: None };
+    let claim = || match store.claim(&options).unwrap() {
+        Claim::Leased(candidate) => candidate,
+        other => panic!("{other:?}"),
+    };
+    let seed = claim();
+    let verdict = Verdict::Fitness { loss: 2.0, passed: 2, marks: Vec::new() };
+    store.finish(&seed, verdict, Cost::default()).unwrap().unwrap();
+    [seed, claim()]
+}
+
+fn evaluate(evaluator: &Evaluator, candidate: &Candidate) -> (f64, u32, Vec<Mark>, Cost) {
+    match evaluator.evaluate(candidate, &mut |_| Control::Continue) {
+        Outcome::Result { verdict: Verdict::Fitness { loss, passed, marks }, cost } => (loss, passed, marks, cost),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A child that is the seed program itself, with bars of the test's choice.
+fn child(spec: &StudySpec, bars: &[Option<f64>]) -> Candidate {
+    let [seed, child] = candidates(spec);
+    Candidate { program: seed.program, bars: bars.to_vec(), ..child }
+}
+
+#[test]
+fn a_bar_ends_a_candidate_at_its_mark_with_the_loss_there() {
+    let corpus = corpus();
+    let spec = spec(&corpus, Budget::Tokens);
+    let evaluator = Evaluator::new(&spec, &corpus, &Device::cpu_with_threads(1)).unwrap();
+    let (end, passed, marks, cost) = evaluate(&evaluator, &child(&spec, &[None, None]));
+    let losses: Vec<f64> = marks.iter().map(|mark| mark.loss.unwrap()).collect();
+    assert_eq!((passed, losses.len(), cost.steps, cost.tokens), (2, 3, 14, 14 * 64));
+    assert_eq!(end, losses[2]);
+    assert!(losses.is_sorted_by(|a, b| a > b), "{losses:?}");
+
+    // A bar as high as the loss lets it pass; whatever lies below stops it.
+    let below = losses[1].next_down();
+    let (loss, passed, marks, cost) = evaluate(&evaluator, &child(&spec, &[Some(losses[0]), Some(below)]));
+    assert_eq!((loss, passed, marks.len(), cost.steps), (losses[1], 1, 2, 6));
+    let (loss, passed, marks, cost) = evaluate(&evaluator, &child(&spec, &[Some(0.0), None]));
+    assert_eq!((loss, passed, marks.len(), cost.steps), (losses[0], 0, 1, 2));
+}
+
+#[test]
+fn the_seed_runs_several_times_with_other_seeds_and_takes_the_mean() {
+    let corpus = corpus();
+    let spec = spec(&corpus, Budget::Tokens);
+    let evaluator = Evaluator::new(&spec, &corpus, &Device::cpu_with_threads(1)).unwrap();
+    let [seed, _] = candidates(&spec);
+    let (loss, passed, marks, cost) = evaluate(&evaluator, &seed);
+    let ends: Vec<f64> = marks.iter().filter(|mark| mark.mark == 2).map(|mark| mark.loss.unwrap()).collect();
+    assert_eq!((marks.len(), ends.len(), passed, cost.steps), (6, 2, 2, 28));
+    assert!(ends[0] != ends[1] && loss == (ends[0] + ends[1]) / 2.0, "{ends:?}");
+    // A child without a change has the first run's luck.
+    let (same, ..) = evaluate(&evaluator, &child(&spec, &[None, None]));
+    assert_eq!(same, ends[0]);
+}
+
+#[test]
+fn a_costlier_program_gets_fewer_steps() {
+    let corpus = corpus();
+    let device = Device::cpu_with_threads(1);
+    let steps = |budget: Budget, program: &str| {
+        let spec = spec(&corpus, budget);
+        let evaluator = Evaluator::new(&spec, &corpus, &device).unwrap();
+        let candidate = Candidate { program: program.to_owned(), ..child(&spec, &[None, None]) };
+        evaluate(&evaluator, &candidate).3
+    };
+    let seed = spec(&corpus, Budget::Tokens).seed_dna;
+    // Twelve more elementwise operations on the block's output.
+    let tail: String =
+        (9..21).map(|h| format!("  h{h} = {}(h{})\n", if h % 2 == 0 { "SIN" } else { "COS" }, h - 1)).collect();
+    let costly = seed.replacen("\n\nS1 ", &format!("\n{tail}\nS1 "), 1);
+    for budget in [Budget::Cost, Budget::Flops] {
+        assert_eq!(steps(budget, &seed).steps, 14, "{budget:?}");
+        assert!((1..14).contains(&steps(budget, &costly).steps), "{budget:?}");
+    }
+    assert_eq!(steps(Budget::Tokens, &costly).steps, 14);
+    let (plain, more) = (steps(Budget::Tokens, &seed), steps(Budget::Tokens, &costly));
+    assert!(more.flops > plain.flops && more.predicted_seconds > plain.predicted_seconds);
+    assert!(plain.training_seconds > 0.0 && plain.seconds > plain.training_seconds);
+}
+
+/// Only the seconds of training count, and every mark is a step or more.
+#[test]
+fn measured_seconds_are_a_budget_too() {
+    let corpus = corpus();
+    let mut spec = spec(&corpus, Budget::Seconds);
+    spec.fitness.unit = 0.01;
+    let evaluator = Evaluator::new(&spec, &corpus, &Device::cpu_with_threads(1)).unwrap();
+    let (_, passed, marks, cost) = evaluate(&evaluator, &child(&spec, &[None, None]));
+    assert_eq!((passed, marks.len()), (2, 3));
+    assert!(cost.steps > 1 && cost.training_seconds >= 0.07, "{cost:?}");
+}
+
+#[test]
+fn a_measured_roofline_predicts_the_seed_program() {
+    let corpus = corpus();
+    let spec = spec(&corpus, Budget::Cost);
+    for device in [Device::cpu_with_threads(1), Device::parse("software", None).unwrap()] {
+        let evaluator = Evaluator::new(&spec, &corpus, &device).unwrap();
+        let roofline = evaluator.measure_roofline().unwrap();
+        let numbers = [roofline.flops_per_second, roofline.bytes_per_second, roofline.seconds_per_launch];
+        assert!(numbers.iter().all(|x| x.is_finite() && *x > 0.0), "{device}: {roofline:?}");
+        // Between a microsecond and a minute a step: the unit is seconds.
+        let spec = StudySpec { roofline, ..spec.clone() };
+        let evaluator = Evaluator::new(&spec, &corpus, &device).unwrap();
+        let seed = evaluator.prepare(&spec.seed_dna.parse().unwrap()).unwrap();
+        let step = spec.roofline.seconds(seed.executable());
+        assert!((1e-6..60.0).contains(&step), "{device}: {step}");
+    }
+}
