@@ -1,5 +1,6 @@
 //! The language models of "Primer" (arXiv 2109.08668): architectures, text, training, checkpoints, sampling.
 
+pub mod analysis;
 pub mod arch;
 pub mod checkpoint;
 pub mod config;

@@ -8,7 +8,7 @@ use primer_models::checkpoint::Checkpoint;
 use primer_models::generate::SampleOptions;
 use primer_models::optim::Optimizer;
 use primer_models::text::Corpus;
-use primer_models::train::{Event, Limit, RunFolder, Trainer};
+use primer_models::train::{BLOCKS, Event, Limit, RunFolder, Trainer, calibrate};
 use primer_models::{Arch, Error, LanguageModel, RunConfig, Size, metrics};
 use primer_tensor::Device;
 use tempfile::tempdir;
@@ -274,4 +274,19 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     let after = trainer.checkpoint().unwrap();
     assert_eq!(after.weights, spoilt.weights);
     assert_eq!(after.optimizer, spoilt.optimizer);
+}
+
+#[test]
+fn steps_are_timed_in_blocks_until_someone_stops_it() {
+    let configs = [Arch::Vanilla, Arch::PrimerEz].map(config);
+    let mut heard = Vec::new();
+    let times =
+        calibrate(&configs, &corpus(), &device(), &GO, &mut |done, of| heard.push((done, of))).unwrap().unwrap();
+    assert_eq!((heard.len(), heard.last()), (2 * (BLOCKS + 1), Some(&(42, 42))));
+    for time in &times {
+        assert_eq!(time.blocks.len(), BLOCKS);
+        assert!(time.quartiles[0] <= time.median && time.median <= time.quartiles[1] && time.blocks[0] > 0.0);
+    }
+    let stop = AtomicBool::new(true);
+    assert_eq!(calibrate(&configs, &corpus(), &device(), &stop, &mut |_, _| {}).unwrap(), None);
 }

@@ -2,7 +2,8 @@
 
 use super::chart::{Chart, Ink, Mark};
 use super::data::{Point, Report, Search};
-use super::derive::{Derived, Speedup};
+use super::derive::Derived;
+use primer_models::analysis::Speedup;
 
 fn arms(report: &Report, of: impl Fn(&Point) -> (f64, f64)) -> Vec<Mark> {
     report

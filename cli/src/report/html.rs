@@ -2,9 +2,10 @@
 
 use super::chart::{Ink, short};
 use super::data::{Arm, Report};
-use super::derive::{Comparison, Derived, Speedup};
+use super::derive::{Comparison, Derived};
 use super::figures;
 use super::search_page;
+use primer_models::analysis::Speedup;
 
 const STYLE: &str = include_str!("style.css");
 

@@ -1,11 +1,13 @@
 //! Training: one step program, run thousands of times.
 
+mod calibrate;
 mod folder;
 mod programs;
 mod trainer;
 
 use std::path::PathBuf;
 
+pub use calibrate::{BLOCK_STEPS, BLOCKS, StepTime, calibrate};
 pub use folder::{Limit, RunFolder};
 pub use programs::step_program;
 pub use trainer::{Horizon, Slice, Trainer};
