@@ -1,6 +1,7 @@
 //! Where a command writes: never into a folder that holds something, unless asked to.
 
 use crate::failure::{Failure, Outcome};
+use primer_models::text::Corpus;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -63,6 +64,29 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     std::fs::write(&beside, content)
         .and_then(|()| std::fs::rename(&beside, path))
         .inspect_err(|_| drop(std::fs::remove_file(&beside)))
+}
+
+/// The corpus that a user names, with its tokens kept in the user's cache folder where that is worth it.
+///
+/// # Errors
+/// As [`Corpus::open`].
+pub fn corpus(spec: &str) -> Outcome<Corpus> {
+    let corpus = Corpus::open(spec)?;
+    Ok(match token_cache() {
+        Some(folder) => corpus.with_cache(folder),
+        None => corpus,
+    })
+}
+
+/// Where commands keep files of tokens: `primer/tokens` in the user's cache folder, if there is one.
+fn token_cache() -> Option<PathBuf> {
+    let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = if cfg!(windows) {
+        given("LOCALAPPDATA")
+    } else {
+        given("XDG_CACHE_HOME").or_else(|| Some(given("HOME")?.join(".cache")))
+    };
+    Some(folder?.join("primer").join("tokens"))
 }
 
 /// `20260131-154500`, in UTC.

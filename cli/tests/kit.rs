@@ -37,6 +37,7 @@ pub struct Run {
 pub fn command(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_primer"));
     command.args(args).current_dir(folder).env_remove("PRIMER_STORE").env_remove("RUST_LOG").stdin(Stdio::null());
+    command.env("XDG_CACHE_HOME", folder.join("cache")).env("LOCALAPPDATA", folder.join("cache"));
     command.env("XDG_CONFIG_HOME", folder.join("settings")).env("APPDATA", folder.join("settings"));
     command
 }

@@ -3,8 +3,20 @@
 use std::fs;
 
 use primer_models::Error;
-use primer_models::text::{Corpus, CorpusKind, TokenSet};
+use primer_models::text::{Corpus, CorpusKind, Part, TokenSet};
 use tempfile::tempdir;
+
+fn train(corpus: &Corpus) -> Vec<u8> {
+    corpus.text(Part::Train, usize::MAX).unwrap()
+}
+
+fn valid(corpus: &Corpus) -> Vec<u8> {
+    corpus.text(Part::Valid, usize::MAX).unwrap()
+}
+
+fn whole(corpus: &Corpus) -> Vec<u8> {
+    corpus.text(Part::Whole, usize::MAX).unwrap()
+}
 
 #[test]
 fn a_file_is_split_at_a_blank_line_and_loses_nothing() {
@@ -14,9 +26,9 @@ fn a_file_is_split_at_a_blank_line_and_loses_nothing() {
     fs::write(&path, &text).unwrap();
     let corpus = Corpus::open(path.to_str().unwrap()).unwrap();
     assert_eq!(corpus.kind(), CorpusKind::File);
-    assert_eq!([corpus.train(), corpus.valid()].concat(), text.as_bytes());
-    assert!(corpus.train().ends_with(b"\n\n"));
-    let share = corpus.valid().len() as f64 / text.len() as f64;
+    assert_eq!(whole(&corpus), text.as_bytes());
+    assert!(train(&corpus).ends_with(b"\n\n"));
+    let share = corpus.bytes(Part::Valid) as f64 / text.len() as f64;
     assert!((0.1..0.2).contains(&share), "{share}");
 }
 
@@ -24,8 +36,8 @@ fn a_file_is_split_at_a_blank_line_and_loses_nothing() {
 fn invalid_utf8_and_carriage_returns_are_text() {
     let text = b"caf\xe9\r\n\xff\xfe\r\n".repeat(20);
     let corpus = Corpus::from_text("latin", &text).unwrap();
-    assert_eq!([corpus.train(), corpus.valid()].concat(), text);
-    assert!(corpus.train().ends_with(b"\r\n"));
+    assert_eq!(whole(&corpus), text);
+    assert!(train(&corpus).ends_with(b"\r\n"));
 }
 
 #[test]
@@ -47,7 +59,7 @@ fn a_folder_is_split_by_document() {
     let corpus = Corpus::from_path(folder.path()).unwrap();
     assert_eq!((corpus.documents(), corpus.skipped()), (40, 1));
     let (train, valid) =
-        (String::from_utf8_lossy(corpus.train()).into_owned(), String::from_utf8_lossy(corpus.valid()).into_owned());
+        (String::from_utf8_lossy(&train(&corpus)).into_owned(), String::from_utf8_lossy(&valid(&corpus)).into_owned());
     assert!(!valid.is_empty());
     for i in 0..40 {
         let line = format!("document {i} ");
@@ -80,9 +92,9 @@ fn rust_is_the_locked_crates_and_always_the_same() {
     let corpus = Corpus::rust().unwrap();
     assert_eq!(corpus.kind(), CorpusKind::RustSources, "{:?}", corpus.note());
     assert_eq!(corpus.name(), "rust");
-    let bytes = corpus.train().len() + corpus.valid().len();
+    let bytes = corpus.bytes(Part::Whole);
     assert!((4 << 20..=8 << 20).contains(&bytes), "{bytes} bytes");
-    assert!(corpus.valid().len() > 400 << 10, "{} bytes", corpus.valid().len());
+    assert!(corpus.bytes(Part::Valid) > 400 << 10, "{} bytes", corpus.bytes(Part::Valid));
     assert_eq!(corpus.sha256(), Corpus::rust().unwrap().sha256());
 }
 
@@ -90,5 +102,5 @@ fn rust_is_the_locked_crates_and_always_the_same() {
 fn the_embedded_sources_have_their_own_name() {
     let corpus = Corpus::own_sources().unwrap();
     assert_eq!((corpus.name(), corpus.kind()), ("own-sources", CorpusKind::OwnSources));
-    assert!(corpus.train().len() > 10_000 && corpus.valid().len() > 500);
+    assert!(corpus.bytes(Part::Train) > 10_000 && corpus.bytes(Part::Valid) > 500);
 }

@@ -3,6 +3,7 @@
 mod checkpoints;
 mod corpora;
 mod decoding;
+mod layouts;
 mod memory;
 mod models;
 mod onnx;

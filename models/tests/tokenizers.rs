@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
 use primer_models::optim::Decay;
-use primer_models::text::{Corpus, TokenSet, Tokenizer, TokenizerSpec};
+use primer_models::text::{Corpus, Part, TokenSet, Tokenizer, TokenizerSpec};
 use primer_models::train::{Limit, RunFolder, Trainer};
 use primer_models::{Arch, Error, LanguageModel, RunConfig, Size};
 use primer_tensor::Device;
@@ -20,6 +20,10 @@ fn corpus() -> Corpus {
     let line = |i: u32| format!("{} sheep jump over the fence, {} stay;\r\n", i % 10, i * i % 10);
     let text: String = (0..400).map(line).collect::<String>() + &"unheard-of heldout words\n".repeat(60);
     Corpus::from_text("sheep", text.as_bytes()).unwrap()
+}
+
+fn text(part: Part) -> Vec<u8> {
+    corpus().text(part, usize::MAX).unwrap()
 }
 
 fn spec() -> TokenizerSpec {
@@ -59,7 +63,7 @@ fn merges_are_learned_from_the_training_part_alone() {
     let count = |text: &[u8]| tokenizer.encode(text).unwrap().len();
     assert!(count(b" sheep jump over the fence") < 10);
     // `heldout` stands in the validation part only.
-    assert!(!String::from_utf8_lossy(corpus().train()).contains("heldout"));
+    assert!(!String::from_utf8_lossy(&text(Part::Train)).contains("heldout"));
     assert!(count(b" heldout") > 6);
     // A short text doesn't give that many merges.
     let short = Corpus::from_text("short", &b"ab ab ab\n".repeat(20)).unwrap();
@@ -74,7 +78,7 @@ fn training_again_gives_the_same_file_and_reading_it_the_same_tokens() {
     again.save(folder.path()).unwrap();
     let path = folder.path().join("tokenizer.json");
     let read = Tokenizer::read(&path).unwrap();
-    let text = corpus().train().to_vec();
+    let text = text(Part::Train);
     assert_eq!(read.encode(&text).unwrap(), again.encode(&text).unwrap());
     assert_eq!((read.id(), read.vocab()), (again.id(), again.vocab()));
     // The form that other implementations read.
@@ -112,7 +116,7 @@ fn bits_are_counted_by_the_bytes_of_the_tokens() {
     let mut model = trainer.language_model().unwrap();
     let text = TokenSet::whole(&corpus).unwrap();
     let e = model.evaluate(&text).unwrap();
-    let all = [corpus.train(), corpus.valid()].concat();
+    let all = self::text(Part::Whole);
     let first = trained().byte_len(trained().encode(&all).unwrap()[0]);
     assert_eq!((e.tokens, e.bytes), (text.len() as u64 - 1, (all.len() - first) as u64));
     assert!(e.tokens * 2 < e.bytes, "{e:?}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use primer_models::checkpoint::Checkpoint;
 use primer_models::generate::SampleOptions;
 use primer_models::optim::Optimizer;
-use primer_models::text::Corpus;
+use primer_models::text::{Corpus, Part};
 use primer_models::train::{BLOCKS, Event, Limit, RunFolder, Trainer, calibrate};
 use primer_models::{Arch, Error, LanguageModel, RunConfig, Size, metrics};
 use primer_tensor::Device;
@@ -134,7 +134,8 @@ fn z_loss_keeps_the_denominator_near_1() {
             state.insert(&tensor.name, tensor.shape, &tensor.data).unwrap();
         }
         let mut executable = device().compile(&program).unwrap();
-        let tokens: Vec<u32> = corpus().train()[..config.model.seq].iter().map(|&b| u32::from(b)).collect();
+        let tokens: Vec<u32> =
+            corpus().text(Part::Train, config.model.seq).unwrap().iter().map(|&b| u32::from(b)).collect();
         let inputs = [(primer_models::arch::TOKENS, primer_tensor::Data::U32(&tokens))];
         executable.run(&mut state, &inputs).unwrap();
         executable.output(0).unwrap()[0]

@@ -3,9 +3,10 @@
 use crate::args::Eval;
 use crate::cmd::device;
 use crate::failure::Outcome;
+use crate::folder;
 use crate::terminal;
 use primer_models::generate::LanguageModel;
-use primer_models::text::{Corpus, TokenSet};
+use primer_models::text::TokenSet;
 use serde_json::json;
 
 /// Measures a checkpoint on a whole text.
@@ -13,7 +14,7 @@ use serde_json::json;
 /// # Errors
 /// A checkpoint or corpus that can't be used, a device that fails.
 pub fn run(args: &Eval) -> Outcome {
-    let corpus = Corpus::open(&args.corpus)?;
+    let corpus = folder::corpus(&args.corpus)?;
     let chosen = device::open(&args.compute)?;
     let mut model = LanguageModel::load(&args.checkpoint, &chosen.device)?;
     let corpus = corpus.with_tokenizer(model.tokenizer().clone());
@@ -21,6 +22,7 @@ pub fn run(args: &Eval) -> Outcome {
         terminal::note(note);
     }
     let text = TokenSet::whole(&corpus)?;
+    text.note().into_iter().for_each(terminal::note);
     terminal::note(&format!("evaluating {} tokens on {} ...", text.len(), chosen.device));
     let e = model.evaluate(&text)?;
     if args.json {

@@ -24,7 +24,7 @@ pub fn run(args: &Train) -> Outcome {
     };
     let mut config = config(args)?;
     let limit = limit(args, &config);
-    let corpus = Corpus::open(&args.corpus)?;
+    let corpus = folder::corpus(&args.corpus)?;
     let chosen = device::open(&args.compute)?;
     let out = folder::prepare(args.out.as_deref(), "train", existing)?;
     if let Some(note) = corpus.note() {
@@ -45,6 +45,8 @@ pub fn run(args: &Train) -> Outcome {
         terminal::note(&format!("warning: until now this run computed on \"{before}\";"));
         terminal::note(&format!("         on \"{}\" its numbers differ in their last bits", chosen.device.signature()));
     }
+
+    run.trainer().notes().for_each(terminal::note);
 
     let mut last_valid = None;
     let checkpoint = run.run(limit, &stop.flag(), &mut |event| match event {

@@ -1,8 +1,12 @@
 //! Windows of tokens: random ones to train on, fixed ones to evaluate on.
 
+use memmap2::Mmap;
+
+use super::pieces::whole_pieces;
+use super::token_file;
 use crate::error::{Error, Result};
 use crate::rng::Stream;
-use crate::text::{Corpus, Tokenizer};
+use crate::text::{Corpus, Part, Tokenizer};
 
 /// `batch` windows of `seq` tokens, row by row, and for each position the token that follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,54 +21,87 @@ pub struct Batch {
     pub seq: usize,
 }
 
-/// One part of a corpus as tokens.
-#[derive(Debug, Clone)]
+/// Corpora of more bytes than that are read from a file of tokens even where tokens are bytes.
+const IN_MEMORY: u64 = 64 << 20;
+/// Bytes of text tokenised at once.
+const AT_ONCE: usize = 1 << 20;
+
+/// One part of a corpus as tokens, in memory or in a file that is mapped into it.
+#[derive(Debug)]
 pub struct TokenSet {
     name: String,
-    part: &'static str,
+    part: Part,
     tokenizer: Tokenizer,
-    /// `width` bytes a token, little-endian.
-    bytes: Vec<u8>,
+    /// `width` bytes a token, little-endian, from `start` on.
+    bytes: Storage,
+    start: usize,
     width: usize,
+    note: Option<String>,
+}
+
+#[derive(Debug)]
+enum Storage {
+    Memory(Vec<u8>),
+    Mapped(Mmap),
 }
 
 impl TokenSet {
     /// The training part of `corpus`, read by its tokenizer.
     ///
     /// # Errors
-    /// [`Error::BadTokenizer`].
+    /// As [`TokenSet::of`].
     pub fn train(corpus: &Corpus) -> Result<Self> {
-        Self::new(corpus, "training", corpus.train())
+        Self::of(corpus, Part::Train)
     }
 
     /// The validation part of `corpus`, read by its tokenizer.
     ///
     /// # Errors
-    /// [`Error::BadTokenizer`].
+    /// As [`TokenSet::of`].
     pub fn valid(corpus: &Corpus) -> Result<Self> {
-        Self::new(corpus, "validation", corpus.valid())
+        Self::of(corpus, Part::Valid)
     }
 
     /// The whole text, the training part first.
     ///
     /// # Errors
-    /// [`Error::BadTokenizer`].
+    /// As [`TokenSet::of`].
     pub fn whole(corpus: &Corpus) -> Result<Self> {
-        Self::new(corpus, "whole", &[corpus.train(), corpus.valid()].concat())
+        Self::of(corpus, Part::Whole)
     }
 
-    fn new(corpus: &Corpus, part: &'static str, text: &[u8]) -> Result<Self> {
+    /// A part of `corpus`, read by its tokenizer. Where the corpus has a [cache](Corpus::with_cache), and tokens aren't
+    /// the bytes of a text that fits into memory, they are made once and kept there.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::BadTokenizer`]; [`Error::Write`] where the cache can't be written.
+    pub fn of(corpus: &Corpus, part: Part) -> Result<Self> {
         let tokenizer = corpus.tokenizer().clone();
         let width = match tokenizer.vocab() {
             0..=0x100 => 1,
             0x101..=0x1_0000 => 2,
             _ => 4,
         };
-        let bytes = match &tokenizer {
-            Tokenizer::Bytes => text.to_vec(),
-            _ => tokenizer.encode(text)?.iter().flat_map(|t| t.to_le_bytes().into_iter().take(width)).collect(),
+        let small = corpus.bytes(part) <= IN_MEMORY && matches!(tokenizer, Tokenizer::Bytes);
+        let (bytes, start, note) = match corpus.cache() {
+            Some(folder) if !small => {
+                let sha256 = corpus.sha256();
+                let (tokenizer, text_bytes) = (tokenizer.id(), corpus.bytes(part));
+                let key = token_file::Key { corpus: &sha256, tokenizer, part: part.name(), text_bytes, width };
+                let write = |sink: &mut token_file::Sink<'_>| tokenize(corpus, part, width, sink);
+                let (mapped, note) = token_file::open(folder, key, write)?;
+                (Storage::Mapped(mapped), token_file::HEADER, note)
+            }
+            _ => {
+                let mut bytes = Vec::new();
+                tokenize(corpus, part, width, &mut |tokens| {
+                    bytes.extend_from_slice(tokens);
+                    Ok(())
+                })?;
+                (Storage::Memory(bytes), 0, None)
+            }
         };
-        Ok(Self { name: corpus.name().to_owned(), part, tokenizer, bytes, width })
+        Ok(Self { name: corpus.name().to_owned(), part, tokenizer, bytes, start, width, note })
     }
 
     /// What the tokens were made by.
@@ -72,14 +109,27 @@ impl TokenSet {
         &self.tokenizer
     }
 
+    /// One sentence where a file of tokens was there and wasn't what it should be, so that it was made again.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        let all: &[u8] = match &self.bytes {
+            Storage::Memory(bytes) => bytes,
+            Storage::Mapped(mapped) => mapped,
+        };
+        &all[self.start..]
+    }
+
     /// Number of tokens.
     pub fn len(&self) -> usize {
-        self.bytes.len() / self.width
+        self.bytes().len() / self.width
     }
 
     /// Whether there is no token.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes().is_empty()
     }
 
     /// Batch number `index` of `seed`: windows drawn uniformly, with replacement. A pure function of its arguments, so
@@ -116,7 +166,7 @@ impl TokenSet {
         }
         Err(Error::ShortCorpus {
             name: self.name.clone(),
-            part: self.part,
+            part: self.part.name(),
             have: self.len(),
             need: seq.saturating_add(1),
         })
@@ -125,13 +175,33 @@ impl TokenSet {
     /// The tokens from `range.start` to `range.end`.
     pub(crate) fn slice(&self, range: std::ops::Range<usize>) -> impl Iterator<Item = u32> {
         let token = |bytes: &[u8]| bytes.iter().rev().fold(0, |token, &byte| token << 8 | u32::from(byte));
-        self.bytes[range.start * self.width..range.end * self.width].chunks_exact(self.width).map(token)
+        self.bytes()[range.start * self.width..range.end * self.width].chunks_exact(self.width).map(token)
     }
 
     fn gather(&self, starts: &[usize], seq: usize) -> Batch {
         let take = |offset: usize| starts.iter().flat_map(move |&s| self.slice(s + offset..s + offset + seq));
         Batch { inputs: take(0).collect(), targets: take(1).collect(), batch: starts.len(), seq }
     }
+}
+
+/// Hands the tokens of a part to `sink`, `width` bytes each, while the text is read.
+fn tokenize(corpus: &Corpus, part: Part, width: usize, sink: &mut token_file::Sink<'_>) -> Result<()> {
+    if matches!(corpus.tokenizer(), Tokenizer::Bytes) {
+        return corpus.read(part, sink);
+    }
+    let mut text = Vec::new();
+    let mut put = |text: &mut Vec<u8>, last: bool| {
+        let (pieces, rest) = whole_pieces(text, last);
+        let tokens = corpus.tokenizer().encode_pieces(&pieces)?;
+        let bytes: Vec<u8> = tokens.iter().flat_map(|t| t.to_le_bytes().into_iter().take(width)).collect();
+        text.drain(..rest);
+        sink(&bytes)
+    };
+    corpus.read(part, &mut |chunk| {
+        text.extend_from_slice(chunk);
+        if text.len() >= AT_ONCE { put(&mut text, false) } else { Ok(()) }
+    })?;
+    put(&mut text, true)
 }
 
 /// Iterator over evaluation batches of exactly `batch` rows; a last, smaller group of windows is left out.
@@ -167,7 +237,16 @@ mod tests {
 
     fn set(len: usize) -> TokenSet {
         let text: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
-        TokenSet { name: "counting".into(), part: "whole", tokenizer: Tokenizer::Bytes, bytes: text, width: 1 }
+        let bytes = Storage::Memory(text);
+        TokenSet {
+            name: "counting".into(),
+            part: Part::Whole,
+            tokenizer: Tokenizer::Bytes,
+            bytes,
+            start: 0,
+            width: 1,
+            note: None,
+        }
     }
 
     #[test]

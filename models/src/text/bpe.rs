@@ -11,14 +11,9 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{NormalizerWrapper, TokenizerBuilder, TokenizerImpl};
 
 use super::corpus::sha256;
-use super::pieces::pieces;
 
 /// Word splitting, decoding and offsets are all those of the byte level; there is no normalizer, which would lose text.
 type Pipeline = TokenizerImpl<BPE, NormalizerWrapper, ByteLevel, ByteLevel, ByteLevel>;
-
-/// Bytes of text that merges are learned from at most; of a longer text every n-th piece is taken. The crate counts
-/// pairs in 32 bits and holds each distinct word.
-const SAMPLE: u64 = 64 << 20;
 
 /// A trained byte-pair encoding.
 pub struct Bpe {
@@ -32,16 +27,11 @@ pub struct Bpe {
 }
 
 impl Bpe {
-    /// Learns merges until there are `vocab` tokens, or no pair of tokens stands twice in the text. `text` is all of
-    /// it, in pieces, `bytes` its length.
+    /// Learns merges until there are `vocab` tokens, or no pair of tokens stands twice in `text`.
     ///
     /// # Errors
     /// What the crate says.
-    pub(super) fn train<'a>(
-        vocab: usize,
-        bytes: u64,
-        text: impl Iterator<Item = std::borrow::Cow<'a, [u8]>> + Send,
-    ) -> Result<Self, String> {
+    pub(super) fn train(vocab: usize, text: Vec<String>) -> Result<Self, String> {
         let mut pipeline: Pipeline = TokenizerBuilder::new()
             .with_model(BPE::default())
             .with_normalizer(None)
@@ -56,12 +46,7 @@ impl Bpe {
             .show_progress(false)
             .initial_alphabet(alphabet().into_iter().collect())
             .build();
-        let every = usize::try_from(bytes.div_ceil(SAMPLE)).unwrap_or(usize::MAX).max(1);
-        let valid = text.step_by(every).flat_map(|piece| {
-            let chunks: Vec<String> = piece.utf8_chunks().map(|chunk| chunk.valid().to_owned()).collect();
-            chunks
-        });
-        pipeline.train(&mut trainer, valid).map_err(|e| e.to_string())?;
+        pipeline.train(&mut trainer, text.into_iter()).map_err(|e| e.to_string())?;
         Self::from_json(pipeline.to_string(true).map_err(|e| e.to_string())?)
     }
 
@@ -117,12 +102,12 @@ impl Bpe {
         self.bytes.get(token as usize).map_or(&[], Vec::as_slice)
     }
 
-    /// Token ids of a text.
+    /// Token ids of a text, given in pieces.
     ///
     /// # Errors
     /// What the crate says.
-    pub(super) fn encode(&self, text: &[u8]) -> Result<Vec<u32>, String> {
-        let chunks: Vec<_> = pieces(text).flat_map(<[u8]>::utf8_chunks).collect();
+    pub(super) fn encode(&self, pieces: &[&[u8]]) -> Result<Vec<u32>, String> {
+        let chunks: Vec<_> = pieces.iter().flat_map(|piece| piece.utf8_chunks()).collect();
         let valid: Vec<&str> = chunks.iter().map(std::str::Utf8Chunk::valid).collect();
         let encodings = self.pipeline.encode_batch_fast(valid, false).map_err(|e| e.to_string())?;
         let mut tokens = Vec::with_capacity(encodings.iter().map(|e| e.get_ids().len()).sum());
@@ -152,14 +137,15 @@ fn alphabet() -> [char; 256] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::borrow::Cow;
+    use crate::text::pieces::pieces;
 
     #[test]
     fn cutting_a_text_into_pieces_changes_no_token() {
         let text: String = (0..9000).map(|i| format!("line {i}: caf\u{e9}\u{a0} it's\r\n\n  {}\t;", i * i)).collect();
-        assert!(pieces(text.as_bytes()).count() > 4);
-        let bpe = Bpe::train(400, text.len() as u64, pieces(text.as_bytes()).map(Cow::Borrowed)).unwrap();
+        let all: Vec<&[u8]> = pieces(text.as_bytes()).collect();
+        assert!(all.len() > 4);
+        let bpe = Bpe::train(400, vec![text.clone()]).unwrap();
         let whole = bpe.pipeline.encode_fast(text.as_str(), false).unwrap();
-        assert!(bpe.encode(text.as_bytes()).unwrap() == whole.get_ids());
+        assert!(bpe.encode(&all).unwrap() == whole.get_ids());
     }
 }

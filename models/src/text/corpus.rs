@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::source::Source;
+use super::split::{Scan, held_out, parts, split_inside};
 use super::{Tokenizer, rust_sources};
 use crate::error::{Error, Result};
 
@@ -23,17 +25,49 @@ pub enum CorpusKind {
     OwnSources,
 }
 
-/// A text in two parts that share no document.
+/// A part of a corpus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// To train on.
+    Train,
+    /// Held out.
+    Valid,
+    /// All of it, the training part first.
+    Whole,
+}
+
+impl Part {
+    /// `training`, `validation` or `whole`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "training",
+            Self::Valid => "validation",
+            Self::Whole => "whole",
+        }
+    }
+}
+
+/// A text in two parts that share no document, and the tokenizer that reads it. Files stay where they are and are read
+/// chunk by chunk, so a corpus may be larger than memory.
 #[derive(Debug, Clone)]
 pub struct Corpus {
     name: String,
     kind: CorpusKind,
-    train: Vec<u8>,
-    valid: Vec<u8>,
-    documents: usize,
+    train: Text,
+    valid: Text,
+    documents: u64,
     skipped: usize,
+    sha256: String,
     note: Option<String>,
     tokenizer: Tokenizer,
+    cache: Option<PathBuf>,
+}
+
+/// Sources one after the other, and how many bytes they hold together.
+#[derive(Debug, Clone)]
+struct Text {
+    sources: Vec<Source>,
+    bytes: u64,
 }
 
 /// One document on its way into a corpus.
@@ -56,57 +90,66 @@ impl Corpus {
     /// # Errors
     /// [`Error::EmptyCorpus`].
     pub fn from_text(name: &str, text: &[u8]) -> Result<Self> {
-        let (train, valid) = split_text(text);
-        Self::build(name, CorpusKind::Text, train.to_vec(), valid.to_vec(), 1, 0)
+        let (train, valid) = split_inside(&Source::memory(text.to_vec()))?;
+        Self::build(name, CorpusKind::Text, vec![train], vec![valid], 0)
     }
 
-    /// A text file, or a folder of text files (searched recursively, in order of their paths; hidden and binary files are left
-    /// out and counted). A folder is split by document, a single file at a blank line or line border.
+    /// A text file, or a folder of them (searched recursively, in order of their paths; hidden, binary and empty files
+    /// are left out and counted). How documents lie in a file, and whether it is packed, follows from its name; see
+    /// `docs/corpora.md`.
+    ///
+    /// A folder most of which is named for training, validation or testing is split like that, and what is for testing
+    /// is left out; any other folder is split by file, a single file between its documents.
     ///
     /// # Errors
     /// [`Error::Read`], [`Error::EmptyCorpus`].
     pub fn from_path(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let read = |source| Error::Read { path: path.to_owned(), source };
-        if fs::metadata(path).map_err(read)?.is_dir() {
-            let mut files = Vec::new();
-            list_files(path, &mut files)?;
-            files.sort();
-            let total = files.len();
-            let mut documents = Vec::new();
-            for file in files {
-                let text = fs::read(&file).map_err(|source| Error::Read { path: file.clone(), source })?;
-                if !text.is_empty() && !text[..text.len().min(8192)].contains(&0) {
-                    let name = file.strip_prefix(path).unwrap_or(&file).to_string_lossy().replace('\\', "/");
-                    documents.push(Document { name, text });
-                }
-            }
-            let (count, skipped) = (documents.len(), total - documents.len());
-            let (train, valid) = split_documents(documents);
-            Self::build(&name, CorpusKind::Folder, train, valid, count, skipped)
-        } else {
-            let text = fs::read(path).map_err(read)?;
-            let (train, valid) = split_text(&text);
-            Self::build(&name, CorpusKind::File, train.to_vec(), valid.to_vec(), 1, 0)
+        if !fs::metadata(path).map_err(|source| Error::Read { path: path.to_owned(), source })?.is_dir() {
+            let (train, valid) = split_inside(&Source::file(path)?)?;
+            return Self::build(&name, CorpusKind::File, vec![train], vec![valid], 0);
         }
+        let mut found = Vec::new();
+        list_files(path, &mut found)?;
+        found.sort();
+        let (mut sources, mut files) = (Vec::new(), Vec::new());
+        for file in &found {
+            let source = Source::file(file)?;
+            if source.is_text()? {
+                let below = file.strip_prefix(path).unwrap_or(file).to_string_lossy().replace('\\', "/");
+                files.push((below, source.stored_bytes()?));
+                sources.push(source.ending_line());
+            }
+        }
+        let (parts, named) = parts(&files);
+        let of = |wanted| {
+            let with_part = sources.iter().zip(&parts).filter(move |(_, part)| **part == Some(wanted));
+            with_part.map(|(source, _)| source.clone()).collect::<Vec<_>>()
+        };
+        let (mut train, mut valid) = (of(Part::Train), of(Part::Valid));
+        let skipped = found.len() - train.len() - valid.len();
+        if let ([only], []) = (train.as_slice(), valid.as_slice()) {
+            let (first, second) = split_inside(only)?;
+            (train, valid) = (vec![first], vec![second]);
+        }
+        let mut corpus = Self::build(&name, CorpusKind::Folder, train, valid, skipped)?;
+        if named {
+            corpus.note = Some("split as its files are named; what they name for testing is left out".into());
+        }
+        Ok(corpus)
     }
 
-    /// The Rust sources of the locked crates; where cargo or the lock file isn't there, the binary's own embedded sources, under
-    /// the name `own-sources` and with a [`note`](Self::note) that says why.
+    /// The Rust sources of the locked crates; where cargo or the lock file isn't there, the binary's own embedded
+    /// sources, under the name `own-sources` and with a [`note`](Self::note) that says why.
     ///
     /// # Errors
     /// [`Error::EmptyCorpus`] (the allow-list found nothing).
     pub fn rust() -> Result<Self> {
         match rust_sources::locked_crates() {
             Ok(found) => {
-                let mut corpus = Self::build(
-                    "rust",
-                    CorpusKind::RustSources,
-                    found.train,
-                    found.valid,
-                    found.documents,
-                    found.skipped,
-                )?;
+                let (train, valid) = (Source::memory(found.train), Source::memory(found.valid));
+                let mut corpus = Self::build("rust", CorpusKind::RustSources, vec![train], vec![valid], found.skipped)?;
+                corpus.documents = found.documents as u64;
                 corpus.note = Some(format!("the Rust sources of {} locked crates", found.crates));
                 Ok(corpus)
             }
@@ -127,31 +170,43 @@ impl Corpus {
     /// None in practice; [`Error::EmptyCorpus`] by type.
     pub fn own_sources() -> Result<Self> {
         let documents = rust_sources::embedded();
-        let count = documents.len();
-        let (train, valid) = split_documents(documents);
-        Self::build("own-sources", CorpusKind::OwnSources, train, valid, count, 0)
+        let names: Vec<(String, u64)> = documents.iter().map(|d| (d.name.clone(), d.text.len() as u64)).collect();
+        let (mut train, mut valid) = (Vec::new(), Vec::new());
+        for (document, held) in documents.into_iter().zip(held_out(&names)) {
+            if held { &mut valid } else { &mut train }.push(Source::memory(document.text).ending_line());
+        }
+        Self::build("own-sources", CorpusKind::OwnSources, train, valid, 0)
     }
 
-    fn build(
-        name: &str,
-        kind: CorpusKind,
-        train: Vec<u8>,
-        valid: Vec<u8>,
-        documents: usize,
-        skipped: usize,
-    ) -> Result<Self> {
-        if train.is_empty() && valid.is_empty() {
+    /// Reads everything once: for the hash, the lengths and the number of documents.
+    fn build(name: &str, kind: CorpusKind, train: Vec<Source>, valid: Vec<Source>, skipped: usize) -> Result<Self> {
+        let (mut hash, mut bytes, mut documents) = (Sha256::new(), [0, 0], 0);
+        for (part, sources) in [&train, &valid].into_iter().enumerate() {
+            for source in sources {
+                let (mut scan, before) = (Scan::new(source.layout, u64::MAX, u64::MAX), bytes[part]);
+                source.read(&mut |chunk, ends| {
+                    scan.feed(chunk, ends);
+                    hash.update(chunk);
+                    bytes[part] += chunk.len() as u64;
+                    Ok(())
+                })?;
+                documents += if bytes[part] > before && source.begins() { scan.documents() } else { 0 };
+            }
+        }
+        if bytes == [0, 0] {
             return Err(Error::EmptyCorpus { name: name.to_owned() });
         }
         Ok(Self {
             name: name.to_owned(),
             kind,
-            train,
-            valid,
+            train: Text { sources: train, bytes: bytes[0] },
+            valid: Text { sources: valid, bytes: bytes[1] },
             documents,
             skipped,
+            sha256: hex(&hash.finalize()),
             note: None,
             tokenizer: Tokenizer::Bytes,
+            cache: None,
         })
     }
 
@@ -165,14 +220,45 @@ impl Corpus {
         self.kind
     }
 
-    /// The text to train on.
-    pub fn train(&self) -> &[u8] {
-        &self.train
+    /// Bytes of a part.
+    pub fn bytes(&self, part: Part) -> u64 {
+        self.texts(part).iter().map(|text| text.bytes).sum()
     }
 
-    /// The text to validate on.
-    pub fn valid(&self) -> &[u8] {
-        &self.valid
+    /// Hands the text of a part to `take`, chunk by chunk.
+    ///
+    /// # Errors
+    /// [`Error::Read`]; what `take` says.
+    pub fn read(&self, part: Part, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut sources = self.texts(part).into_iter().flat_map(|text| &text.sources);
+        sources.try_for_each(|source| source.read(&mut |chunk, _| take(chunk)))
+    }
+
+    /// The first `most` bytes of a part.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn text(&self, part: Part, most: usize) -> Result<Vec<u8>> {
+        let mut text = Vec::new();
+        for source in self.texts(part).into_iter().flat_map(|text| &text.sources) {
+            if text.len() >= most {
+                break;
+            }
+            source.first((most - text.len()) as u64).read(&mut |chunk, _| {
+                text.extend_from_slice(chunk);
+                Ok(())
+            })?;
+        }
+        text.truncate(most);
+        Ok(text)
+    }
+
+    fn texts(&self, part: Part) -> Vec<&Text> {
+        match part {
+            Part::Train => vec![&self.train],
+            Part::Valid => vec![&self.valid],
+            Part::Whole => vec![&self.train, &self.valid],
+        }
     }
 
     /// The same corpus, read by `tokenizer` instead of byte by byte.
@@ -187,12 +273,24 @@ impl Corpus {
         &self.tokenizer
     }
 
+    /// The same corpus, whose tokens are made once and kept in files in `folder`, where that is worth it.
+    #[must_use]
+    pub fn with_cache(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.cache = Some(folder.into());
+        self
+    }
+
+    /// Where files of tokens are kept, if anywhere.
+    pub fn cache(&self) -> Option<&Path> {
+        self.cache.as_deref()
+    }
+
     /// Documents in both parts.
-    pub fn documents(&self) -> usize {
+    pub fn documents(&self) -> u64 {
         self.documents
     }
 
-    /// Files found and left out (hidden, binary, generated, duplicate, too large).
+    /// Files found and left out (hidden, binary, empty, generated, duplicate, too large, for testing).
     pub fn skipped(&self) -> usize {
         self.skipped
     }
@@ -202,12 +300,10 @@ impl Corpus {
         self.note.as_deref()
     }
 
-    /// sha256 of the training part followed by the validation part, in hexadecimal: for a single file, what `sha256sum` prints.
+    /// sha256 of the training part followed by the validation part, in hexadecimal: for a single file, what `sha256sum`
+    /// prints.
     pub fn sha256(&self) -> String {
-        let mut hash = Sha256::new();
-        hash.update(&self.train);
-        hash.update(&self.valid);
-        hex(&hash.finalize())
+        self.sha256.clone()
     }
 }
 
@@ -216,11 +312,12 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Every regular file under `folder` that isn't hidden; folders behind symbolic links are not entered, so cycles can't happen.
+/// Every regular file under `folder` that isn't hidden; folders behind symbolic links are not entered, so cycles can't
+/// happen.
 fn list_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let read = |source| Error::Read { path: folder.to_owned(), source };
     for entry in fs::read_dir(folder).map_err(read)? {
@@ -237,43 +334,6 @@ fn list_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Splits one text near its last tenth: at the last blank line there, else at a line border, else right there.
-fn split_text(text: &[u8]) -> (&[u8], &[u8]) {
-    let goal = text.len() - text.len() / 10;
-    let floor = text.len() - text.len() / 5;
-    let border = |pattern: &[u8]| (floor..goal).rev().find(|&i| text[..=i].ends_with(pattern)).map(|i| i + 1);
-    text.split_at(border(b"\n\n").or_else(|| border(b"\n\r\n")).or_else(|| border(b"\n")).unwrap_or(goal))
-}
-
-/// About a tenth of the bytes, as whole documents chosen by a hash of their names; the rest is for training. A single document is
-/// split inside.
-pub(super) fn split_documents(documents: Vec<Document>) -> (Vec<u8>, Vec<u8>) {
-    if let [only] = documents.as_slice() {
-        let (train, valid) = split_text(&only.text);
-        return (train.to_vec(), valid.to_vec());
-    }
-    let total: usize = documents.iter().map(|d| d.text.len()).sum();
-    let mut order: Vec<usize> = (0..documents.len()).collect();
-    order.sort_by_cached_key(|&i| Sha256::digest(documents[i].name.as_bytes()).to_vec());
-    let mut held_out = vec![false; documents.len()];
-    let mut bytes = 0;
-    for &i in &order {
-        if bytes + documents[i].text.len() <= total / 10 {
-            bytes += documents[i].text.len();
-            held_out[i] = true;
-        }
-    }
-    if bytes == 0
-        && let Some(&smallest) = order.iter().min_by_key(|&&i| documents[i].text.len())
-    {
-        held_out[smallest] = true;
-    }
-    let part = |valid: bool| {
-        join(documents.iter().zip(&held_out).filter(|(_, held)| **held == valid).map(|(d, _)| d.text.as_slice()))
-    };
-    (part(false), part(true))
 }
 
 /// The documents one after the other, each ended by a line break.

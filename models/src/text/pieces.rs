@@ -21,6 +21,17 @@ pub(super) fn next_piece(text: &[u8], last: bool) -> Option<usize> {
     }))
 }
 
+/// The pieces of a text's beginning that are certain whatever follows it, or all of them where nothing does, and their
+/// length.
+pub(super) fn whole_pieces(text: &[u8], last: bool) -> (Vec<&[u8]>, usize) {
+    let (mut all, mut at) = (Vec::new(), 0);
+    while let Some(length) = next_piece(&text[at..], last) {
+        all.push(&text[at..at + length]);
+        at += length;
+    }
+    (all, at)
+}
+
 /// The pieces of a text that is in memory.
 pub(super) fn pieces(mut text: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {

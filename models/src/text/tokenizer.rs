@@ -1,6 +1,5 @@
 //! Text to token ids and back.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -8,14 +7,17 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Corpus;
 use super::bpe::Bpe;
-use super::pieces::pieces;
+use super::pieces::{pieces, whole_pieces};
+use super::{Corpus, Part};
 use crate::checkpoint::write_atomically;
 use crate::error::{Error, Result};
 
 /// The file in a run's folder that holds its tokenizer, unless tokens are bytes.
 const FILE: &str = "tokenizer.json";
+/// Bytes of text that merges are learned from, at most: the library holds each distinct word, and counts pairs in 32
+/// bits.
+const SAMPLE: u64 = 64 << 20;
 
 /// A tokenizer by name: `bytes` or `bpe:N`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,11 +47,33 @@ impl TokenizerSpec {
         let Self::Bpe(vocab) = self else {
             return Ok(Tokenizer::Bytes);
         };
-        let text = corpus.train();
-        let bpe = Bpe::train(vocab, text.len() as u64, pieces(text).map(Cow::Borrowed));
+        let bpe = Bpe::train(vocab, sample(corpus)?);
         bpe.map(|bpe| Tokenizer::Bpe(Arc::new(bpe)))
             .map_err(|reason| Error::BadTokenizer { name: format!("{self} on {}", corpus.name()), reason })
     }
+}
+
+/// The valid UTF-8 of the training part, or of pieces spread evenly over it where it is longer than [`SAMPLE`].
+fn sample(corpus: &Corpus) -> Result<Vec<String>> {
+    let every = corpus.bytes(Part::Train).div_ceil(SAMPLE).max(1);
+    let (mut text, mut sample, mut number) = (Vec::new(), Vec::new(), 0);
+    let mut take = |text: &mut Vec<u8>, last: bool| {
+        let (pieces, length) = whole_pieces(text, last);
+        for piece in pieces {
+            if number % every == 0 {
+                sample.extend(piece.utf8_chunks().map(|chunk| chunk.valid().to_owned()));
+            }
+            number += 1;
+        }
+        text.drain(..length);
+    };
+    corpus.read(Part::Train, &mut |chunk| {
+        text.extend_from_slice(chunk);
+        take(&mut text, false);
+        Ok(())
+    })?;
+    take(&mut text, true);
+    Ok(sample)
 }
 
 impl fmt::Display for TokenizerSpec {
@@ -182,9 +206,16 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::BadTokenizer`].
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {
+        self.encode_pieces(&pieces(text).collect::<Vec<_>>())
+    }
+
+    /// Token ids of a text that is cut into pieces already.
+    pub(super) fn encode_pieces(&self, pieces: &[&[u8]]) -> Result<Vec<u32>> {
         match self {
-            Self::Bytes => Ok(text.iter().map(|&byte| u32::from(byte)).collect()),
-            Self::Bpe(bpe) => bpe.encode(text).map_err(|reason| Error::BadTokenizer { name: self.id().into(), reason }),
+            Self::Bytes => Ok(pieces.concat().iter().map(|&byte| u32::from(byte)).collect()),
+            Self::Bpe(bpe) => {
+                bpe.encode(pieces).map_err(|reason| Error::BadTokenizer { name: self.id().into(), reason })
+            }
         }
     }
 

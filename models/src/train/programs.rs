@@ -12,11 +12,12 @@ pub(super) const TARGETS: &str = "targets";
 /// The state entry that gathers the steps' losses between two readings.
 pub(super) const LOSS_SUM: &str = "train.loss_sum";
 
-/// The program of one training step: forward, loss, gradient, clipping and the optimizer as state updates; the mean cross
-/// entropy as output 0.
+/// The program of one training step: forward, loss, gradient, clipping and the optimizer as state updates; the mean
+/// cross entropy as output 0.
 ///
 /// # Errors
-/// [`Error::BadValue`](crate::Error::BadValue) from the configuration, [`Error::Tensor`](crate::Error::Tensor) where the gradient can't be built.
+/// [`Error::BadValue`](crate::Error::BadValue) from the configuration, [`Error::Tensor`](crate::Error::Tensor) where
+/// the gradient can't be built.
 pub fn step_program(config: &RunConfig) -> Result<Program> {
     config.validate()?;
     step_of(&Model::build_for_training(&config.model, config.train.batch)?, config)
@@ -26,8 +27,8 @@ fn targets(model: &Model) -> Tensor {
     Tensor::data(TARGETS, [model.tokens.shape().numel()], DType::U32)
 }
 
-/// The step: its state updates, and the mean cross entropy as output 0. Where gradients are accumulated, it adds its own to them
-/// and leaves the rest to [`apply_of`].
+/// The step: its state updates, and the mean cross entropy as output 0. Where gradients are accumulated, it adds its
+/// own to them and leaves the rest to [`apply_of`].
 pub(super) fn step_of(model: &Model, config: &RunConfig) -> Result<Program> {
     let loss = model.token_losses(&targets(model)).mean();
     let mut objective = loss.clone();

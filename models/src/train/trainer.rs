@@ -297,6 +297,11 @@ impl Trainer {
         self.train.tokenizer()
     }
 
+    /// One sentence for each file of tokens that was damaged and made again; see [`TokenSet::note`].
+    pub fn notes(&self) -> impl Iterator<Item = &str> {
+        [&self.train, &self.valid].into_iter().filter_map(TokenSet::note)
+    }
+
     /// The recorded model.
     pub fn model(&self) -> &Model {
         &self.model

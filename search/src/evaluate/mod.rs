@@ -94,6 +94,11 @@ impl Evaluator {
         Ok(evaluator)
     }
 
+    /// One sentence for each file of tokens that was damaged and made again; see [`TokenSet::note`].
+    pub fn notes(&self) -> impl Iterator<Item = &str> {
+        [&self.train, &self.valid].into_iter().filter_map(TokenSet::note)
+    }
+
     /// The study's roofline as this device gives it, from timed steps of the seed program.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use crate::failure::Outcome;
 use crate::report::data::{Arm, Point};
 use crate::report::html::pretty;
 use crate::stop::Stop;
-use crate::terminal::Progress;
+use crate::terminal::{self, Progress};
 use primer_models::RunConfig;
 use primer_models::text::Corpus;
 use primer_models::train::{Event, Horizon, Trainer};
@@ -34,6 +34,7 @@ const EVALUATION_SPACING: f64 = 7.0;
 impl Trained {
     fn new(config: &RunConfig, corpus: &Corpus, device: &Device) -> Outcome<Self> {
         let trainer = Trainer::new(config, corpus, device)?;
+        trainer.notes().for_each(terminal::note);
         let data = Arm {
             arch: config.model.arch.name().into(),
             parameters: trainer.model().parameters() as u64,

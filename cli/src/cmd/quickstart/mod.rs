@@ -13,7 +13,7 @@ use crate::report::derive::derive;
 use crate::report::{self, html};
 use crate::stop::Stop;
 use crate::terminal;
-use primer_models::text::Corpus;
+use primer_models::text::Part;
 use primer_models::{Arch, RunConfig, Size};
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ impl Schedule {
 pub fn run(args: &Quickstart) -> Outcome {
     let schedule = Schedule::new(Instant::now(), args.time);
     let existing = if args.force { Existing::Overwrite } else { Existing::Refuse };
-    let corpus = Corpus::open(&args.corpus)?;
+    let corpus = folder::corpus(&args.corpus)?;
     let chosen = device::open(&args.compute)?;
     let out = folder::prepare(args.out.as_deref(), "quickstart", existing)?;
     let stop = Stop::on_ctrl_c();
@@ -49,8 +49,8 @@ pub fn run(args: &Quickstart) -> Outcome {
     terminal::note(&format!(
         "corpus  {}: {} bytes to train on, {} held out{}",
         corpus.name(),
-        corpus.train().len(),
-        corpus.valid().len(),
+        corpus.bytes(Part::Train),
+        corpus.bytes(Part::Valid),
         corpus.note().map_or(String::new(), |note| format!(" ({note})"))
     ));
     terminal::note(&format!("report  {}", out.join("report.html").display()));
@@ -79,9 +79,9 @@ pub fn run(args: &Quickstart) -> Outcome {
         corpus: CorpusData {
             name: corpus.note().map_or(corpus.name().to_owned(), |note| format!("{}: {note}", corpus.name())),
             sha256: corpus.sha256(),
-            train_bytes: corpus.train().len() as u64,
-            validation_bytes: corpus.valid().len() as u64,
-            documents: corpus.documents() as u64,
+            train_bytes: corpus.bytes(Part::Train),
+            validation_bytes: corpus.bytes(Part::Valid),
+            documents: corpus.documents(),
         },
         settings: settings(&configs[0], args.seed),
         versions: vec![("primer".into(), env!("CARGO_PKG_VERSION").into())],

@@ -8,7 +8,7 @@ use crate::report::data::Sample;
 use crate::stop::Stop;
 use crate::terminal::Progress;
 use primer_models::generate::SampleOptions;
-use primer_models::text::{Corpus, CorpusKind};
+use primer_models::text::{Corpus, CorpusKind, Part};
 use std::time::{Duration, Instant};
 
 /// Tokens a sample has at most.
@@ -20,7 +20,7 @@ const TOKENS: usize = 400;
 /// A device that fails.
 pub fn draw(trained: &mut [Trained], corpus: &Corpus, seed: u64, schedule: Schedule, stop: &Stop) -> Outcome {
     let mut progress = Progress::new("sampling");
-    let prompt = prompt(corpus);
+    let prompt = prompt(corpus)?;
     let options = SampleOptions { tokens: TOKENS, temperature: 0.7, top_k: 40, top_p: 1.0, seed };
     let count = trained.len();
     for (i, arm) in trained.iter_mut().enumerate() {
@@ -47,13 +47,13 @@ pub fn draw(trained: &mut [Trained], corpus: &Corpus, seed: u64, schedule: Sched
 }
 
 /// Something that the corpus might go on from.
-fn prompt(corpus: &Corpus) -> String {
+fn prompt(corpus: &Corpus) -> Outcome<String> {
     match corpus.kind() {
-        CorpusKind::RustSources | CorpusKind::OwnSources => "impl<T> Iterator for ".into(),
+        CorpusKind::RustSources | CorpusKind::OwnSources => Ok("impl<T> Iterator for ".into()),
         _ => {
-            let text = String::from_utf8_lossy(&corpus.valid()[..corpus.valid().len().min(200)]).into_owned();
+            let text = String::from_utf8_lossy(&corpus.text(Part::Valid, 200)?).into_owned();
             let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("");
-            line.chars().take(24).collect()
+            Ok(line.chars().take(24).collect())
         }
     }
 }

@@ -4,6 +4,7 @@ use super::options;
 use crate::args::{Compute, SearchInit, SearchRun, SearchWorker, StudyArgs};
 use crate::cmd::device;
 use crate::failure::{Failure, Outcome};
+use crate::folder;
 use crate::stop::Stop;
 use crate::terminal::{self, Progress};
 use primer_models::text::Corpus;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// A store that is already there, an option that means nothing.
 pub fn init(args: &SearchInit) -> Outcome {
-    let corpus = Corpus::open(&args.corpus)?;
+    let corpus = folder::corpus(&args.corpus)?;
     let path = &args.store.store;
     if path.exists() {
         return Err(Failure::new(format!("the store {} is already there", path.display()))
@@ -62,7 +63,7 @@ fn shared(compute: &Compute, workers: u16) -> Compute {
 /// # Errors
 /// A store, option or corpus that can't be used; a device that fails.
 pub fn run(args: &SearchRun) -> Outcome {
-    let corpus = Corpus::open(&args.corpus)?;
+    let corpus = folder::corpus(&args.corpus)?;
     let path = &args.store.store;
     let store = if path.exists() {
         let store = Store::open(path)?;
@@ -83,7 +84,7 @@ pub fn run(args: &SearchRun) -> Outcome {
 /// As [`run`], and a store that isn't there.
 pub fn worker(args: &SearchWorker) -> Outcome {
     let store = existing(&args.store.store)?;
-    let corpus = Corpus::open(&args.corpus)?;
+    let corpus = folder::corpus(&args.corpus)?;
     same_corpus(&store, &corpus)?;
     work(&store, &corpus, &args.compute, &RunOptions::default(), 1, args.json)
 }
@@ -126,6 +127,7 @@ fn work(
         let worker = || -> Outcome<RunSummary> {
             let chosen = device::open(&compute)?;
             let evaluator = Evaluator::new(store.spec(), corpus, &chosen.device)?;
+            evaluator.notes().for_each(terminal::note);
             let flag = stop.flag();
             Ok(worker::run(
                 store,
