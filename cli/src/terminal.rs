@@ -99,6 +99,13 @@ impl Progress {
         }
     }
 
+    /// What is going on just now, in the place of what was measured; on a terminal alone.
+    pub fn live(&self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text.to_owned());
+        }
+    }
+
     /// A line above the bar.
     pub fn say(&self, text: &str) {
         match &self.bar {

@@ -5,6 +5,7 @@ mod commands;
 mod export;
 mod kill;
 mod kit;
+mod progress;
 mod quickstart;
 mod search;
 mod tune;

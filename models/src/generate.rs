@@ -34,6 +34,15 @@ pub struct Evaluation {
     pub bytes: u64,
 }
 
+impl Evaluation {
+    /// From the sum of the cross entropies of `tokens` tokens, in nats, which stand for `bytes` bytes.
+    pub(crate) fn new(sum: f64, tokens: u64, bytes: u64) -> Self {
+        let loss_nats = sum / tokens.max(1) as f64;
+        let bits_per_byte = sum / std::f64::consts::LN_2 / bytes.max(1) as f64;
+        Self { loss_nats, perplexity: loss_nats.exp(), bits_per_byte, tokens, bytes }
+    }
+}
+
 /// A model with weights on a device.
 pub struct LanguageModel {
     model: ModelConfig,
@@ -211,14 +220,7 @@ impl LanguageModel {
             sum += executable.output(0)?[..count].iter().map(|&x| f64::from(x)).sum::<f64>();
             bytes += batch.targets[..count].iter().map(|&t| self.tokenizer.byte_len(t) as u64).sum::<u64>();
         }
-        let loss = sum / predicted as f64;
-        Ok(Evaluation {
-            loss_nats: loss,
-            perplexity: loss.exp(),
-            bits_per_byte: sum / std::f64::consts::LN_2 / bytes.max(1) as f64,
-            tokens: predicted as u64,
-            bytes,
-        })
+        Ok(Evaluation::new(sum, predicted as u64, bytes))
     }
 
     fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {

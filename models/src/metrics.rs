@@ -1,4 +1,5 @@
-//! `metrics.jsonl`: one JSON object a line, flushed as it is written, so that it can be followed while the run goes on.
+//! `metrics.jsonl` and `samples.jsonl`: one JSON object a line, flushed as it is written, so that they can be followed
+//! while the run goes on.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -20,25 +21,37 @@ pub struct Metric {
     /// Mean cross entropy of the step, in nats a token.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub train_loss: Option<f64>,
-    /// Mean cross entropy on the validation text, in nats a token.
+    /// Mean cross entropy on the validation text, in nats a token; its perplexity is e to that.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub valid_loss: Option<f64>,
+    /// The same in bits a byte of text, which compares across tokenizers.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub valid_bits_per_byte: Option<f64>,
     /// The step's learning rate.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub learning_rate: Option<f64>,
     /// Tokens a second since the line before.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tokens_per_second: Option<f64>,
+    /// Speed of the matrix products of all steps since the line before, in GFLOP/s.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub matmul_gflops: Option<f64>,
 }
 
-/// Appends to a `metrics.jsonl`.
+/// What every line has.
+#[derive(Deserialize)]
+struct Line {
+    step: u64,
+}
+
+/// Appends to a file of lines that each have a `step`.
 #[derive(Debug)]
-pub struct MetricsWriter {
+pub struct StepLog {
     path: PathBuf,
     file: File,
 }
 
-impl MetricsWriter {
+impl StepLog {
     /// Begins a new file.
     ///
     /// # Errors
@@ -62,7 +75,7 @@ impl MetricsWriter {
         let keep: usize = bytes
             .split_inclusive(|&b| b == b'\n')
             .take_while(|line| {
-                line.ends_with(b"\n") && serde_json::from_slice::<Metric>(line).is_ok_and(|m| m.step <= step)
+                line.ends_with(b"\n") && serde_json::from_slice::<Line>(line).is_ok_and(|l| l.step <= step)
             })
             .map(<[u8]>::len)
             .sum();
@@ -75,9 +88,9 @@ impl MetricsWriter {
     ///
     /// # Errors
     /// [`Error::Write`].
-    pub fn write(&mut self, metric: &Metric) -> Result<()> {
+    pub fn write(&mut self, line: &impl Serialize) -> Result<()> {
         let failed = |source| Error::Write { path: self.path.clone(), source };
-        let mut line = serde_json::to_vec(metric).map_err(|e| failed(e.into()))?;
+        let mut line = serde_json::to_vec(line).map_err(|e| failed(e.into()))?;
         line.push(b'\n');
         // One write call a line: a reader never sees half of one.
         self.file.write_all(&line).map_err(failed)

@@ -37,6 +37,10 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
     /// Checkpoints kept.
     pub keep: usize,
+    /// Steps between samples, texts that the model writes as it stands; 0 for none.
+    pub sample_every: u64,
+    /// What samples go on from; empty for a line break.
+    pub sample_prompt: String,
 }
 
 /// How text becomes tokens.
@@ -85,9 +89,19 @@ impl RunConfig {
                 log_every: 10,
                 checkpoint_every: 500,
                 keep: 3,
+                sample_every: 0,
+                sample_prompt: String::new(),
             },
             text: TextConfig { tokenizer: TokenizerSpec::Bytes },
         }
+    }
+
+    /// Tokens that a step trains on.
+    pub fn tokens_per_step(&self) -> u64 {
+        [self.train.batch, self.train.accumulate, self.model.seq]
+            .into_iter()
+            .map(|n| n as u64)
+            .fold(1, u64::saturating_mul)
     }
 
     /// The configuration as TOML.
@@ -138,7 +152,7 @@ impl RunConfig {
                 reason: "write key=value".into(),
             });
         };
-        self.put(key.trim(), &Value::String(value.trim().to_owned()))
+        self.put(key.trim(), &Value::String(value.trim().trim_matches('"').to_owned()))
     }
 
     /// Checks every value.
@@ -215,7 +229,7 @@ impl RunConfig {
 /// `value` in the type of `slot`: text is read as what the slot holds, whole numbers serve as floats.
 fn coerce(slot: &Value, value: &Value, shown: &str) -> std::result::Result<Value, String> {
     match (slot, value) {
-        (Value::String(_), Value::String(text)) => Ok(Value::String(text.trim_matches('"').to_owned())),
+        (Value::String(_), Value::String(text)) => Ok(Value::String(text.clone())),
         (Value::Integer(_), Value::Integer(_)) | (Value::Float(_), Value::Float(_)) => Ok(value.clone()),
         (Value::Float(_), Value::Integer(n)) => Ok(Value::Float(*n as f64)),
         (Value::Integer(_), Value::String(text)) => {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use primer_models::metrics::{self, Metric, MetricsWriter};
+use primer_models::metrics::{self, Metric, StepLog};
 use primer_models::{Arch, Error, RunConfig, Size};
 use proptest::prelude::*;
 use tempfile::tempdir;
@@ -70,10 +70,12 @@ fn resumed_metrics_drop_what_lies_ahead_and_what_is_torn() {
         tokens: 10 * step,
         train_loss: Some(5.0),
         valid_loss: None,
+        valid_bits_per_byte: None,
         learning_rate: None,
         tokens_per_second: None,
+        matmul_gflops: None,
     };
-    let mut writer = MetricsWriter::create(&path).unwrap();
+    let mut writer = StepLog::create(&path).unwrap();
     for step in 1..=5 {
         writer.write(&line(step)).unwrap();
     }
@@ -82,7 +84,7 @@ fn resumed_metrics_drop_what_lies_ahead_and_what_is_torn() {
     bytes.extend_from_slice(b"{\"step\": 6, \"sec");
     fs::write(&path, bytes).unwrap();
 
-    let mut writer = MetricsWriter::resume(&path, 3).unwrap();
+    let mut writer = StepLog::resume(&path, 3).unwrap();
     writer.write(&line(4)).unwrap();
     let steps: Vec<u64> = metrics::read(&path).unwrap().iter().map(|m| m.step).collect();
     assert_eq!(steps, [1, 2, 3, 4]);

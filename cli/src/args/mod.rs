@@ -44,7 +44,7 @@ pub enum Command {
     Ops(Ops),
     /// Train a model
     #[command(
-        after_help = "Examples:\n  primer train --arch primer_ez --size nano --corpus rust --time 5m --out runs/ez\n  primer train --resume --out runs/ez --time 10m\n  primer train --arch vanilla --set optimizer.learning_rate=0.001 --steps 2k\n  primer train --arch primer --size mini --corpus wikitext-103 --tokenizer bpe:8192 --time 2h"
+        after_help = "Examples:\n  primer train --arch primer_ez --size nano --corpus rust --time 5m --out runs/ez\n  primer train --resume --out runs/ez --time 10m\n  primer train --arch vanilla --set optimizer.learning_rate=0.001 --steps 2k\n  primer train --arch primer --size mini --corpus wikitext-103 --tokenizer bpe:8192 --time 2h\n  primer train --arch primer_ez --time 10m --sample-every 200 --sample-prompt \"impl \""
     )]
     Train(Train),
     /// Measure a trained model on a whole text
@@ -145,6 +145,12 @@ pub struct Train {
     /// Folder of the run (default: a new `runs/train-<time>`)
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Write a short sample every N steps, to stderr and into the run's samples.jsonl
+    #[arg(long, value_name = "N", value_parser = units::count)]
+    pub sample_every: Option<u64>,
+    /// What the samples go on from [default: a line break]
+    #[arg(long, value_name = "TEXT")]
+    pub sample_prompt: Option<String>,
     /// Go on with the run in --out
     #[arg(long, requires = "out", conflicts_with_all = ["arch", "size", "config", "tokenizer", "force"])]
     pub resume: bool,

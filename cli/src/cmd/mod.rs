@@ -12,3 +12,4 @@ pub mod quickstart;
 pub mod sample;
 pub mod search;
 pub mod train;
+mod train_progress;

@@ -2,15 +2,15 @@
 
 use crate::args::Train;
 use crate::cmd::device;
+use crate::cmd::train_progress::TrainProgress;
 use crate::failure::{Failure, Outcome};
 use crate::folder::{self, Existing};
 use crate::stop::Stop;
-use crate::terminal::{self, Progress};
+use crate::terminal;
 use primer_models::text::{Corpus, Tokenizer, TokenizerSpec};
-use primer_models::train::{Event, Limit, RunFolder};
+use primer_models::train::{Limit, RunFolder};
 use primer_models::{Arch, RunConfig, Size};
 use serde_json::json;
-use std::time::Duration;
 
 /// Trains, or goes on training, and writes the run's folder.
 ///
@@ -34,7 +34,6 @@ pub fn run(args: &Train) -> Outcome {
     terminal::note(&format!("folder: {}", out.display()));
     let corpus = with_tokenizer(corpus, args, &mut config)?;
     let stop = Stop::on_ctrl_c();
-    let mut progress = Progress::new("training");
     let mut run = if args.resume {
         RunFolder::resume(&out, &config, &corpus, &chosen.device)?
     } else {
@@ -48,32 +47,11 @@ pub fn run(args: &Train) -> Outcome {
 
     run.trainer().notes().for_each(terminal::note);
 
-    let mut last_valid = None;
-    let checkpoint = run.run(limit, &stop.flag(), &mut |event| match event {
-        Event::Progress(p) => {
-            let (done, left) = match limit {
-                Limit::Steps(steps) => {
-                    let left = steps.saturating_sub(p.step) as f64 * tokens_a_step(&config) / p.tokens_per_second;
-                    (p.step as f64 / steps as f64, left)
-                }
-                Limit::Seconds(seconds) => (p.seconds / seconds, seconds - p.seconds),
-            };
-            let left = Duration::try_from_secs_f64(left).ok();
-            let text = format!("step {}, loss {:.3}, {:.0} tokens/s", p.step, p.loss, p.tokens_per_second);
-            progress.update(done, left, &text);
-        }
-        Event::Evaluated { step, valid_loss } => {
-            last_valid = Some(valid_loss);
-            progress.say(&format!("step {step}: held-out loss {valid_loss:.4} nats a token"));
-        }
-        Event::NonFinite { step } => {
-            progress.say(&format!("step {step}: a gradient was not finite; that step was left out"));
-        }
-        _ => {}
-    })?;
+    let mut progress = TrainProgress::new(&chosen.device, limit, config.tokens_per_step());
+    let checkpoint = run.run(limit, &stop.flag(), &mut |event| progress.show(&event))?;
     let trainer = run.trainer();
     let stopped = stop.asked();
-    progress.finish(&format!(
+    let last = progress.finish(&format!(
         "{} steps, {} tokens in {} of training{}",
         trainer.step(),
         trainer.step() * trainer.tokens_per_step(),
@@ -87,7 +65,10 @@ pub fn run(args: &Train) -> Outcome {
             "steps": trainer.step(),
             "tokens": trainer.step() * trainer.tokens_per_step(),
             "seconds": trainer.seconds(),
-            "validation_loss": last_valid,
+            "validation_loss": last.loss,
+            "validation_perplexity": last.loss.map(f64::exp),
+            "validation_bits_per_byte": last.bits_per_byte,
+            "matmul_gflops": last.matmul_gflops,
             "stopped": stopped,
             "device": chosen.device.to_string(),
             "corpus": corpus.name(),
@@ -113,10 +94,6 @@ fn with_tokenizer(corpus: Corpus, args: &Train, config: &mut RunConfig) -> Outco
         config.model.vocab = tokenizer.vocab();
     }
     Ok(corpus.with_tokenizer(tokenizer))
-}
-
-fn tokens_a_step(config: &RunConfig) -> f64 {
-    (config.model.seq * config.train.batch) as f64
 }
 
 /// The settings in force: defaults of architecture and size, then the file, then the options.
@@ -153,6 +130,15 @@ fn config(args: &Train) -> Outcome<RunConfig> {
     if let Some(seed) = args.seed {
         config.train.seed = seed;
     }
+    if let Some(every) = args.sample_every {
+        config.train.sample_every = every;
+    }
+    if let Some(prompt) = &args.sample_prompt {
+        if config.train.sample_every == 0 {
+            return Err(Failure::usage("--sample-prompt needs --sample-every"));
+        }
+        config.train.sample_prompt.clone_from(prompt);
+    }
     config.validate()?;
     if let Limit::Steps(steps) = limit(args, &config) {
         config.train.steps = steps;
@@ -165,8 +151,7 @@ fn limit(args: &Train, config: &RunConfig) -> Limit {
         return Limit::Seconds(time.as_secs_f64());
     }
     if let Some(tokens) = args.tokens {
-        let a_step = (config.model.seq as u64).saturating_mul(config.train.batch as u64).max(1);
-        return Limit::Steps(tokens.div_ceil(a_step));
+        return Limit::Steps(tokens.div_ceil(config.tokens_per_step().max(1)));
     }
     Limit::Steps(args.steps.unwrap_or(config.train.steps))
 }

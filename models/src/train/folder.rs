@@ -1,15 +1,16 @@
 //! A run with its folder: `config.toml`, `devices.txt`, `tokenizer.json` (unless tokens are bytes), `metrics.jsonl`,
-//! `checkpoints/` (the last few, `latest`, `best.safetensors`).
+//! `samples.jsonl` (where asked for), `checkpoints/` (the last few, `latest`, `best.safetensors`).
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use primer_tensor::Device;
 
-use super::{Event, Horizon, Trainer};
+use super::{Event, Horizon, Sample, Trainer};
 use crate::checkpoint::CheckpointDir;
 use crate::error::{Error, Result};
-use crate::metrics::{self, Metric, MetricsWriter};
+use crate::generate::SampleOptions;
+use crate::metrics::{self, Metric, StepLog};
 use crate::settings::RunConfig;
 use crate::text::Corpus;
 
@@ -26,7 +27,9 @@ pub enum Limit {
 #[derive(Debug)]
 pub struct RunFolder {
     trainer: Trainer,
-    metrics: MetricsWriter,
+    metrics: StepLog,
+    /// None where no samples are wanted.
+    samples: Option<StepLog>,
     checkpoints: CheckpointDir,
     /// Lowest validation loss so far.
     best: f64,
@@ -39,6 +42,10 @@ const CONFIG: &str = "config.toml";
 const DEVICES: &str = "devices.txt";
 /// The metrics' file in a run's folder.
 const METRICS: &str = "metrics.jsonl";
+/// The samples' file in a run's folder.
+const SAMPLES: &str = "samples.jsonl";
+/// Tokens of a sample.
+const SAMPLE_TOKENS: usize = 100;
 /// The checkpoints' folder in a run's folder.
 const CHECKPOINTS: &str = "checkpoints";
 
@@ -59,9 +66,11 @@ impl RunFolder {
         let path = folder.join(DEVICES);
         std::fs::write(&path, device.signature() + "\n").map_err(failed(&path))?;
         corpus.tokenizer().save(folder)?;
-        let metrics = MetricsWriter::create(&folder.join(METRICS))?;
+        let metrics = StepLog::create(&folder.join(METRICS))?;
+        let sampling = config.train.sample_every > 0;
+        let samples = sampling.then(|| StepLog::create(&folder.join(SAMPLES))).transpose()?;
         let checkpoints = CheckpointDir::new(folder.join(CHECKPOINTS), config.train.keep);
-        Ok(Self { trainer, metrics, checkpoints, best: f64::INFINITY, device_before: None })
+        Ok(Self { trainer, metrics, samples, checkpoints, best: f64::INFINITY, device_before: None })
     }
 
     /// Goes on with the run in `folder` from its newest checkpoint, with the configuration given; metrics past it are cut off.
@@ -73,10 +82,13 @@ impl RunFolder {
         let trainer = Trainer::resume(config, corpus, device, &checkpoints.latest()?)?;
         let device_before = add_device(&folder.join(DEVICES), device)?;
         let path = folder.join(METRICS);
-        let metrics = MetricsWriter::resume(&path, trainer.step())?;
+        let metrics = StepLog::resume(&path, trainer.step())?;
+        let sample_path = folder.join(SAMPLES);
+        let sampling = config.train.sample_every > 0 || sample_path.exists();
+        let samples = sampling.then(|| StepLog::resume(&sample_path, trainer.step())).transpose()?;
         let losses = metrics::read(&path)?.into_iter().filter_map(|metric| metric.valid_loss);
         let best = losses.fold(f64::INFINITY, f64::min);
-        Ok(Self { trainer, metrics, checkpoints, best, device_before })
+        Ok(Self { trainer, metrics, samples, checkpoints, best, device_before })
     }
 
     /// The configuration that a run's folder was begun with, laid over `base`.
@@ -88,8 +100,8 @@ impl RunFolder {
         Ok(base)
     }
 
-    /// Trains until `limit` or until `stop` is set, evaluates and saves as configured, and evaluates and saves at the end. Gives the
-    /// last checkpoint's path.
+    /// Trains until `limit` or until `stop` is set, evaluates, samples and saves as configured, and evaluates and saves
+    /// at the end. Gives the last checkpoint's path.
     ///
     /// # Errors
     /// [`Error::Tensor`] from the device, [`Error::Write`].
@@ -105,7 +117,7 @@ impl RunFolder {
         };
         loop {
             let step = self.trainer.step();
-            let next = [train.eval_every, train.checkpoint_every]
+            let next = [train.eval_every, train.sample_every, train.checkpoint_every]
                 .into_iter()
                 .filter(|&every| every > 0)
                 .map(|every| (step / every + 1).saturating_mul(every))
@@ -114,12 +126,16 @@ impl RunFolder {
 
             let step = self.trainer.step();
             let done = stop.load(Ordering::Relaxed) || step >= last_step || self.trainer.seconds() >= last_second;
-            if done {
+            let due = |every: u64| every > 0 && step.is_multiple_of(every);
+            if done || due(train.eval_every) || due(train.sample_every) {
+                // It waits for the steps, so that their time is not taken for that of what follows.
                 self.with_metrics(on_event, Trainer::report)?;
             }
-            let due = |every: u64| every > 0 && step.is_multiple_of(every);
             if done || due(train.eval_every) {
                 self.evaluate(on_event)?;
+            }
+            if due(train.sample_every) {
+                self.sample(stop, on_event)?;
             }
             if done || due(train.checkpoint_every) {
                 let path = self.checkpoints.save(&self.trainer.checkpoint()?)?;
@@ -143,7 +159,8 @@ impl RunFolder {
     }
 
     fn evaluate(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<()> {
-        let valid_loss = self.trainer.evaluate()?;
+        let measured = self.trainer.measure()?;
+        let (valid_loss, bits_per_byte) = (measured.loss_nats, measured.bits_per_byte);
         let step = self.trainer.step();
         self.metrics.write(&Metric {
             step,
@@ -151,13 +168,34 @@ impl RunFolder {
             tokens: step * self.trainer.tokens_per_step(),
             train_loss: None,
             valid_loss: Some(valid_loss),
+            valid_bits_per_byte: Some(bits_per_byte),
             learning_rate: None,
             tokens_per_second: None,
+            matmul_gflops: None,
         })?;
-        on_event(Event::Evaluated { step, valid_loss });
+        on_event(Event::Evaluated { step, valid_loss, bits_per_byte });
         if valid_loss < self.best {
             self.best = valid_loss;
             self.checkpoints.save_best(&self.trainer.checkpoint()?)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the model write as it stands; the draws follow from the run's seed and the step. One that is stopped is not
+    /// kept.
+    fn sample(&mut self, stop: &AtomicBool, on_event: &mut dyn FnMut(Event)) -> Result<()> {
+        let (step, train) = (self.trainer.step(), &self.trainer.config().train);
+        let seed = train.seed.wrapping_add(step);
+        let options = SampleOptions { tokens: SAMPLE_TOKENS, seed, ..SampleOptions::default() };
+        let prompt = train.sample_prompt.clone();
+        let text = self.trainer.language_model()?.sample(prompt.as_bytes(), &options, &mut |bytes| {
+            on_event(Event::Sampling { step, prompt: prompt.clone(), bytes: bytes.to_vec() });
+            !stop.load(Ordering::Relaxed)
+        })?;
+        let sample = Sample { step, prompt, text: String::from_utf8_lossy(&text).into_owned() };
+        if let (Some(samples), false) = (&mut self.samples, stop.load(Ordering::Relaxed)) {
+            samples.write(&sample)?;
+            on_event(Event::Sampled(sample));
         }
         Ok(())
     }
@@ -179,8 +217,10 @@ impl RunFolder {
                     tokens: p.step * tokens_per_step,
                     train_loss: Some(p.loss),
                     valid_loss: None,
+                    valid_bits_per_byte: None,
                     learning_rate: Some(p.learning_rate),
                     tokens_per_second: Some(p.tokens_per_second),
+                    matmul_gflops: p.matmul_gflops,
                 };
                 failed = metrics.write(&line).err().or(failed.take());
             }

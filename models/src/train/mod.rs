@@ -7,6 +7,8 @@ mod trainer;
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 pub use calibrate::{BLOCK_STEPS, BLOCKS, StepTime, calibrate};
 pub use folder::{Limit, RunFolder};
 pub use programs::step_program;
@@ -24,7 +26,20 @@ pub enum Event {
         step: u64,
         /// Mean cross entropy in nats a token.
         valid_loss: f64,
+        /// The same in bits a byte of text.
+        bits_per_byte: f64,
     },
+    /// A sample goes on by the bytes of one token.
+    Sampling {
+        /// Steps done.
+        step: u64,
+        /// What it goes on from.
+        prompt: String,
+        /// What was written.
+        bytes: Vec<u8>,
+    },
+    /// A sample is finished, and written to the run's `samples.jsonl`.
+    Sampled(Sample),
     /// A checkpoint was written.
     Saved {
         /// Steps done.
@@ -37,6 +52,17 @@ pub enum Event {
         /// Steps done when it was noticed.
         step: u64,
     },
+}
+
+/// A text that a model wrote during its training: a line of `samples.jsonl`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Steps done.
+    pub step: u64,
+    /// What it goes on from.
+    pub prompt: String,
+    /// What was written; bytes that are no UTF-8 are replaced.
+    pub text: String,
 }
 
 /// Where a run stands.
@@ -52,6 +78,9 @@ pub struct Progress {
     pub learning_rate: f64,
     /// Tokens a second since the last reading.
     pub tokens_per_second: f64,
+    /// Speed of the steps' matrix products since the last reading, in GFLOP/s; none on the reference, which plans
+    /// nothing.
+    pub matmul_gflops: Option<f64>,
     /// Seconds of training so far: steps alone, without evaluations and files.
     pub seconds: f64,
 }

@@ -12,7 +12,7 @@ use crate::arch::{KEY, Model, TOKENS};
 use crate::checkpoint::{Checkpoint, NamedTensor};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::generate::LanguageModel;
+use crate::generate::{Evaluation, LanguageModel};
 use crate::optim::NON_FINITE;
 use crate::settings::RunConfig;
 use crate::text::{Corpus, TokenSet, Tokenizer};
@@ -191,6 +191,8 @@ impl Trainer {
         self.seconds += began.elapsed().as_secs_f64();
         let steps = self.step - read_step;
         let tokens = steps as f64 * self.tokens_per_step() as f64;
+        let seconds = (self.seconds - read_seconds).max(1e-9);
+        let runs = (steps * self.config.train.accumulate as u64) as f64;
         self.state.insert(LOSS_SUM, [1], &[0.0])?;
         self.read_at = (self.step, self.seconds);
         on_event(Event::Progress(Progress {
@@ -198,7 +200,8 @@ impl Trainer {
             total_steps: self.last_total,
             loss: sum / steps as f64,
             learning_rate: self.last_rate,
-            tokens_per_second: tokens / (self.seconds - read_seconds).max(1e-9),
+            tokens_per_second: tokens / seconds,
+            matmul_gflops: self.step_program.report().map(|r| r.matmul_flops as f64 * runs / seconds / 1e9),
             seconds: self.seconds,
         }));
         if self.scalar(NON_FINITE)? != 0.0 {
@@ -214,16 +217,25 @@ impl Trainer {
     /// # Errors
     /// [`Error::Tensor`] from the device.
     pub fn evaluate(&mut self) -> Result<f64> {
-        let (mut sum, mut count) = (0.0, 0usize);
+        Ok(self.measure()?.loss_nats)
+    }
+
+    /// [`Trainer::evaluate`] in all its units.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] from the device.
+    pub fn measure(&mut self) -> Result<Evaluation> {
+        let (mut sum, mut tokens, mut bytes) = (0.0, 0, 0);
         let windows = self.valid.windows(self.model.batch, self.model.config.seq)?;
         for batch in windows.take(self.config.train.eval_batches) {
             let inputs = [(TOKENS, Data::U32(&batch.inputs)), (TARGETS, Data::U32(&batch.targets))];
             self.eval_program.run(&mut self.state, &inputs)?;
             let losses = self.eval_program.output(0)?;
             sum += losses.iter().map(|&x| f64::from(x)).sum::<f64>();
-            count += losses.len();
+            tokens += losses.len() as u64;
+            bytes += batch.targets.iter().map(|&token| self.valid.tokenizer().byte_len(token) as u64).sum::<u64>();
         }
-        Ok(sum / count.max(1) as f64)
+        Ok(Evaluation::new(sum, tokens, bytes))
     }
 
     /// Everything needed to go on later.
@@ -279,7 +291,7 @@ impl Trainer {
 
     /// Tokens a step trains on.
     pub fn tokens_per_step(&self) -> u64 {
-        (self.model.batch * self.config.train.accumulate * self.model.config.seq) as u64
+        self.config.tokens_per_step()
     }
 
     /// The configuration in force.
