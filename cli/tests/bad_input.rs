@@ -1,6 +1,7 @@
 //! Every bad input: one clear sentence, exit code 1 or 2, and nothing harmed.
 
 use crate::kit::{self, TINY, bad, newest_checkpoint};
+use primer_models::checkpoint::{Checkpoint, NamedTensor};
 use std::path::Path;
 
 fn train(folder: &Path, more: &[&str], code: i32, words: &[&str]) {
@@ -126,8 +127,55 @@ fn a_disk_that_fills_up_is_an_error_and_the_checkpoints_stay() {
     let said = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(1), "{said}");
     assert!(said.contains("cannot write") && !said.contains("panicked"), "{said}");
+    // It was a checkpoint that didn't fit, not one of the small files before it.
+    let line = said.lines().find(|line| line.starts_with("error: ")).unwrap();
+    assert!(line.contains("checkpoints") && line.contains(".safetensors"), "{line}");
     assert_eq!(std::fs::read(&checkpoint).unwrap(), before);
     kit::good(path, &["eval", "--checkpoint", "run", "--corpus", "text.txt", "--device", "cpu"]);
+    let names = |folder: &Path| {
+        let entries = std::fs::read_dir(folder.join("run/checkpoints")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(names(path), names(kit::trained()), "nothing is lost and nothing half-written stays");
+
+    // With room again it goes on to what a run without the trouble comes to.
+    let resume = ["train", "--resume", "--out", "run", "--corpus", "text.txt", "--steps", "12", "--device", "cpu"];
+    kit::good(path, &resume);
+    let undisturbed = kit::trained_copy();
+    kit::good(undisturbed.path(), &resume);
+    let read = |folder: &Path| Checkpoint::read(&newest_checkpoint(&folder.join("run"))).unwrap();
+    let sorted = |mut tensors: Vec<NamedTensor>| {
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        tensors
+    };
+    let (found, expected) = (read(path), read(undisturbed.path()));
+    assert_eq!((found.step, expected.step), (12, 12));
+    assert!(sorted(found.weights) == sorted(expected.weights) && found.optimizer == expected.optimizer);
+}
+
+#[test]
+fn a_checkpoint_of_another_architecture_is_named() {
+    let folder = kit::trained_copy();
+    let path = folder.path();
+    let resume = ["train", "--resume", "--out", "run", "--corpus", "text.txt", "--device", "cpu"];
+    bad(path, &[&resume[..], &["--set", "arch=vanilla"]].concat(), 1, &["primer_ez", "vanilla"]);
+    // A file that was put in the place of the run's own.
+    let mut args = vec!["train", "--arch", "mdha", "--corpus", "text.txt", "--steps", "6", "--out", "other"];
+    args.extend(TINY);
+    kit::good(path, &args);
+    let (own, other) = (newest_checkpoint(&path.join("run")), newest_checkpoint(&path.join("other")));
+    std::fs::copy(&other, &own).unwrap();
+    bad(path, &resume, 1, &["run", "mdha", "primer_ez"]);
+    assert!(std::fs::read(&own).unwrap() == std::fs::read(&other).unwrap(), "the file was touched");
+
+    // Its tensors under the name of another architecture fit no command.
+    let mut stored = Checkpoint::read(&other).unwrap();
+    stored.model.arch = "swiglu".parse().unwrap();
+    stored.write(&path.join("renamed.safetensors")).unwrap();
+    for command in [&["eval", "--corpus", "text.txt"][..], &["sample"], &["logits", "--text", "a"]] {
+        let from = ["--checkpoint", "renamed.safetensors", "--device", "cpu"];
+        bad(path, &[command, &from].concat(), 1, &["renamed.safetensors", "blocks.0"]);
+    }
 }
 
 #[test]
@@ -156,6 +204,35 @@ fn checkpoints_that_are_missing_truncated_or_of_another_shape() {
         std::fs::write(&file, &bytes[..length]).unwrap();
         eval(file.to_str().unwrap(), &["checkpoint"]);
         assert_eq!(std::fs::read(&file).unwrap().len(), length, "the file was touched");
+    }
+}
+
+#[test]
+fn tokens_that_are_damaged_are_made_again_with_a_word() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    let mut args = vec!["train", "--arch", "vanilla", "--steps", "2", "--corpus", "text.txt", "--out", "run"];
+    args.extend(["--tokenizer", "bpe:280"]);
+    args.extend(TINY);
+    let first = kit::good(path, &args);
+    let eval = ["eval", "--checkpoint", "run", "--corpus", "text.txt", "--device", "cpu"];
+    let measured = kit::good(path, &eval);
+    assert!(!first.stderr.contains("made again") && !measured.stderr.contains("made again"));
+    let resume = ["train", "--resume", "--out", "run", "--corpus", "text.txt", "--device", "cpu", "--steps", "3"];
+    let mut files: Vec<_> =
+        std::fs::read_dir(path.join("cache/primer/tokens")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert_eq!(files.len(), 3, "for training, validation and the whole text: {files:?}");
+    for file in &files {
+        let mut bytes = std::fs::read(file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(file, bytes).unwrap();
+    }
+    let (again, resumed) = (kit::good(path, &eval), kit::good(path, &resume));
+    assert_eq!(again.stdout, measured.stdout);
+    for (run, count) in [(again, 1), (resumed, 2)] {
+        let lines = run.stderr.lines().filter(|line| line.contains(".tokens were made again, since")).count();
+        assert_eq!(lines, count, "{}", run.stderr);
     }
 }
 

@@ -204,6 +204,58 @@ fn info_counts_what_the_paper_counts() {
 }
 
 #[test]
+fn info_counts_the_optimizer_that_is_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let info =
+        |more: &[&str]| good(folder.path(), &[&["info", "--arch", "vanilla", "--size", "mini"], more].concat()).stdout;
+    let memory = |more: &[&str]| {
+        let said: serde_json::Value = serde_json::from_str(&info(&[more, &["--json"]].concat())).unwrap();
+        said["training_memory_bytes"].as_u64().unwrap()
+    };
+    let adafactor = ["--set", "optimizer=adafactor"];
+    assert!(info(&[]).contains("AdamW's moments") && !info(&adafactor).contains("AdamW"), "{}", info(&adafactor));
+    assert!(info(&adafactor).contains("Adafactor's factored moments"));
+    // Two moments a parameter against a row and a column.
+    let parameters: u64 = 256 * 256 + 4 * (12 * 256 * 256);
+    assert!(memory(&[]) > memory(&adafactor) + 7 * parameters, "{} {}", memory(&[]), memory(&adafactor));
+}
+
+#[test]
+fn another_architecture_than_the_files_has_its_own_width() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    let train = |more: &[&str]| {
+        let start = ["train", "--corpus", "text.txt", "--steps", "1", "--device", "cpu"];
+        [&start[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let config = |more: &[&str], out: &str| {
+        let args = train(&[more, &["--out", out]].concat());
+        good(path, &args.iter().map(String::as_str).collect::<Vec<_>>());
+        std::fs::read_to_string(path.join(out).join("config.toml")).unwrap()
+    };
+    let vanilla = config(&["--arch", "vanilla", "--seq", "32"], "vanilla");
+    assert!(vanilla.contains("d_ff = 256\n"), "{vanilla}");
+    let file = ["--config", "vanilla/config.toml"];
+    let same = config(&file, "same");
+    assert!(same.contains("arch = \"vanilla\"") && same.contains("d_ff = 256\n"), "{same}");
+    let gated = config(&[&file[..], &["--arch", "swiglu"]].concat(), "gated");
+    for line in ["arch = \"swiglu\"", "d_ff = 168\n", "seq = 32\n"] {
+        assert!(gated.contains(line), "{gated}");
+    }
+    let given = config(&[&file[..], &["--arch", "swiglu", "--set", "d_ff=40"]].concat(), "given");
+    assert!(given.contains("d_ff = 40\n"), "{given}");
+    // A file that names an architecture and no width means that of the architecture.
+    std::fs::write(path.join("short.toml"), "[model]\narch = \"reglu\"\n").unwrap();
+    let short = config(&["--config", "short.toml"], "short");
+    assert!(short.contains("arch = \"reglu\"") && short.contains("d_ff = 168\n"), "{short}");
+    // Widths of no size with a name can't be translated.
+    std::fs::write(path.join("odd.toml"), "[model]\narch = \"vanilla\"\nd_ff = 100\n").unwrap();
+    let odd = train(&["--config", "odd.toml", "--arch", "swiglu", "--out", "odd"]);
+    kit::bad(path, &odd.iter().map(String::as_str).collect::<Vec<_>>(), 2, &["swiglu", "--set"]);
+    assert!(!path.join("odd").exists());
+}
+
+#[test]
 fn bench_measures_kernels_and_steps() {
     let folder = tempfile::tempdir().unwrap();
     let found = json(folder.path(), &["bench", "--device", "cpu", "--json"]);

@@ -57,7 +57,9 @@ pub enum Command {
     #[command(after_help = "Example: primer sample --checkpoint runs/ez --prompt \"impl \" --tokens 300 --top-k 40")]
     Sample(Sample),
     /// Say what a model costs: parameters, FLOPs a token, training memory
-    #[command(after_help = "Example: primer info --arch primer_ez --size mini --tflops 0.1")]
+    #[command(
+        after_help = "Examples:\n  primer info --arch primer_ez --size mini --tflops 0.1\n  primer info --arch primer --size medium --set optimizer=adafactor --json"
+    )]
     Info(Info),
     /// Time kernels and whole training steps, beside the device's own roof
     #[command(
@@ -157,7 +159,8 @@ pub struct Train {
     /// Write into a folder that is not empty
     #[arg(long)]
     pub force: bool,
-    /// Settings from a TOML file, such as the config.toml of another run
+    /// Settings from a TOML file, such as the config.toml of another run. With another --arch than the file's, widths
+    /// and layers become those of that architecture at the file's size
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Change one setting; may be repeated
@@ -268,6 +271,9 @@ pub struct Info {
     /// Sequences a step
     #[arg(long, value_name = "N", value_parser = units::count)]
     pub batch: Option<u64>,
+    /// Change one setting, as for `primer train`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
     /// Estimate the training speed of a device with so many TFLOP/s
     #[arg(long, value_name = "T", value_parser = positive)]
     pub tflops: Option<f64>,

@@ -25,6 +25,9 @@ pub fn run(args: &Info) -> Outcome {
     if let Some(batch) = args.batch {
         config.train.batch = whole(batch)?;
     }
+    for assignment in &args.set {
+        config.set(assignment)?;
+    }
     config.validate()?;
     let report = Device::cpu().cost(&step_program(&config)?)?;
     let model = Model::build(&config.model, 1)?;
@@ -51,6 +54,7 @@ pub fn run(args: &Info) -> Outcome {
             "training_flops_per_token": flops_a_token,
             "tokens_per_step": tokens_a_step,
             "training_memory_bytes": memory,
+            "optimizer": config.optimizer.optimizer.name(),
             "estimated_tokens_per_second": tokens_a_second,
         }));
     }
@@ -67,8 +71,9 @@ pub fn run(args: &Info) -> Outcome {
     ))?;
     terminal::line(&format!("training FLOPs   {} a token, as computed on a CPU", short(flops_a_token)))?;
     terminal::line(&format!(
-        "training memory  {} at once in a step on a CPU (weights, AdamW's moments, gradients, activations)",
-        mebibytes(memory)
+        "training memory  {} at once in a step on a CPU (weights, {}, gradients, activations)",
+        mebibytes(memory),
+        config.optimizer.optimizer.keeps()
     ))?;
     match (args.tflops, tokens_a_second) {
         (Some(tflops), Some(rate)) => {

@@ -150,6 +150,26 @@ impl ModelConfig {
         }
     }
 
+    /// The model of `arch` at the size of this one: what the paper changes from one architecture to another at equal
+    /// size (the width inside gated feed-forward parts, the layers of the Evolved Transformer, heads) is changed, all
+    /// else stays. None where this model is of no size that has a name.
+    pub fn of_arch(&self, arch: Arch) -> Option<Self> {
+        let size = Size::NAMED.into_iter().chain(Size::sweep()).find(|size| {
+            let shape = size.shape_of(self.arch);
+            [shape.d_model, shape.layers, shape.heads, shape.d_head, shape.d_ff]
+                == [self.d_model, self.layers, self.heads, self.d_head, self.d_ff]
+        })?;
+        let shape = size.shape_of(arch);
+        Some(Self {
+            arch,
+            layers: shape.layers,
+            heads: shape.heads,
+            d_head: shape.d_head,
+            d_ff: shape.d_ff,
+            ..self.clone()
+        })
+    }
+
     /// The same model with the conventions of the DNA: no ε inside the blocks, exp-mask-divide, the query scaled at run time, three
     /// projections. Its weights map one to one to the seed program's.
     #[must_use]
@@ -281,6 +301,23 @@ mod tests {
             }
             assert_eq!(arch.name().parse::<Arch>().unwrap(), arch);
         }
+    }
+
+    #[test]
+    fn an_architecture_becomes_another_of_its_size_and_back() {
+        for size in [Size::Nano, Size::Medium, Size::Large] {
+            for (from, to) in Arch::ALL.into_iter().flat_map(|from| Arch::ALL.map(|to| (from, to))) {
+                let mut model = ModelConfig::new(from, size);
+                model.seq = 32;
+                let other = model.of_arch(to).unwrap();
+                assert_eq!(other, ModelConfig { seq: 32, ..ModelConfig::new(to, size) });
+                assert_eq!(other.of_arch(from).unwrap(), model);
+            }
+        }
+        assert_eq!(
+            ModelConfig { d_ff: 100, ..ModelConfig::new(Arch::Vanilla, Size::Nano) }.of_arch(Arch::Swiglu),
+            None
+        );
     }
 
     #[test]

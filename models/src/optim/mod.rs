@@ -36,6 +36,14 @@ impl Optimizer {
     /// Every rule.
     pub const ALL: [Self; 2] = [Self::Adamw, Self::Adafactor];
 
+    /// What it keeps of each parameter, in words.
+    pub fn keeps(self) -> &'static str {
+        match self {
+            Self::Adamw => "AdamW's moments",
+            Self::Adafactor => "Adafactor's factored moments",
+        }
+    }
+
     /// The name in configurations, and of its entries in checkpoints.
     pub fn name(self) -> &'static str {
         match self {
