@@ -332,6 +332,7 @@ mod gibibyte {
         let set = TokenSet::valid(&corpus).unwrap();
         assert!(set.len() as u64 > 16 * MIB);
         let writing = peak();
-        assert!(learning < GIB / 2 && writing < GIB / 2, "{} MiB, {} MiB", learning / MIB, writing / MIB);
+        // The sample of 64 MiB and what the crate makes of it: 136 MiB were measured, the pages of the tokens among them.
+        assert!(learning < 256 * MIB && writing < 256 * MIB, "{} MiB, {} MiB", learning / MIB, writing / MIB);
     }
 }
