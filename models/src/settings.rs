@@ -31,7 +31,7 @@ pub struct TrainConfig {
     pub eval_every: u64,
     /// Batches an evaluation during training takes at most.
     pub eval_batches: usize,
-    /// Steps between readings of the loss.
+    /// Steps between readings of the loss; a run with a folder reads it every two seconds besides.
     pub log_every: u64,
     /// Steps between checkpoints; 0 for none but the last.
     pub checkpoint_every: u64,

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// Runs that are over sooner don't have the device's roof measured, which takes a third of a second.
 const WORTH_MEASURING: Duration = Duration::from_secs(1);
 
+/// Characters of an unfinished line that fit beside the bar.
+const LIVE: usize = 40;
+
 /// The latest that a run measured.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Last {
@@ -119,7 +122,8 @@ impl SampleLines {
             bar.say(&format!("  | {line}"));
             self.line = rest.to_owned();
         }
-        bar.live(&format!("| {}", self.line));
+        let hidden = self.line.chars().count().saturating_sub(LIVE);
+        bar.live(&format!("| {}", self.line.chars().skip(hidden).collect::<String>()));
     }
 
     fn finish(mut self, bar: &Progress) {

@@ -44,6 +44,8 @@ const DEVICES: &str = "devices.txt";
 const METRICS: &str = "metrics.jsonl";
 /// The samples' file in a run's folder.
 const SAMPLES: &str = "samples.jsonl";
+/// Seconds of training after which the loss is read, also where `log_every` steps take longer.
+const READ_SECONDS: f64 = 2.0;
 /// Tokens of a sample.
 const SAMPLE_TOKENS: usize = 100;
 /// The checkpoints' folder in a run's folder.
@@ -122,12 +124,15 @@ impl RunFolder {
                 .filter(|&every| every > 0)
                 .map(|every| (step / every + 1).saturating_mul(every))
                 .fold(last_step, u64::min);
-            self.with_metrics(on_event, |trainer, on_event| trainer.advance(next, last_second, stop, on_event))?;
+            let unread = self.trainer.seconds_read() + READ_SECONDS;
+            let until = last_second.min(unread);
+            self.with_metrics(on_event, |trainer, on_event| trainer.advance(next, until, stop, on_event))?;
 
             let step = self.trainer.step();
             let done = stop.load(Ordering::Relaxed) || step >= last_step || self.trainer.seconds() >= last_second;
             let due = |every: u64| every > 0 && step.is_multiple_of(every);
-            if done || due(train.eval_every) || due(train.sample_every) {
+            let late = self.trainer.seconds() >= self.trainer.seconds_read() + READ_SECONDS;
+            if done || late || due(train.eval_every) || due(train.sample_every) {
                 // It waits for the steps, so that their time is not taken for that of what follows.
                 self.with_metrics(on_event, Trainer::report)?;
             }

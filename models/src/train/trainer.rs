@@ -289,6 +289,11 @@ impl Trainer {
         self.seconds
     }
 
+    /// Seconds of training when the loss was last read.
+    pub(super) fn seconds_read(&self) -> f64 {
+        self.read_at.1
+    }
+
     /// Tokens a step trains on.
     pub fn tokens_per_step(&self) -> u64 {
         self.config.tokens_per_step()
