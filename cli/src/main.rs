@@ -42,6 +42,8 @@ fn run(command: Command) -> Outcome {
         Command::Eval(args) => cmd::eval::run(&args),
         Command::Logits(args) => cmd::logits::run(&args),
         Command::Sample(args) => cmd::sample::run(&args),
+        Command::Compare(args) => cmd::compare::run(&args),
+        Command::Scaling(args) => cmd::scaling::run(&args),
         Command::Info(args) => cmd::info::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
         Command::Export(args) => cmd::export::run(&args),

@@ -5,7 +5,7 @@ use crate::kit::{self, TINY, good, json};
 #[test]
 fn every_command_has_help_with_an_example() {
     let folder = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 18] = [
+    let commands: [&[&str]; 20] = [
         &[],
         &["quickstart"],
         &["devices"],
@@ -14,6 +14,8 @@ fn every_command_has_help_with_an_example() {
         &["eval"],
         &["logits"],
         &["sample"],
+        &["compare"],
+        &["scaling"],
         &["info"],
         &["bench"],
         &["search"],

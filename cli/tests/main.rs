@@ -2,10 +2,12 @@
 
 mod bad_input;
 mod commands;
+mod compare;
 mod export;
 mod kill;
 mod kit;
 mod progress;
 mod quickstart;
+mod scaling;
 mod search;
 mod tune;

@@ -244,6 +244,12 @@ impl CheckpointDir {
         self.files()?.pop().ok_or_else(|| Error::NoCheckpoint { path: self.folder.clone() })
     }
 
+    /// The step of the newest checkpoint, as its name has it; none where there is no checkpoint.
+    pub fn latest_step(&self) -> Option<u64> {
+        let path = self.latest().ok()?;
+        path.file_stem()?.to_str()?.strip_prefix("step-")?.parse().ok()
+    }
+
     /// What processes that were killed in the middle of a write have left.
     fn unfinished(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();

@@ -36,6 +36,32 @@ pub struct Metric {
     /// Speed of the matrix products of all steps since the line before, in GFLOP/s.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub matmul_gflops: Option<f64>,
+    /// Since the reading before, a gradient was not finite; those steps changed nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub non_finite: bool,
+}
+
+impl Metric {
+    /// A line that says where the run stands and nothing else.
+    pub fn at(step: u64, seconds: f64, tokens: u64) -> Self {
+        Self {
+            step,
+            seconds,
+            tokens,
+            train_loss: None,
+            valid_loss: None,
+            valid_bits_per_byte: None,
+            learning_rate: None,
+            tokens_per_second: None,
+            matmul_gflops: None,
+            non_finite: false,
+        }
+    }
+
+    /// Whether the line is an evaluation, whose loss JSON can't tell where it isn't finite.
+    pub fn is_evaluation(&self) -> bool {
+        self.learning_rate.is_none() && !self.non_finite
+    }
 }
 
 /// What every line has.

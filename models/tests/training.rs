@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use primer_models::checkpoint::Checkpoint;
+use primer_models::checkpoint::{Checkpoint, CheckpointDir};
 use primer_models::generate::SampleOptions;
 use primer_models::optim::Optimizer;
 use primer_models::text::{Corpus, Part};
@@ -290,4 +290,38 @@ fn steps_are_timed_in_blocks_until_someone_stops_it() {
     }
     let stop = AtomicBool::new(true);
     assert_eq!(calibrate(&configs, &corpus(), &device(), &stop, &mut |_, _| {}).unwrap(), None);
+}
+
+#[test]
+fn a_run_is_evaluated_after_the_steps_given() {
+    let folder = tempdir().unwrap();
+    let evaluations = |folder: &std::path::Path| -> Vec<u64> {
+        let lines = metrics::read(&folder.join("metrics.jsonl")).unwrap();
+        lines.iter().filter(|line| line.is_evaluation()).map(|line| line.step).collect()
+    };
+    let mut run = RunFolder::create(folder.path(), &config(Arch::Vanilla), &corpus(), &device()).unwrap();
+    run.evaluate_at(vec![1, 3, 12]);
+    run.run(Limit::Steps(11), &GO, &mut |_| {}).unwrap();
+    assert_eq!(evaluations(folder.path()), [1, 3, 11], "and at the end, but not every ten steps");
+    let checkpoints = CheckpointDir::new(folder.path().join("checkpoints"), 1);
+    assert_eq!((checkpoints.latest_step(), CheckpointDir::new("nowhere", 1).latest_step()), (Some(11), None));
+}
+
+#[test]
+fn a_run_s_metrics_say_where_a_gradient_was_not_finite() {
+    let folder = tempdir().unwrap();
+    let config = config(Arch::Vanilla);
+    let mut run = RunFolder::create(folder.path(), &config, &corpus(), &device()).unwrap();
+    run.run(Limit::Steps(2), &GO, &mut |_| {}).unwrap();
+    let checkpoints = CheckpointDir::new(folder.path().join("checkpoints"), 1);
+    let mut spoilt = run.trainer().checkpoint().unwrap();
+    spoilt.weights.iter_mut().find(|t| t.name == "blocks.0.ffn.b2").unwrap().data[0] = f32::INFINITY;
+    checkpoints.save(&spoilt).unwrap();
+    let mut run = RunFolder::resume(folder.path(), &config, &corpus(), &device()).unwrap();
+    run.run(Limit::Steps(6), &GO, &mut |_| {}).unwrap();
+    let lines = metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
+    let noticed: Vec<u64> = lines.iter().filter(|line| line.non_finite).map(|line| line.step).collect();
+    assert_eq!(noticed, [5, 6]);
+    let last = lines.iter().rfind(|line| line.is_evaluation()).unwrap();
+    assert_eq!((last.step, last.valid_loss), (6, None), "JSON has no NaN: {last:?}");
 }

@@ -1,8 +1,10 @@
 //! The command line, as users type it.
 
+mod experiment;
 mod export;
 mod search;
 
+pub use experiment::{Compare, Equal, ExperimentArgs, Scaling};
 pub use export::Export;
 pub use search::{
     Search, SearchCommand, SearchDiff, SearchInit, SearchRun, SearchShow, SearchStatus, SearchTop, SearchVerify,
@@ -56,6 +58,16 @@ pub enum Command {
     /// Write text with a trained model
     #[command(after_help = "Example: primer sample --checkpoint runs/ez --prompt \"impl \" --tokens 300 --top-k 40")]
     Sample(Sample),
+    /// Train several architectures alike, for equal steps, time and FLOPs, and report what differs
+    #[command(
+        after_help = "Examples:\n  primer compare --archs vanilla,primer_ez --size nano --corpus rust --time 5m --out runs/duel\n  primer compare --resume --out runs/duel\n  primer compare --archs vanilla,primer,swiglu --steps 2k --equal steps,time --learning-rates 0.003,0.006"
+    )]
+    Compare(Compare),
+    /// Train architectures at several sizes, fit a power law of loss against compute, and report it
+    #[command(
+        after_help = "Examples:\n  primer scaling --archs vanilla,primer_ez --sizes nano,micro,mini --corpus rust --flops 1e13 --out runs/laws\n  primer scaling --resume --out runs/laws\n  primer scaling --archs primer --sizes sweep-384-6-4,sweep-512-9-4 --time 1h --corpus lm1b"
+    )]
+    Scaling(Scaling),
     /// Say what a model costs: parameters, FLOPs a token, training memory
     #[command(
         after_help = "Examples:\n  primer info --arch primer_ez --size mini --tflops 0.1\n  primer info --arch primer --size medium --set optimizer=adafactor --json"

@@ -3,6 +3,9 @@
 
 use plotters::prelude::*;
 
+/// Colours for series; more series than that share them.
+const SERIES: u8 = 8;
+
 /// A colour of the page's palette. Plotters only knows RGB, so each is drawn in a marker colour
 /// that [`Chart::svg`] replaces by the variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +23,7 @@ impl Ink {
         let n = match self {
             Ink::Text => 1,
             Ink::Grid => 2,
-            Ink::Series(i) => 3 + i,
+            Ink::Series(i) => 3 + i % SERIES,
         };
         RGBColor(n, n, 254)
     }
@@ -30,7 +33,7 @@ impl Ink {
         match self {
             Ink::Text => "var(--ink)".into(),
             Ink::Grid => "var(--grid)".into(),
-            Ink::Series(i) => format!("var(--s{})", i % 4),
+            Ink::Series(i) => format!("var(--s{})", i % SERIES),
         }
     }
 }
@@ -40,6 +43,8 @@ impl Ink {
 pub enum Mark {
     /// A line through points.
     Line(Vec<(f64, f64)>, Ink),
+    /// A thin, pale line through points.
+    Thin(Vec<(f64, f64)>, Ink),
     /// Unconnected points.
     Dots(Vec<(f64, f64)>, Ink),
     /// A dashed horizontal line with a caption.
@@ -59,6 +64,8 @@ pub struct Chart {
     pub y: String,
     /// Logarithmic x axis (all x must be positive).
     pub log_x: bool,
+    /// Logarithmic y axis (all y must be positive).
+    pub log_y: bool,
     /// Largest y shown; points above it are drawn on the upper edge.
     pub y_top: Option<f64>,
     /// What is drawn, first things lowest.
@@ -73,7 +80,7 @@ const MARGIN: (i32, i32, i32, i32) = (62, 18, 14, 48);
 impl Chart {
     fn points(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         self.marks.iter().flat_map(|mark| match mark {
-            Mark::Line(points, _) | Mark::Dots(points, _) => points.clone(),
+            Mark::Line(points, _) | Mark::Thin(points, _) | Mark::Dots(points, _) => points.clone(),
             Mark::Ring(point, _) => vec![*point],
             Mark::Level(..) => Vec::new(),
         })
@@ -93,8 +100,8 @@ impl Chart {
             Mark::Level(y, ..) => Some(*y),
             _ => None,
         });
-        let (y0, mut y1) = span(&mut self.points().map(|(_, y)| y).chain(levels))?;
-        if let Some(top) = self.y_top.filter(|top| *top > y0) {
+        let (y0, mut y1) = span(&mut self.points().map(|(_, y)| y).chain(levels).map(|y| self.scale_y(y)))?;
+        if let Some(top) = self.y_top.map(|top| self.scale_y(top)).filter(|top| *top > y0) {
             y1 = y1.min(top);
         }
         let air = |low: f64, high: f64, share: f64| {
@@ -108,6 +115,10 @@ impl Chart {
         if self.log_x { x.ln() } else { x }
     }
 
+    fn scale_y(&self, y: f64) -> f64 {
+        if self.log_y { y.ln() } else { y }
+    }
+
     /// The picture, as an `<svg>` element.
     ///
     /// # Errors
@@ -118,7 +129,7 @@ impl Chart {
         };
         let mut out = String::new();
         self.draw(&mut out, xs, ys).map_err(|e| e.to_string())?;
-        for n in (1..=6u8).rev() {
+        for n in (1..=2 + SERIES).rev() {
             let ink = match n {
                 1 => Ink::Text,
                 2 => Ink::Grid,
@@ -138,7 +149,7 @@ impl Chart {
         let plot = (left as f64, (WIDTH as i32 - right) as f64, top as f64, (HEIGHT as i32 - bottom) as f64);
         let px = |x: f64| (plot.0 + (self.scale(x) - xs.0) / (xs.1 - xs.0) * (plot.1 - plot.0)) as i32;
         let py = |y: f64| {
-            let y = y.clamp(ys.0, ys.1);
+            let y = self.scale_y(y).clamp(ys.0, ys.1);
             (plot.3 - (y - ys.0) / (ys.1 - ys.0) * (plot.3 - plot.2)) as i32
         };
         let text = |size: i32, ink: Ink| ("sans-serif", size).into_font().color(&ink.marker());
@@ -146,7 +157,7 @@ impl Chart {
         use plotters::style::text_anchor::{HPos, VPos};
 
         let x_ticks = if self.log_x { log_ticks(xs.0.exp(), xs.1.exp()) } else { ticks(xs.0, xs.1, 7) };
-        let y_ticks = ticks(ys.0, ys.1, 6);
+        let y_ticks = if self.log_y { log_ticks(ys.0.exp(), ys.1.exp()) } else { ticks(ys.0, ys.1, 6) };
         let step = y_ticks.windows(2).map(|w| w[1] - w[0]).next().unwrap_or(1.0);
         for &y in &y_ticks {
             let line = [(plot.0 as i32, py(y)), (plot.1 as i32, py(y))];
@@ -184,6 +195,10 @@ impl Chart {
                 Mark::Line(points, ink) => {
                     let path: Vec<_> = finite(points).map(|(x, y)| (px(x), py(y))).collect();
                     root.draw(&PathElement::new(path, ink.marker().stroke_width(2)))?;
+                }
+                Mark::Thin(points, ink) => {
+                    let path: Vec<_> = finite(points).map(|(x, y)| (px(x), py(y))).collect();
+                    root.draw(&PathElement::new(path, ink.marker().mix(0.4).stroke_width(1)))?;
                 }
                 Mark::Dots(points, ink) => {
                     for (x, y) in finite(points) {
@@ -296,6 +311,7 @@ mod tests {
             x: "x & y".into(),
             y: "loss".into(),
             log_x: true,
+            log_y: false,
             y_top: None,
             marks: vec![
                 Mark::Line(vec![(1.0, 2.0), (10.0, 1.0)], Ink::Series(0)),
@@ -315,6 +331,7 @@ mod tests {
             x: String::new(),
             y: String::new(),
             log_x: false,
+            log_y: false,
             y_top: None,
             marks: vec![Mark::Dots(vec![(1.0, f64::NAN)], Ink::Text)],
         };

@@ -1,5 +1,6 @@
 //! What a report is made of: plain data, written beside the page as `report.json`.
 
+use primer_models::text::Part;
 use serde::{Deserialize, Serialize};
 
 /// A whole run, as it was. Everything that the page shows or plots is here or in [`Derived`].
@@ -51,6 +52,19 @@ pub struct Corpus {
     pub validation_bytes: u64,
     /// Documents in all.
     pub documents: u64,
+}
+
+impl Corpus {
+    /// What a report says of `corpus`.
+    pub fn of(corpus: &primer_models::text::Corpus) -> Self {
+        Self {
+            name: corpus.note().map_or(corpus.name().to_owned(), |note| format!("{}: {note}", corpus.name())),
+            sha256: corpus.sha256(),
+            train_bytes: corpus.bytes(Part::Train),
+            validation_bytes: corpus.bytes(Part::Valid),
+            documents: corpus.documents(),
+        }
+    }
 }
 
 /// One model's training.

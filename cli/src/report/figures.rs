@@ -3,6 +3,7 @@
 use super::chart::{Chart, Ink, Mark};
 use super::data::{Point, Report, Search};
 use super::derive::Derived;
+use super::html::ink;
 use primer_models::analysis::Speedup;
 
 fn arms(report: &Report, of: impl Fn(&Point) -> (f64, f64)) -> Vec<Mark> {
@@ -11,7 +12,7 @@ fn arms(report: &Report, of: impl Fn(&Point) -> (f64, f64)) -> Vec<Mark> {
         .iter()
         .enumerate()
         .flat_map(|(i, arm)| {
-            let ink = Ink::Series(i as u8 % 4);
+            let ink = ink(i);
             // A logarithmic axis has no place for the evaluation before the first step.
             let points: Vec<_> = arm.points.iter().map(&of).filter(|p| p.0 > 0.0).collect();
             [Mark::Line(points.clone(), ink), Mark::Dots(points, ink)]
@@ -31,7 +32,7 @@ pub fn loss_by_time(report: &Report, derived: &Derived) -> Chart {
             marks.insert(0, Mark::Level(target, caption, Ink::Series(0)));
         }
         if let Speedup::Reached { at, .. } = comparison.time {
-            marks.push(Mark::Ring((at, target), Ink::Series((i + 1) as u8 % 4)));
+            marks.push(Mark::Ring((at, target), ink(i + 1)));
         }
     }
     Chart {
@@ -39,6 +40,7 @@ pub fn loss_by_time(report: &Report, derived: &Derived) -> Chart {
         x: "seconds of training".into(),
         y: "held-out loss (nats a token)".into(),
         log_x: true,
+        log_y: false,
         y_top: None,
         marks,
     }
@@ -51,6 +53,7 @@ pub fn loss_by_tokens(report: &Report) -> Chart {
         x: "tokens".into(),
         y: "held-out loss (nats a token)".into(),
         log_x: true,
+        log_y: false,
         y_top: None,
         marks: arms(report, |p| (p.tokens as f64, p.validation_loss)),
     }
@@ -78,6 +81,7 @@ pub fn best_so_far(search: &Search, derived: &Derived) -> Chart {
         x: search.cost_unit.clone(),
         y: "best loss so far (nats a token)".into(),
         log_x: false,
+        log_y: false,
         y_top: None,
         marks,
     }
@@ -109,6 +113,7 @@ pub fn population(search: &Search) -> Chart {
         x: "candidate, in order of finishing".into(),
         y: "loss (nats a token)".into(),
         log_x: false,
+        log_y: false,
         y_top,
         marks,
     }

@@ -1,7 +1,7 @@
 //! The page: one self-contained file, without scripts and without anything fetched.
 
 use super::chart::{Ink, short};
-use super::data::{Arm, Report};
+use super::data::{Arm, Corpus, Device, Report};
 use super::derive::{Comparison, Derived};
 use super::figures;
 use super::search_page;
@@ -31,7 +31,21 @@ pub fn escape(text: &str) -> String {
 pub fn pretty(arch: &str) -> String {
     match arch {
         "vanilla" => "Vanilla Transformer".into(),
+        "gelu" => "GELU".into(),
+        "swish" => "Swish".into(),
+        "reglu" => "ReGLU".into(),
+        "swiglu" => "SwiGLU".into(),
+        "squared_relu" => "Squared ReLU".into(),
+        "transformer_plusplus" => "Transformer++".into(),
+        "mdha" => "MDHA".into(),
+        "sep_conv" => "Sep Conv".into(),
+        "primer" => "Primer".into(),
         "primer_ez" => "Primer-EZ".into(),
+        "evolved_transformer" => "Evolved Transformer".into(),
+        "switch_transformer" => "Switch Transformer".into(),
+        "switch_primer" => "Switch Primer".into(),
+        "synthesizer" => "Synthesizer".into(),
+        "synthesizer_squared_relu" => "Synthesizer, squared ReLU".into(),
         other => other.into(),
     }
 }
@@ -42,34 +56,77 @@ pub fn pretty(arch: &str) -> String {
 /// Passes on what the charts report.
 pub fn page(report: &Report, derived: &Derived) -> Result<String, String> {
     let mut body = String::new();
-    body += &format!("<h1>{}</h1>\n", escape(&report.title));
-    body += &format!(
-        "<p class=\"soft\"><code>{}</code> · {} · {}</p>\n",
-        escape(&report.command),
-        escape(&report.device.name),
-        duration(report.wall_seconds)
-    );
-    if let Some(why) = &report.stopped_early {
-        body += &format!(
-            "<p class=\"notice\">This run ended early ({}); what follows is what it had reached.</p>\n",
-            escape(why)
-        );
-    }
+    body +=
+        &heading(&report.title, &report.command, &report.device, report.wall_seconds, report.stopped_early.as_deref());
     body += &cards(report, derived);
     body += &training(report, derived)?;
     if let Some(search) = &report.search {
         body += &search_page::section(search, derived)?;
     }
-    body += &details(report);
-    Ok(format!(
+    body += &details(&report.device, &report.corpus, &report.settings, &report.versions);
+    Ok(document(&report.title, &body))
+}
+
+/// The page's heading, and why the run ended before its time, if it did.
+pub fn heading(title: &str, command: &str, device: &Device, wall_seconds: f64, stopped: Option<&str>) -> String {
+    let mut html = format!(
+        "<h1>{}</h1>\n<p class=\"soft\"><code>{}</code> · {} · {}</p>\n",
+        escape(title),
+        escape(command),
+        escape(&device.name),
+        duration(wall_seconds)
+    );
+    if let Some(why) = stopped {
+        html += &format!(
+            "<p class=\"notice\">This run ended early ({}); what follows is what it had reached.</p>\n",
+            escape(why)
+        );
+    }
+    html
+}
+
+/// A page of its own around `body`.
+pub fn document(title: &str, body: &str) -> String {
+    format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n",
-        escape(&report.title)
-    ))
+        escape(title)
+    )
 }
 
-fn card(what: &str, number: &str, note: &str) -> String {
+/// The colour of a series.
+pub fn ink(series: usize) -> Ink {
+    Ink::Series(u8::try_from(series % 256).unwrap_or_default())
+}
+
+/// Which colour is whose.
+pub fn key(names: impl IntoIterator<Item = String>) -> String {
+    let one = |(i, name): (usize, String)| {
+        format!("<span><i style=\"background:{}\"></i>{}</span>", ink(i).css(), escape(&name))
+    };
+    names.into_iter().enumerate().map(one).collect()
+}
+
+/// A table of numbers under a head; cells are text that is safe already.
+pub fn grid(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut html = String::from("<div class=\"scroll\"><table><thead><tr>");
+    for (i, name) in head.iter().enumerate() {
+        html += &if i == 0 { format!("<th>{name}</th>") } else { format!("<th class=\"n\">{name}</th>") };
+    }
+    html += "</tr></thead>\n";
+    for row in rows {
+        html += "<tr>";
+        for (i, cell) in row.iter().enumerate() {
+            html += &if i == 0 { format!("<th>{cell}</th>") } else { format!("<td class=\"n\">{cell}</td>") };
+        }
+        html += "</tr>\n";
+    }
+    html + "</table></div>\n"
+}
+
+/// A number that stands out.
+pub fn card(what: &str, number: &str, note: &str) -> String {
     format!(
         "<div class=\"card\"><span class=\"what\">{}</span><b>{}</b><span>{}</span></div>\n",
         escape(what),
@@ -164,18 +221,7 @@ fn training(report: &Report, derived: &Derived) -> Result<String, String> {
     if let Some(c) = derived.comparisons.first() {
         html += &format!("<p>{}</p>\n", escape(&sentence(base, c)));
     }
-    let key: String = report
-        .arms
-        .iter()
-        .enumerate()
-        .map(|(i, arm)| {
-            format!(
-                "<span><i style=\"background:{}\"></i>{}</span>",
-                Ink::Series(i as u8 % 4).css(),
-                escape(&pretty(&arm.arch))
-            )
-        })
-        .collect();
+    let key = key(report.arms.iter().map(|arm| pretty(&arm.arch)));
     for (svg, caption) in [
         (
             figures::loss_by_time(report, derived).svg()?,
@@ -270,11 +316,16 @@ fn table(report: &Report, derived: &Derived) -> String {
             small model says little; the paper's figures are from days of training.</p>\n"
 }
 
-fn details(report: &Report) -> String {
-    let corpus = &report.corpus;
+/// Where, on what and with which settings it was made.
+pub fn details(
+    device: &Device,
+    corpus: &Corpus,
+    settings: &[(String, String)],
+    versions: &[(String, String)],
+) -> String {
     let mut rows = vec![
-        ("device".to_owned(), report.device.name.clone()),
-        ("why this device".into(), report.device.why.clone()),
+        ("device".to_owned(), device.name.clone()),
+        ("why this device".into(), device.why.clone()),
         ("corpus".into(), corpus.name.clone()),
         (
             "corpus size".into(),
@@ -287,8 +338,8 @@ fn details(report: &Report) -> String {
         ),
         ("corpus SHA-256".into(), corpus.sha256.clone()),
     ];
-    rows.extend(report.settings.iter().cloned());
-    rows.extend(report.versions.iter().cloned());
+    rows.extend(settings.iter().cloned());
+    rows.extend(versions.iter().cloned());
     let mut html = String::from("<h2>How it was made</h2>\n<table>\n");
     for (name, value) in rows {
         html += &format!("<tr><th>{}</th><td class=\"hash\">{}</td></tr>\n", escape(&name), escape(&value));

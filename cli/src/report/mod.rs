@@ -1,12 +1,15 @@
 //! `report.html`, which opens from disk and needs nothing else, and `report.json` beside it.
 
 pub mod chart;
+pub mod comparison;
 pub mod data;
 pub mod derive;
 mod diff;
 mod figures;
 pub mod html;
+pub mod scaling;
 mod search_page;
+pub mod spread;
 
 use crate::folder::write_whole;
 use data::Report;

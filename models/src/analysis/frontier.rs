@@ -101,7 +101,7 @@ impl Frontier {
         let mut computes: Vec<f64> = (0..POINTS).map(spread).collect();
         // Rounding must not lead past the last evaluation.
         computes[POINTS - 1] = high;
-        let measured = |compute: f64| curves.iter().filter(|s| s.iter().all(|c| at(c, compute).is_some())).count();
+        let measured = |compute: f64| curves.iter().filter(|seeds| covers(seeds, compute)).count();
         computes.retain(|&compute| measured(compute) >= 2);
         if computes.len() < 2 {
             return Err(NoFrontier::NoOverlap);
@@ -140,6 +140,11 @@ impl Frontier {
         };
         self.computes.iter().enumerate().filter_map(best).collect()
     }
+}
+
+/// Whether there are runs, and all were measured at a compute.
+fn covers(seeds: &[Vec<(f64, f64)>], compute: f64) -> bool {
+    !seeds.is_empty() && seeds.iter().all(|curve| at(curve, compute).is_some())
 }
 
 /// The loss of a running minimum at a compute; none outside of what was measured.
@@ -238,7 +243,13 @@ mod tests {
         let lost = size("c", &[(1.0, f64::NAN), (10.0, f64::NAN)]);
         assert_eq!(Frontier::new(std::slice::from_ref(&a)), Err(NoFrontier::TooFewSizes { have: 1 }));
         assert_eq!(Frontier::new(&[a.clone(), lost]), Err(NoFrontier::TooFewSizes { have: 1 }));
-        assert_eq!(Frontier::new(&[a, apart]), Err(NoFrontier::NoOverlap));
+        assert_eq!(Frontier::new(&[a.clone(), apart]), Err(NoFrontier::NoOverlap));
+        // A size that is still to be trained is as if it weren't there.
+        let todo = SizeCurves { size: "d".into(), seeds: Vec::new() };
+        assert_eq!(Frontier::new(&[a.clone(), todo.clone()]), Err(NoFrontier::TooFewSizes { have: 1 }));
+        let [b, d] = [[(2.0, 3.0), (20.0, 2.0)], [(40.0, 1.0), (50.0, 0.5)]].map(|curve| size("", &curve));
+        let points = Frontier::new(&[a, b, d, todo]).unwrap().points();
+        assert!(points.iter().all(|p| (2.0..=10.0).contains(&p.flops)), "{points:?}");
     }
 
     #[test]

@@ -71,7 +71,8 @@ impl PowerLaw {
 /// The lines of [`RESAMPLES`] draws of seeds; none where a size has only one.
 fn resample(frontier: &Frontier) -> Vec<Line> {
     let seeds = frontier.seeds();
-    if seeds.iter().any(|&n| n < 2) {
+    // Sizes that are still to be trained have none, and no part in it.
+    if seeds.contains(&1) {
         return Vec::new();
     }
     let stream = Stream::new(SEED, "bootstrap");

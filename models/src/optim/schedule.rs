@@ -19,6 +19,23 @@ pub enum Decay {
     Rsqrt,
 }
 
+impl Decay {
+    /// The name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cosine => "cosine",
+            Self::Linear => "linear",
+            Self::Constant => "constant",
+            Self::Rsqrt => "rsqrt",
+        }
+    }
+
+    /// Whether the rate falls towards the end of a run, so that losses on the way are higher than those of a shorter run.
+    pub fn spans_the_run(self) -> bool {
+        matches!(self, Self::Cosine | Self::Linear)
+    }
+}
+
 /// Warm-up and decay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -33,6 +33,8 @@ pub struct RunFolder {
     checkpoints: CheckpointDir,
     /// Lowest validation loss so far.
     best: f64,
+    /// The steps to evaluate after, instead of every so many.
+    evaluations: Option<Vec<u64>>,
     device_before: Option<String>,
 }
 
@@ -72,7 +74,7 @@ impl RunFolder {
         let sampling = config.train.sample_every > 0;
         let samples = sampling.then(|| StepLog::create(&folder.join(SAMPLES))).transpose()?;
         let checkpoints = CheckpointDir::new(folder.join(CHECKPOINTS), config.train.keep);
-        Ok(Self { trainer, metrics, samples, checkpoints, best: f64::INFINITY, device_before: None })
+        Ok(Self { trainer, metrics, samples, checkpoints, best: f64::INFINITY, evaluations: None, device_before: None })
     }
 
     /// Goes on with the run in `folder` from its newest checkpoint, with the configuration given; metrics past it are cut off.
@@ -90,7 +92,7 @@ impl RunFolder {
         let samples = sampling.then(|| StepLog::resume(&sample_path, trainer.step())).transpose()?;
         let losses = metrics::read(&path)?.into_iter().filter_map(|metric| metric.valid_loss);
         let best = losses.fold(f64::INFINITY, f64::min);
-        Ok(Self { trainer, metrics, samples, checkpoints, best, device_before })
+        Ok(Self { trainer, metrics, samples, checkpoints, best, evaluations: None, device_before })
     }
 
     /// The configuration that a run's folder was begun with, laid over `base`.
@@ -119,11 +121,12 @@ impl RunFolder {
         };
         loop {
             let step = self.trainer.step();
-            let next = [train.eval_every, train.sample_every, train.checkpoint_every]
-                .into_iter()
-                .filter(|&every| every > 0)
-                .map(|every| (step / every + 1).saturating_mul(every))
-                .fold(last_step, u64::min);
+            let next = [
+                self.evaluated_next(step),
+                multiple_after(train.sample_every, step),
+                multiple_after(train.checkpoint_every, step),
+            ];
+            let next = next.into_iter().flatten().fold(last_step, u64::min);
             let unread = self.trainer.seconds_read() + READ_SECONDS;
             let until = last_second.min(unread);
             self.with_metrics(on_event, |trainer, on_event| trainer.advance(next, until, stop, on_event))?;
@@ -132,11 +135,12 @@ impl RunFolder {
             let done = stop.load(Ordering::Relaxed) || step >= last_step || self.trainer.seconds() >= last_second;
             let due = |every: u64| every > 0 && step.is_multiple_of(every);
             let late = self.trainer.seconds() >= self.trainer.seconds_read() + READ_SECONDS;
-            if done || late || due(train.eval_every) || due(train.sample_every) {
+            let evaluated = self.evaluated_next(step.saturating_sub(1)) == Some(step);
+            if done || late || evaluated || due(train.sample_every) {
                 // It waits for the steps, so that their time is not taken for that of what follows.
                 self.with_metrics(on_event, Trainer::report)?;
             }
-            if done || due(train.eval_every) {
+            if done || evaluated {
                 self.evaluate(on_event)?;
             }
             if due(train.sample_every) {
@@ -149,6 +153,19 @@ impl RunFolder {
                     return Ok(path);
                 }
             }
+        }
+    }
+
+    /// Evaluates after these steps, which rise, and at the end, instead of every `eval_every` ones.
+    pub fn evaluate_at(&mut self, steps: Vec<u64>) {
+        self.evaluations = Some(steps);
+    }
+
+    /// The first step after `step` that an evaluation follows.
+    fn evaluated_next(&self, step: u64) -> Option<u64> {
+        match &self.evaluations {
+            Some(steps) => steps.iter().copied().find(|&next| next > step),
+            None => multiple_after(self.trainer.config().train.eval_every, step),
         }
     }
 
@@ -167,16 +184,11 @@ impl RunFolder {
         let measured = self.trainer.measure()?;
         let (valid_loss, bits_per_byte) = (measured.loss_nats, measured.bits_per_byte);
         let step = self.trainer.step();
+        let (seconds, tokens) = (self.trainer.seconds(), step * self.trainer.tokens_per_step());
         self.metrics.write(&Metric {
-            step,
-            seconds: self.trainer.seconds(),
-            tokens: step * self.trainer.tokens_per_step(),
-            train_loss: None,
             valid_loss: Some(valid_loss),
             valid_bits_per_byte: Some(bits_per_byte),
-            learning_rate: None,
-            tokens_per_second: None,
-            matmul_gflops: None,
+            ..Metric::at(step, seconds, tokens)
         })?;
         on_event(Event::Evaluated { step, valid_loss, bits_per_byte });
         if valid_loss < self.best {
@@ -205,7 +217,7 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Does `work`, with every progress event written to the metrics before it is passed on.
+    /// Does `work`, with every event about the steps written to the metrics before it is passed on.
     fn with_metrics(
         &mut self,
         on_event: &mut dyn FnMut(Event),
@@ -213,20 +225,25 @@ impl RunFolder {
     ) -> Result<()> {
         let metrics = &mut self.metrics;
         let tokens_per_step = self.trainer.tokens_per_step();
-        let mut failed = None;
+        let (mut failed, mut seconds) = (None, self.trainer.seconds());
         work(&mut self.trainer, &mut |event| {
-            if let Event::Progress(p) = &event {
-                let line = Metric {
-                    step: p.step,
-                    seconds: p.seconds,
-                    tokens: p.step * tokens_per_step,
-                    train_loss: Some(p.loss),
-                    valid_loss: None,
-                    valid_bits_per_byte: None,
-                    learning_rate: Some(p.learning_rate),
-                    tokens_per_second: Some(p.tokens_per_second),
-                    matmul_gflops: p.matmul_gflops,
-                };
+            let line = match &event {
+                Event::Progress(p) => {
+                    seconds = p.seconds;
+                    Some(Metric {
+                        train_loss: Some(p.loss),
+                        learning_rate: Some(p.learning_rate),
+                        tokens_per_second: Some(p.tokens_per_second),
+                        matmul_gflops: p.matmul_gflops,
+                        ..Metric::at(p.step, seconds, p.step * tokens_per_step)
+                    })
+                }
+                Event::NonFinite { step } => {
+                    Some(Metric { non_finite: true, ..Metric::at(*step, seconds, step * tokens_per_step) })
+                }
+                _ => None,
+            };
+            if let Some(line) = line {
                 failed = metrics.write(&line).err().or(failed.take());
             }
             on_event(event);
@@ -250,4 +267,9 @@ fn add_device(path: &Path, device: &Device) -> Result<Option<String>> {
     lines += &(line + "\n");
     std::fs::write(path, lines).map_err(|source| Error::Write { path: path.to_owned(), source })?;
     Ok(before)
+}
+
+/// The first multiple of `every` after `step`; none for 0.
+fn multiple_after(every: u64, step: u64) -> Option<u64> {
+    (every > 0).then(|| (step / every + 1).saturating_mul(every))
 }

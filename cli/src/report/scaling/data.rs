@@ -1,0 +1,92 @@
+//! What `primer scaling` measured, as its `report.json` holds it.
+
+use crate::cmd::experiment::Record;
+use crate::report::data::{Corpus, Device};
+use primer_models::analysis::{FrontierPoint, NoFrontier, PowerLaw, Saving, Summary};
+use serde::{Deserialize, Serialize};
+
+/// A whole sweep. Everything that the page shows or plots is here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scaling {
+    /// The page's heading.
+    pub title: String,
+    /// The command as it was typed.
+    pub command: String,
+    /// Why it ended before its time, if it did.
+    pub stopped_early: Option<String>,
+    /// Seconds from the start of the command to the report; of the last one, where it was taken up again.
+    pub wall_seconds: f64,
+    /// Where it ran.
+    pub device: Device,
+    /// What it read.
+    pub corpus: Corpus,
+    /// What tells the tokenizer apart.
+    pub tokenizer: String,
+    /// Everything else that was in force, as (name, value).
+    pub settings: Vec<(String, String)>,
+    /// Program and format versions, as (name, value).
+    pub versions: Vec<(String, String)>,
+    /// The seeds asked for.
+    pub seeds: Vec<u64>,
+    /// The architectures; the first one is the baseline.
+    pub archs: Vec<Arch>,
+    /// Every finished run.
+    pub runs: Vec<Run>,
+}
+
+/// One architecture over its sizes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Arch {
+    /// The architecture, as `--archs` takes it.
+    pub arch: String,
+    /// Its sizes, in the order given.
+    pub sizes: Vec<Size>,
+    /// The lowest loss over sizes by training FLOPs; empty where there is none.
+    pub frontier: Vec<FrontierPoint>,
+    /// The power law on it.
+    pub law: Option<PowerLaw>,
+    /// Why there is no frontier or no law.
+    pub no_law: Option<NoFrontier>,
+    /// How much less compute it needs than the baseline for the same loss; none for the baseline, and where no loss is
+    /// common.
+    pub saving: Option<Saving>,
+}
+
+/// One size of an architecture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Size {
+    /// Its name.
+    pub size: String,
+    /// Trained parameters.
+    pub parameters: u64,
+    /// Floating-point operations of a training step.
+    pub flops_a_step: f64,
+    /// The same for each token.
+    pub flops_a_token: f64,
+    /// The calibrated seconds of a step.
+    pub seconds_a_step: f64,
+    /// Steps of each run.
+    pub steps: u64,
+    /// Those steps' floating-point operations.
+    pub flops: f64,
+    /// Its finished runs, as places in [`Scaling::runs`].
+    pub runs: Vec<usize>,
+    /// How many of these diverged.
+    pub diverged: usize,
+    /// Final loss on held-out text, nats a token; none where a run has none that is finite.
+    pub final_loss: Option<Summary>,
+    /// A curve a run of (training FLOPs, loss), finite losses alone.
+    pub curves: Vec<Vec<(f64, f64)>>,
+}
+
+/// One finished run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// The architecture.
+    pub arch: String,
+    /// The size.
+    pub size: String,
+    /// What was measured.
+    #[serde(flatten)]
+    pub record: Record,
+}
