@@ -52,7 +52,7 @@ fn a_search_runs_goes_on_and_can_be_looked_at() {
         top["candidates"].as_array().unwrap().iter().map(|c| c["fitness"].as_f64().unwrap()).collect();
     assert!(!losses.is_empty() && losses.is_sorted(), "{losses:?}");
     let shown = good(path, &[&["search", "show", "0"], &STORE[..]].concat());
-    assert!(shown.stdout.contains("the seed: Transformer") && shown.stdout.contains("S0"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("the seed program") && shown.stdout.contains("S0"), "{}", shown.stdout);
     let shown = json(path, &[&["search", "show", "0", "--json"], &STORE[..]].concat());
     // Two runs of the seed program with a loss at t, 3t and the end.
     assert_eq!(shown["marks"].as_array().unwrap().len(), 6, "{shown}");
@@ -65,6 +65,20 @@ fn a_search_runs_goes_on_and_can_be_looked_at() {
         let diff = good(path, &[&["search", "diff", &child], &STORE[..]].concat()).stdout;
         assert!(diff.lines().any(|line| line.starts_with("+ ") && !line.contains("candidate")), "{diff}");
     }
+    good(path, &[&["search", "report", "--out", "report"], &STORE[..]].concat());
+    let page = std::fs::read_to_string(path.join("report/report.html")).unwrap();
+    assert!(page.contains("Was it luck?") && !page.contains("NaN") && !page.contains("<script"), "{page}");
+    let report: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(path.join("report/report.json")).unwrap()).unwrap();
+    assert_eq!(report["search"]["candidates"].as_array().unwrap().len(), 10, "{report}");
+    // Every child that was measured reached the first of the three marks; each further one is reached by those that passed.
+    let hurdles = report["hurdles"].as_array().unwrap();
+    let count = |i: usize, key: &str| hurdles[i][key].as_u64().unwrap();
+    assert_eq!((hurdles.len(), hurdles[2]["units"].as_u64()), (3, Some(7)));
+    assert!(count(0, "reached") >= count(0, "passed") && count(0, "passed") >= count(1, "reached"), "{hurdles:?}");
+    assert_eq!(report["odds"][1]["draws"], 20_000);
+    assert!(report["spent"][0]["flops"].as_u64().unwrap() > 0, "{report}");
+    bad(path, &[&["search", "report", "--out", "report"], &STORE[..]].concat(), 1, &["not empty", "--force"]);
     good(path, &[&["export", "--best", "--format", "dna", "--out", "best.dna"], &STORE[..]].concat());
     good(path, &[&["export", "--id", "0", "--format", "dot", "--out", "seed.dot"], &STORE[..]].concat());
     bad(path, &[&["export", "--id", "99", "--format", "dna", "--out", "x.dna"], &STORE[..]].concat(), 1, &["99"]);
@@ -138,7 +152,7 @@ fn controls_are_searches_with_less_in_them() {
 fn stores_that_cannot_be_used_are_refused_and_left_as_they_are() {
     let folder = kit::folder_with_text();
     let path = folder.path();
-    for command in ["status", "top", "verify", "worker"] {
+    for command in ["status", "top", "verify", "report", "worker"] {
         bad(path, &[&["search", command], &STORE[..]].concat(), 1, &["study.db"]);
         assert!(!path.join("study.db").exists(), "{command} made a store");
     }

@@ -8,6 +8,7 @@ pub mod evaluate;
 pub mod evolve;
 pub mod leak;
 pub mod lower;
+pub mod motifs;
 pub mod mutate;
 pub mod rejection;
 pub mod rng;

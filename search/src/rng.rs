@@ -24,6 +24,8 @@ pub enum Purpose {
     LeakTest = 5,
     /// A random program to start from.
     RandomProgram = 6,
+    /// Counting how often mutations bring something about.
+    Rates = 7,
 }
 
 /// A stream of random numbers.

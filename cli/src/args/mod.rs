@@ -7,8 +7,8 @@ mod search;
 pub use experiment::{Compare, Equal, ExperimentArgs, Scaling};
 pub use export::Export;
 pub use search::{
-    Search, SearchCommand, SearchDiff, SearchInit, SearchRun, SearchShow, SearchStatus, SearchTop, SearchVerify,
-    SearchWorker, StudyArgs,
+    Search, SearchCommand, SearchDiff, SearchInit, SearchReport, SearchRun, SearchShow, SearchStatus, SearchTop,
+    SearchVerify, SearchWorker, StudyArgs,
 };
 
 use clap::{Args, Parser, Subcommand};

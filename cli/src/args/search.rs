@@ -46,6 +46,9 @@ pub enum SearchCommand {
     /// List a program's forebears with what each changed
     #[command(after_help = "Example: primer search lineage 17 --store sqlite:study.db")]
     Lineage(SearchShow),
+    /// Write report.html and report.json about a study, finished or not
+    #[command(after_help = "Example: primer search report --store sqlite:study.db --out report")]
+    Report(SearchReport),
     /// Replay every selection, mutation and bar and compare with the store
     #[command(after_help = "Example: primer search verify --store sqlite:study.db")]
     Verify(SearchVerify),
@@ -188,6 +191,19 @@ pub struct SearchDiff {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// `primer search report`
+#[derive(Debug, Args)]
+pub struct SearchReport {
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// Folder for the report [default: a new `runs/search-report-<time>`]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Write into a folder that is not empty
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `primer search verify`

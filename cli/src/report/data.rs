@@ -1,6 +1,7 @@
 //! What a report is made of: plain data, written beside the page as `report.json`.
 
 use primer_models::text::Part;
+use primer_search::dna::Dna;
 use serde::{Deserialize, Serialize};
 
 /// A whole run, as it was. Everything that the page shows or plots is here or in [`Derived`].
@@ -147,10 +148,10 @@ pub struct Best {
     pub loss: f64,
     /// The mutations that made it, from the seed on.
     pub lineage: Vec<Ancestor>,
-    /// Its text form.
-    pub program: String,
-    /// The seed's text form.
-    pub seed_program: String,
+    /// The program, as text in JSON.
+    pub program: Dna,
+    /// The seed program.
+    pub seed_program: Dna,
 }
 
 /// One step of a lineage.

@@ -63,6 +63,11 @@ fn best_so_far(search: &Search) -> Vec<(f64, f64)> {
         .collect()
 }
 
+/// What follows from a search alone.
+pub fn of_search(search: &Search) -> Derived {
+    Derived { comparisons: Vec::new(), best_so_far: best_so_far(search) }
+}
+
 /// Computes everything that the page shows beyond the data.
 pub fn derive(report: &Report) -> Derived {
     let comparisons = match report.arms.split_first() {

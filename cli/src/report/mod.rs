@@ -4,10 +4,10 @@ pub mod chart;
 pub mod comparison;
 pub mod data;
 pub mod derive;
-mod diff;
 mod figures;
 pub mod html;
 pub mod scaling;
+pub mod search;
 mod search_page;
 pub mod spread;
 

@@ -3,9 +3,9 @@
 use super::chart::Ink;
 use super::data::{Best, Search};
 use super::derive::Derived;
-use super::diff::{Mark, diff};
 use super::figures;
 use super::html::escape;
+use primer_search::dna::diff::{Change, diff};
 
 /// The section, from its heading on.
 ///
@@ -13,7 +13,7 @@ use super::html::escape;
 /// Passes on what the charts report.
 pub fn section(search: &Search, derived: &Derived) -> Result<String, String> {
     let mut html = String::from("<h2>Search</h2>\n");
-    html += &format!("<p>Regularized evolution from the Transformer program: {}.</p>\n", escape(&search.rules));
+    html += &format!("<p>From the seed program: {}.</p>\n", escape(&search.rules));
     html += &format!(
         "<figure>{}<figcaption class=\"small\">The best program so far against what the search had \
          spent.</figcaption></figure>\n",
@@ -57,7 +57,7 @@ fn program(best: &Best, seed_loss: Option<f64>) -> String {
         html += "<div class=\"scroll\"><table><thead><tr><th>candidate</th><th>mutation</th>\
                  <th class=\"n\">loss</th></tr></thead>\n";
         for step in &best.lineage {
-            let what = if step.mutation.is_empty() { "the seed: Transformer" } else { &step.mutation };
+            let what = if step.mutation.is_empty() { "the seed program" } else { &step.mutation };
             html += &format!(
                 "<tr><td>{}</td><td>{}</td><td class=\"n\">{}</td></tr>\n",
                 step.id,
@@ -68,13 +68,13 @@ fn program(best: &Best, seed_loss: Option<f64>) -> String {
         html += "</table></div>\n<h3>Its listing</h3>\n";
     }
     html += "<pre class=\"diff\">";
-    for (mark, line) in diff(&best.seed_program, &best.program) {
-        let (class, sign) = match mark {
-            Mark::Same => ("", ' '),
-            Mark::Added => (" class=\"a\"", '+'),
-            Mark::Removed => (" class=\"r\"", '-'),
+    for (change, line) in diff(&best.seed_program, &best.program).listing() {
+        let (class, sign) = match change {
+            Change::Added => (" class=\"a\"", '+'),
+            Change::Removed => (" class=\"r\"", '-'),
+            Change::Same | Change::Changed => ("", ' '),
         };
-        html += &format!("<span{class}>{sign} {}</span>", escape(line));
+        html += &format!("<span{class}>{sign} {}</span>", escape(&line));
     }
     html + "</pre>\n"
 }

@@ -2,6 +2,7 @@
 
 use super::data::*;
 use super::*;
+use primer_search::dna::seeds;
 
 fn arm(arch: &str, a: f64, samples: &str) -> Arm {
     let points = (0..=24)
@@ -68,8 +69,8 @@ pub fn made_up() -> Report {
                     Ancestor { id: 0, mutation: String::new(), loss: Some(3.18) },
                     Ancestor { id: 57, mutation: "insert SQUARE after MAX in S2".into(), loss: Some(2.86) },
                 ],
-                seed_program: "s2:\n  h2 = conv1x1 h0\n  h3 = max h2 c0\n  h4 = conv1x1 h3".into(),
-                program: "s2:\n  h2 = conv1x1 h0\n  h3 = max h2 c0\n  h4 = square h3\n  h5 = conv1x1 h4".into(),
+                seed_program: seeds::transformer().unwrap(),
+                program: seeds::primer_ez().unwrap(),
             }),
             candidates,
         }),
@@ -90,7 +91,7 @@ fn the_page_stands_alone_and_shows_everything() {
         assert!(page.contains(shown), "{shown}");
     }
     assert!(page.contains("&lt;b&gt;new&lt;/b&gt;") && !page.contains("<b>new"));
-    assert!(page.contains("<span class=\"a\">+   h4 = square h3</span>"));
+    assert!(page.contains("<span class=\"a\">+   h3 = SQUARE(h2)</span>"));
     assert!(!page.contains("NaN") && !page.contains('\u{1}'));
 }
 

@@ -97,7 +97,7 @@ fn fitness(candidate: &Candidate) -> String {
 /// A record that was changed from outside.
 pub fn mutation(candidate: &Candidate) -> Outcome<String> {
     if candidate.parent.is_none() {
-        return Ok("the seed: Transformer".into());
+        return Ok("the seed program".into());
     }
     Ok(describe::chain(&candidate.mutations()?))
 }

@@ -3,6 +3,7 @@
 pub mod describe;
 mod look;
 pub mod options;
+mod report;
 pub mod summary;
 pub mod work;
 
@@ -23,6 +24,7 @@ pub fn run(command: SearchCommand) -> Outcome {
         SearchCommand::Show(args) => look::show(&args),
         SearchCommand::Diff(args) => look::diff(&args),
         SearchCommand::Lineage(args) => look::lineage(&args),
+        SearchCommand::Report(args) => report::run(&args),
         SearchCommand::Verify(args) => look::verify(&args),
     }
 }

@@ -54,8 +54,8 @@ pub fn of(store: &Store) -> Outcome<Search> {
                 id: i64::try_from(best.child_no).unwrap_or(i64::MAX),
                 loss: best.fitness,
                 lineage,
-                program: found.program,
-                seed_program: spec.seed_dna.clone(),
+                program: found.dna()?,
+                seed_program: spec.seed_dna.parse()?,
             })
         }
     };

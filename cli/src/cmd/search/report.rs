@@ -1,0 +1,152 @@
+//! `primer search report`: a study as a page.
+
+use super::{look, summary};
+use crate::args::SearchReport;
+use crate::failure::{Failure, Outcome};
+use crate::folder::{self, Existing};
+use crate::report::search::data::{Hurdle, Odds, Spent, Study, Top};
+use crate::report::search::write;
+use crate::terminal;
+use primer_search::evolve::bar;
+use primer_search::motifs::{self, Motif};
+use primer_search::store::{Candidate, Cost, State, Store};
+
+/// The best candidates that the page lists.
+const TOP: u32 = 20;
+/// Mutations of the seed from which the odds are counted.
+const DRAWS: u64 = 20_000;
+
+/// Reads the study and writes the report.
+///
+/// # Errors
+/// A store that can't be read, a folder that can't be written.
+pub fn run(args: &SearchReport) -> Outcome {
+    let store = Store::open(&args.store.store)?;
+    let existing = if args.force { Existing::Overwrite } else { Existing::Refuse };
+    let out = folder::prepare(args.out.as_deref(), "search-report", existing)?;
+    let page = write(&study(&store)?, &out).map_err(|e| {
+        Failure::new(format!("cannot write the report into {}: {e}", out.display()))
+            .hint("Choose another folder with --out.")
+    })?;
+    terminal::line(&format!("report: {}", page.display()))
+}
+
+fn study(store: &Store) -> Outcome<Study> {
+    let (spec, status) = (store.spec(), store.status()?);
+    let spent = |kind: &str, cost: Cost| Spent {
+        kind: kind.into(),
+        tokens: cost.tokens,
+        flops: cost.flops,
+        predicted_seconds: cost.predicted_seconds,
+        training_seconds: cost.training_seconds,
+        seconds: cost.seconds,
+    };
+    let (model, roofline) = (spec.model, &spec.roofline);
+    let settings = [
+        (
+            "model",
+            format!(
+                "{} layers, {} heads, unit {}, {} tokens a sequence, {} sequences a batch, vocabulary {}",
+                model.layers, model.heads, model.unit, model.seq, model.batch, model.vocab
+            ),
+        ),
+        ("learning rate", format!("{}, constant after the warm-up", spec.learning_rate)),
+        ("t, the first mark", format!("{} steps of the seed program", spec.fitness.unit)),
+        ("window of a bar", format!("{} losses", spec.fitness.window)),
+        ("runs of the seed program", spec.fitness.seed_runs.to_string()),
+        (
+            "roofline",
+            format!(
+                "{:.1} GFLOP/s, {:.1} GB/s, {:.2} µs a launch",
+                roofline.flops_per_second / 1e9,
+                roofline.bytes_per_second / 1e9,
+                roofline.seconds_per_launch * 1e6
+            ),
+        ),
+        ("seed of the study", spec.seed.to_string()),
+        ("random draws", format!("version {}", spec.rng_version)),
+        ("primer", env!("CARGO_PKG_VERSION").into()),
+    ];
+    Ok(Study {
+        command: format!("primer search report --store sqlite:{}", store.path().display()),
+        study_sha256: store.spec_sha256().to_owned(),
+        corpus_sha256: spec.corpus.clone(),
+        settings: settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        search: summary::of(store)?,
+        hurdles: hurdles(store)?,
+        spent: vec![spent("useful", status.useful), spent("wasted", status.wasted)],
+        top: top(store)?,
+        odds: odds(store)?,
+    })
+}
+
+fn hurdles(store: &Store) -> Outcome<Vec<Hurdle>> {
+    let fitness = store.spec().fitness;
+    let marks = store.all_marks()?;
+    let log = store.log()?;
+    let hurdle = |(mark, units): (u32, u64)| {
+        let losses: Vec<f64> = marks.iter().filter(|(_, m)| m.mark == mark).filter_map(|(_, m)| m.loss).collect();
+        let window = &losses[losses.len().saturating_sub(fitness.window as usize)..];
+        let measured = |least: u32| {
+            let finished = log.finished.iter().skip(1);
+            finished.filter(|f| f.state == State::Done && f.passed >= least).count() as u64
+        };
+        Hurdle {
+            units,
+            // A candidate that passed all before it was measured here, unless it diverged on the way.
+            reached: marks.iter().filter(|(place, m)| *place > 0 && m.mark == mark).count() as u64,
+            passed: if mark == fitness.hurdles { 0 } else { measured(mark + 1) },
+            bar: if mark == fitness.hurdles { None } else { bar(window) },
+        }
+    };
+    Ok((0..).zip(fitness.marks()).map(hurdle).collect())
+}
+
+fn top(store: &Store) -> Outcome<Vec<Top>> {
+    let seed = store.candidate(0)?;
+    let a_step = |cost: &Cost| (cost.steps > 0).then(|| cost.predicted_seconds / cost.steps as f64);
+    let ratio = |cost: &Cost| (cost.predicted_seconds > 0.0).then(|| cost.training_seconds / cost.predicted_seconds);
+    let seed_cost = seed.map(|seed| seed.cost).unwrap_or_default();
+    let row = |candidate: &Candidate| -> Outcome<Top> {
+        let relative = |of: &dyn Fn(&Cost) -> Option<f64>| Some(of(&candidate.cost)? / of(&seed_cost)?);
+        Ok(Top {
+            id: candidate.child_no,
+            loss: candidate.fitness.unwrap_or(f64::NAN),
+            passed: candidate.passed,
+            predicted_step: relative(&a_step).unwrap_or(f64::NAN),
+            measured_over_predicted: relative(&ratio),
+            mutation: look::mutation(candidate)?,
+        })
+    };
+    store.top(TOP)?.iter().map(row).collect()
+}
+
+fn odds(store: &Store) -> Outcome<Vec<Odds>> {
+    let rates = motifs::rates(&store.spec().seed_dna.parse()?, DRAWS)?;
+    let mut odds: Vec<(Motif, Odds)> = rates
+        .into_iter()
+        .map(|(motif, count)| {
+            let what = motif.name().to_owned();
+            (motif, Odds { what, count, draws: DRAWS, found: 0, first: None, best: None })
+        })
+        .collect();
+    let mut next = 0;
+    loop {
+        let page = store.candidates(next)?;
+        let Some(last) = page.last() else { break };
+        next = last.child_no + 1;
+        for candidate in page.iter().filter(|candidate| candidate.state == State::Done) {
+            let has = motifs::motifs(&candidate.dna()?);
+            for (_, odds) in odds.iter_mut().filter(|(motif, _)| has.contains(motif)) {
+                odds.found += 1;
+                odds.first.get_or_insert(candidate.child_no);
+                if let Some(loss) = candidate.fitness
+                    && odds.best.is_none_or(|(_, best)| loss < best)
+                {
+                    odds.best = Some((candidate.child_no, loss));
+                }
+            }
+        }
+    }
+    Ok(odds.into_iter().map(|(_, odds)| odds).collect())
+}

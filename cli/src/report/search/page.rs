@@ -1,0 +1,144 @@
+//! The page of a study.
+
+use super::data::{Odds, Study};
+use crate::report::chart::short;
+use crate::report::derive::of_search;
+use crate::report::html::{card, document, escape, grid};
+use crate::report::search_page;
+
+/// Measured over predicted cost beyond which a candidate doesn't count (issue of the search: 0.8 to 1.25).
+const FAIR: std::ops::RangeInclusive<f64> = 0.8..=1.25;
+
+/// The whole page.
+///
+/// # Errors
+/// Passes on what the charts report.
+pub fn page(study: &Study) -> Result<String, String> {
+    let title = "Primer: a search over programs";
+    let mut body = format!(
+        "<h1>{title}</h1>\n<p class=\"soft\"><code>{}</code> · study {:.12}</p>\n",
+        escape(&study.command),
+        study.study_sha256
+    );
+    body += &cards(study);
+    body += &search_page::section(&study.search, &of_search(&study.search))?;
+    body += &hurdles(study);
+    body += &top(study);
+    body += &odds(study);
+    body += &spent(study);
+    body += &settings(study);
+    Ok(document(title, &body))
+}
+
+fn cards(study: &Study) -> String {
+    let search = &study.search;
+    let loss = |loss: Option<f64>| loss.map_or("n/a".into(), |loss| format!("{loss:.3}"));
+    let best = search.best.as_ref();
+    let mut html = String::from("<div class=\"cards\">\n");
+    let note = match (best, search.seed_loss) {
+        (Some(best), Some(seed)) if best.loss < seed => format!("{:.3} below the seed program", seed - best.loss),
+        (Some(_), _) => "none is better than the seed program".into(),
+        (None, _) => "nothing is measured yet".into(),
+    };
+    html += &card("best loss, nats a token", &loss(best.map(|best| best.loss)), &note);
+    html += &card("the seed program", &loss(search.seed_loss), "the mean of its runs");
+    let measured = search.candidates.iter().filter(|candidate| candidate.loss.is_some()).count();
+    html += &card("candidates", &search.candidates.len().to_string(), &format!("{measured} with a loss"));
+    html + "</div>\n"
+}
+
+fn hurdles(study: &Study) -> String {
+    if study.hurdles.len() < 2 {
+        return String::new();
+    }
+    let last = study.hurdles.len() - 1;
+    let rows = study.hurdles.iter().enumerate().map(|(i, hurdle)| {
+        let share = |n: u64| {
+            if hurdle.reached == 0 { "n/a".into() } else { format!("{:.0}%", 100.0 * n as f64 / hurdle.reached as f64) }
+        };
+        vec![
+            if i == last { format!("{}t, the end", hurdle.units) } else { format!("{}t", hurdle.units) },
+            hurdle.reached.to_string(),
+            if i == last { String::new() } else { format!("{} ({})", hurdle.passed, share(hurdle.passed)) },
+            hurdle.bar.map_or(String::new(), |bar| format!("{bar:.3}")),
+        ]
+    });
+    "<h3>Hurdles</h3>\n".to_owned()
+        + &grid(&["mark", "measured there", "went on", "bar now, nats a token"], rows)
+        + "<p class=\"small\">A candidate stops at a mark where its loss lies above the bar, the lower median of the last \
+           losses there. Losses of candidates that stopped at different marks are of different amounts of training.</p>\n"
+}
+
+fn top(study: &Study) -> String {
+    let rows = study.top.iter().map(|top| {
+        let ratio = match top.measured_over_predicted {
+            Some(ratio) if FAIR.contains(&ratio) => format!("{ratio:.2}"),
+            Some(ratio) => format!("{ratio:.2}: not fair"),
+            None => "n/a".into(),
+        };
+        vec![
+            top.id.to_string(),
+            format!("{:.4}", top.loss),
+            top.passed.to_string(),
+            format!("{:.2}", top.predicted_step),
+            ratio,
+            escape(&top.mutation),
+        ]
+    });
+    let head = ["candidate", "loss", "hurdles passed", "cost of a step, seed = 1", "measured / predicted", "made by"];
+    "<h3>The best candidates</h3>\n".to_owned()
+        + &grid(&head, rows)
+        + "<p class=\"small\">One seed each: see them again with others before you believe their order. Measured over \
+           predicted seconds of training is relative to the seed program's; outside 0.8 to 1.25 the budget was not what \
+           the study promises. A machine that did other work at the same time shows here, too.</p>\n"
+}
+
+fn odds(study: &Study) -> String {
+    if study.odds.is_empty() {
+        return String::new();
+    }
+    let rows = study.odds.iter().map(|odds: &Odds| {
+        let once = match odds.count {
+            0 => format!("not once in {}", short(odds.draws as f64)),
+            count => format!("once in {:.0}", odds.draws as f64 / count as f64),
+        };
+        vec![
+            escape(&odds.what),
+            once,
+            odds.found.to_string(),
+            odds.first.map_or(String::new(), |id| id.to_string()),
+            odds.best.map_or(String::new(), |(id, loss)| format!("{id} ({loss:.3})")),
+        ]
+    });
+    "<h3>Was it luck?</h3>\n".to_owned()
+        + &grid(
+            &["what helps, by the paper", "by one mutation of the seed", "candidates with it", "the first", "the best"],
+            rows,
+        )
+        + "<p class=\"small\">The odds are counted on the mutator itself.</p>\n"
+}
+
+fn spent(study: &Study) -> String {
+    let rows = study.spent.iter().map(|spent| {
+        vec![
+            spent.kind.clone(),
+            short(spent.tokens as f64),
+            format!("{:.2e}", spent.flops as f64),
+            format!("{:.0} s", spent.predicted_seconds),
+            format!("{:.0} s", spent.training_seconds),
+            format!("{:.0} s", spent.seconds),
+        ]
+    });
+    "<h3>What it cost</h3>\n".to_owned()
+        + &grid(&["attempts", "tokens", "FLOPs", "predicted training", "training", "in all"], rows)
+}
+
+fn settings(study: &Study) -> String {
+    let own = [("study SHA-256", &study.study_sha256), ("corpus SHA-256", &study.corpus_sha256)];
+    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value.clone()));
+    let mut html = String::from("<h2>How it was made</h2>\n<table>\n");
+    for (name, value) in own.chain(study.settings.iter().cloned()) {
+        html += &format!("<tr><th>{}</th><td class=\"hash\">{}</td></tr>\n", escape(&name), escape(&value));
+    }
+    html + "</table>\n"
+}
