@@ -23,8 +23,8 @@ use crate::terminal::{self, Progress};
 use primer_models::RunConfig;
 use primer_models::text::{Corpus, TokenSet, Tokenizer, TokenizerSpec};
 use primer_models::train::{StepTime, calibrate};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,15 @@ const PLAN: &str = "experiment.json";
 const CALIBRATION: &str = "calibration.json";
 /// The file with the tokenizer, where tokens aren't bytes.
 const TOKENIZER: &str = "tokenizer.json";
+
+/// What `calibration.json` holds.
+#[derive(Serialize, Deserialize)]
+struct Calibration {
+    /// Where the steps were timed.
+    device: String,
+    /// The time of a step by the model's number.
+    steps: BTreeMap<usize, StepTime>,
+}
 
 /// An experiment at work.
 pub struct Experiment {
@@ -119,9 +128,14 @@ impl Experiment {
     /// A device or file that fails.
     pub fn step_times(&self, groups: &[Vec<usize>]) -> Outcome<Option<Vec<StepTime>>> {
         let path = self.out.join(CALIBRATION);
-        let mut known: BTreeMap<usize, StepTime> = read_json(&path)?.unwrap_or_default();
+        let here = self.chosen.device.signature();
+        let new = || Calibration { device: here.clone(), steps: BTreeMap::new() };
+        let mut known: Calibration = read_json(&path)?.unwrap_or_else(new);
+        if known.device != here {
+            terminal::note(&format!("warning: the steps were timed on \"{}\" and are not timed again", known.device));
+        }
         for group in groups {
-            if group.iter().all(|arm| known.contains_key(arm)) {
+            if group.iter().all(|arm| known.steps.contains_key(arm)) {
                 continue;
             }
             let configs: Vec<RunConfig> = group.iter().map(|&arm| self.plan.arms[arm].config.clone()).collect();
@@ -137,12 +151,12 @@ impl Experiment {
             };
             let told = |(name, time): (&String, &StepTime)| format!("{name} {:.2} ms", 1e3 * time.median);
             progress.finish(&format!("a step: {}", names.iter().zip(&times).map(told).collect::<Vec<_>>().join(", ")));
-            known.extend(group.iter().copied().zip(times));
+            known.steps.extend(group.iter().copied().zip(times));
             write_json(&path, &known)?;
         }
         // As the file has them, so that a run that is taken up again computes with the same numbers.
-        let known: BTreeMap<usize, StepTime> = read_json(&path)?.unwrap_or_default();
-        let all = (0..self.plan.arms.len()).map(|arm| known.get(&arm).cloned()).collect::<Option<Vec<_>>>();
+        let known: Calibration = read_json(&path)?.unwrap_or_else(new);
+        let all = (0..self.plan.arms.len()).map(|arm| known.steps.get(&arm).cloned()).collect::<Option<Vec<_>>>();
         all.map(Some).ok_or_else(|| damaged(&path, "it lacks a model"))
     }
 
