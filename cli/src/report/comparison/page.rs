@@ -265,10 +265,10 @@ fn definitions(c: &Comparison) -> String {
          Differences to the baseline are taken seed by seed. The speedup factor is the baseline's whole budget over \
          what a model needs to reach the final loss of the baseline's run of the same seed, interpolated in the \
          logarithm of the budget on the running minimum (section 4 of the paper); what was not reached is not \
-         extrapolated, and the mean is that of the seeds that reached it.{decay} Wall seconds are those of training \
-         steps by the clock, evaluations and files not counted, however busy the machine was. A run has diverged where \
-         its final loss is not finite, or above that of a model that knows nothing; a row with a loss that is not \
-         finite has no mean. Longer definitions are in docs/analysis.md. {} of wall time in all.</p>\n",
+         extrapolated, and the mean is that of the seeds that did, with their number.{decay} Wall seconds are those of \
+         training steps by the clock, evaluations and files not counted, however busy the machine was. A run has \
+         diverged where its final loss is not finite, or above that of a model that knows nothing; a row with a loss \
+         that is not finite has no mean. Longer definitions are in docs/analysis.md. {} of wall time in all.</p>\n",
         c.settings.iter().find(|(name, _)| name == "evaluation batches").map_or("", |(_, value)| value),
         duration(c.runs.iter().map(|run| run.record.wall_seconds).sum())
     )
