@@ -2,6 +2,7 @@
 
 use primer_tensor::{DType, Graph, NodeId, Tensor};
 
+use crate::segments::Segments;
 use crate::vjp::{passes_gradient, vjp_operand};
 use crate::{Error, Result};
 
@@ -12,6 +13,25 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::NotScalar`] where the loss holds more or less than one element, [`Error::NotFloat`] where it or a `wrt` isn't f32.
 pub fn grad_graph(graph: &mut Graph, loss: NodeId, wrt: &[NodeId]) -> Result<Vec<NodeId>> {
+    checkpointed_grad_graph(graph, loss, wrt, &[])
+}
+
+/// [`grad_graph`] with less to keep from the forward to the backward pass: what lies between two neighbours of `checkpoints` is
+/// computed again, from the first of them, when the gradient of the second is known ([`Op::Barrier`](primer_tensor::Op::Barrier)
+/// puts it there). What follows the last checkpoint, and what depends on none, is kept as ever. A draw of random numbers is drawn
+/// again, the same.
+///
+/// The gradients are the same numbers added in the same order, unless a value of no segment (a parameter) is used in several and
+/// the graph has their nodes in another order than their checkpoints.
+///
+/// # Errors
+/// As [`grad_graph`].
+pub fn checkpointed_grad_graph(
+    graph: &mut Graph,
+    loss: NodeId,
+    wrt: &[NodeId],
+    checkpoints: &[NodeId],
+) -> Result<Vec<NodeId>> {
     if graph.shape(loss).numel() != 1 {
         return Err(Error::NotScalar { shape: graph.shape(loss).clone() });
     }
@@ -25,15 +45,20 @@ pub fn grad_graph(graph: &mut Graph, loss: NodeId, wrt: &[NodeId]) -> Result<Vec
     if on_path[loss.index()] {
         cotangents[loss.index()] = Some(graph.full(1.0, graph.shape(loss).clone())?);
     }
-    let visited: Vec<NodeId> = graph.ids().take(loss.index() + 1).collect();
-    for &id in visited.iter().rev() {
+    let mut segments = Segments::new(graph, loss, checkpoints);
+    let mut segment = None;
+    for id in segments.backwards(graph) {
+        if segments.of(id) != segment {
+            segment = segments.of(id);
+            segments.record_again(graph, segment, &cotangents)?;
+        }
         let Some(cotangent) = cotangents[id.index()] else { continue };
         for operand in 0..graph.node(id).operands.len() {
             let x = graph.node(id).operands[operand];
             if !on_path[x.index()] {
                 continue;
             }
-            if let Some(gradient) = vjp_operand(graph, id, operand, cotangent)? {
+            if let Some(gradient) = vjp_operand(graph, segments.again(id), operand, cotangent)? {
                 cotangents[x.index()] = Some(match cotangents[x.index()] {
                     Some(sum) => graph.add(sum, gradient)?,
                     None => gradient,
@@ -76,9 +101,18 @@ pub fn grad<const N: usize>(loss: &Tensor, wrt: [&Tensor; N]) -> Result<[Tensor;
 /// # Errors
 /// As [`grad`].
 pub fn grad_tensors(loss: &Tensor, wrt: &[Tensor]) -> Result<Vec<Tensor>> {
-    let roots: Vec<Tensor> = std::iter::once(loss).chain(wrt).cloned().collect();
+    checkpointed_grad_tensors(loss, wrt, &[])
+}
+
+/// [`checkpointed_grad_graph`] for recorded tensors; a checkpoint that the loss does not depend on counts for nothing.
+///
+/// # Errors
+/// As [`grad`].
+pub fn checkpointed_grad_tensors(loss: &Tensor, wrt: &[Tensor], checkpoints: &[Tensor]) -> Result<Vec<Tensor>> {
+    let roots: Vec<Tensor> = std::iter::once(loss).chain(wrt).chain(checkpoints).cloned().collect();
     let (mut graph, ids) = Tensor::lower(&roots)?;
-    let gradients = grad_graph(&mut graph, ids[0], &ids[1..])?;
+    let (wrt, checkpoints) = ids[1..].split_at(wrt.len());
+    let gradients = checkpointed_grad_graph(&mut graph, ids[0], wrt, checkpoints)?;
     let tensors = Tensor::raise(&graph, &Tensor::leaves(&roots));
     Ok(gradients.into_iter().map(|id| tensors[id.index()].clone()).collect())
 }

@@ -22,8 +22,9 @@
 pub mod check;
 mod error;
 mod grad;
+mod segments;
 pub mod vjp;
 
 pub use check::check_gradient;
 pub use error::{Error, Result};
-pub use grad::{grad, grad_graph, grad_tensors};
+pub use grad::{checkpointed_grad_graph, checkpointed_grad_tensors, grad, grad_graph, grad_tensors};

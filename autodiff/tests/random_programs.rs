@@ -7,7 +7,7 @@ use primer_tensor::gpu::GpuOptions;
 use primer_tensor::passes::{PlanLimits, TileLimits, canonicalize, plan};
 use primer_tensor::plan::{BufferId, Kernel, Place, Plan};
 use primer_tensor::reference::{Precision, evaluate, run_plan};
-use primer_tensor::{Device, Program, Result};
+use primer_tensor::{DType, Device, NodeId, Program, Result};
 use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
 
@@ -225,6 +225,46 @@ fn run_on(cpu: &CpuDevice, plan: &Plan, program: &Program, inputs: &[(String, Va
         found.push(runner.read(place(held.expect("a buffer of the state"))).to_vec());
     }
     Ok(found)
+}
+
+/// Gradients for which some values are kept and the others computed again, against those for which all are kept: in f64 as they are,
+/// and planned.
+#[test]
+fn checkpoints_change_no_gradient() {
+    use primer_autodiff::{checkpointed_grad_graph, grad_graph};
+    let again = Cell::new(0);
+    let mut runner = runner("checkpoints", file!(), 300);
+    let result = runner.run(&recipe(&[2, 1, 3, 4], 48, 12), |recipe| {
+        let Built { mut graph, loss, wrt, inputs, .. } = recipe.build();
+        let inputs = wide(&inputs);
+        let is_kept =
+            |id: &NodeId| graph.dtype(*id) == DType::F32 && (id.index() as u64 * 7 + recipe.seed).is_multiple_of(5);
+        let checkpoints: Vec<NodeId> = graph.ids().take(loss.index()).filter(is_kept).collect();
+        let expected = grad_graph(&mut graph, loss, &wrt).expect("the loss is a scalar");
+        let (before, kept) = (graph.nodes().len(), expected.clone());
+        let found = checkpointed_grad_graph(&mut graph, loss, &wrt, &checkpoints).expect("the loss is a scalar");
+        again.set(again.get() + u32::from(graph.nodes().len() > before));
+        let program = Program::new(graph, kept.into_iter().chain(found).collect(), Vec::new()).expect("f32 outputs");
+        program.graph.verify().expect("valid");
+        let values = evaluate(&program, &inputs, Precision::F64).expect("evaluates");
+        let planned = plan(&program, PlanLimits { tiles: Some(TILES), ..PlanLimits::default() }).expect("plans");
+        let planned = run_plan(&planned, &inputs, &mut inputs.clone());
+        let evaluated: Vec<&Vec<f64>> = program.outputs.iter().map(|id| &values[id].data).collect();
+        for found in [evaluated, planned.iter().collect()] {
+            let (kept, again) = found.split_at(expected.len());
+            for ((a, b), x) in kept.iter().zip(again).zip(&wrt) {
+                let scale = a.iter().map(|x| x.abs()).fold(1.0, f64::max);
+                let close = |a: f64, b: f64| (a - b).abs() <= 1e-12 * scale || a == b || (a.is_nan() && b.is_nan());
+                let agree = a.iter().zip(*b).all(|(&a, &b)| close(a, b));
+                prop_assert!(agree, "by {x:?}: {a:?} and {b:?}\n{checkpoints:?}\n{}", program.graph);
+            }
+        }
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+    assert!(again.get() >= 100, "values were computed again in {} programs", again.get());
 }
 
 /// Gradients against central differences, in f64 on the reference.

@@ -69,6 +69,11 @@ fn select_and_what_has_no_gradient() {
         graph.select(cond, a, b)
     });
 
+    check("barrier", make, |graph, x| {
+        let late = graph.barrier(x[0], x[1])?;
+        graph.mul(late, late)
+    });
+
     let mut case = Case::new();
     let x = case.spread([4], 1.0, 2.0);
     let rounded = case.graph.cast(x, DType::U32).unwrap();

@@ -202,7 +202,14 @@ fn info_counts_what_the_paper_counts() {
     // Far more than this machine could hold: 1.9 billion parameters with their moments.
     let largest = json(folder.path(), &["info", "--arch", "primer", "--size", "xl", "--json"]);
     assert!(largest["parameters"]["total"].as_u64().unwrap() > 1_600_000_000);
-    assert!(largest["training_memory_bytes"].as_u64().unwrap() > 20 << 30);
+    let memory = |info: &serde_json::Value| info["training_memory_bytes"].as_u64().unwrap();
+    assert!(memory(&largest) > 20 << 30);
+    // Less to keep, the rest of it the same, for another pass forward at most.
+    let again = &largest["recompute_activations"]["true"];
+    assert_eq!(memory(&largest), memory(&largest["recompute_activations"]["false"]));
+    assert!(memory(again) < memory(&largest) && memory(again) > 20 << 30, "{largest}");
+    let flops = |info: &serde_json::Value| info["training_flops_per_token"].as_f64().unwrap();
+    assert!((1.1..1.34).contains(&(flops(again) / flops(&largest))), "{largest}");
 }
 
 #[test]

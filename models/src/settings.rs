@@ -21,6 +21,9 @@ pub struct TrainConfig {
     pub batch: usize,
     /// Such batches a step, whose mean gradient it takes: gradient accumulation.
     pub accumulate: usize,
+    /// Keep only each block's input from the forward to the backward pass, which computes the inside of the block again: less
+    /// memory, more time, the same numbers. Activation checkpointing.
+    pub recompute_activations: bool,
     /// Weight of the squared log of the softmax's denominator, which training adds to the loss to keep it near 0.
     pub z_loss: f64,
     /// Steps the learning-rate schedule spans.
@@ -81,6 +84,7 @@ impl RunConfig {
             train: TrainConfig {
                 batch: size.batch(),
                 accumulate: 1,
+                recompute_activations: false,
                 z_loss: 0.0,
                 steps: 1000,
                 seed: 0,
@@ -230,13 +234,18 @@ impl RunConfig {
 fn coerce(slot: &Value, value: &Value, shown: &str) -> std::result::Result<Value, String> {
     match (slot, value) {
         (Value::String(_), Value::String(text)) => Ok(Value::String(text.clone())),
-        (Value::Integer(_), Value::Integer(_)) | (Value::Float(_), Value::Float(_)) => Ok(value.clone()),
+        (Value::Integer(_), Value::Integer(_))
+        | (Value::Float(_), Value::Float(_))
+        | (Value::Boolean(_), Value::Boolean(_)) => Ok(value.clone()),
         (Value::Float(_), Value::Integer(n)) => Ok(Value::Float(*n as f64)),
         (Value::Integer(_), Value::String(text)) => {
             text.replace('_', "").parse().map(Value::Integer).map_err(|_| "a whole number is needed".into())
         }
         (Value::Float(_), Value::String(text)) => {
             text.parse().map(Value::Float).map_err(|_| "a number is needed".into())
+        }
+        (Value::Boolean(_), Value::String(text)) => {
+            text.parse().map(Value::Boolean).map_err(|_| "true or false is needed".into())
         }
         _ => Err(format!("{shown} has another type than {slot}")),
     }

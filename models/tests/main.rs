@@ -8,6 +8,7 @@ mod memory;
 mod models;
 mod onnx;
 mod optim;
+mod recomputation;
 mod settings;
 mod tokenizers;
 mod training;

@@ -7,10 +7,13 @@ use primer_models::{Arch, RunConfig, Size};
 use primer_tensor::gpu::{GpuDevice, GpuOptions};
 use primer_tensor::{Device, Executable, Program, State};
 
-/// The training step of the reference size.
-fn reference_step(arch: Arch) -> Program {
-    let mut config = RunConfig::new(arch, Size::Mini);
+/// The training step of the reference size, of an architecture by name, with `recomputing ` before it where activations are
+/// recomputed.
+fn reference_step(name: &str) -> Program {
+    let arch = name.trim_start_matches(RECOMPUTING);
+    let mut config = RunConfig::new(arch.parse().unwrap(), Size::Mini);
     config.model.vocab = 1024;
+    config.train.recompute_activations = name.starts_with(RECOMPUTING);
     step_program(&config).unwrap()
 }
 
@@ -23,8 +26,10 @@ fn prepare(device: &Device, program: &Program) -> (State, Executable) {
     (state, device.compile(program).unwrap())
 }
 
-/// The plainest, one with convolutions, and one whose learned scores are sums over a batch of squares.
-const ARCHES: [Arch; 3] = [Arch::Vanilla, Arch::PrimerEz, Arch::Synthesizer];
+const RECOMPUTING: &str = "recomputing ";
+
+/// The plainest, one with convolutions, one whose learned scores are sums over a batch of squares, and less activations.
+const STEPS: [&str; 4] = ["vanilla", "primer_ez", "synthesizer", "recomputing vanilla"];
 
 fn within_a_tenth(what: &str, planned: u64, measured: u64) {
     let (low, high) = (measured - measured / 10, measured + measured / 10);
@@ -48,12 +53,12 @@ fn a_step_on_a_gpu_holds_no_squares_of_long_sequences() {
 
 #[test]
 fn an_adapters_buffers_are_those_planned() {
-    for arch in ARCHES {
+    for name in STEPS {
         // An option makes the device one of its own, so that no other test's buffers count.
         let options = GpuOptions { timeout: Some(Duration::from_secs(600)), ..GpuOptions::default() };
         let gpu = GpuDevice::for_tests(options).expect("an adapter; `cargo xtask test --setup` installs one");
-        let (_state, executable) = prepare(&Device::Gpu(gpu.clone()), &reference_step(arch));
-        within_a_tenth(arch.name(), executable.report().unwrap().peak_bytes(), gpu.counts().bytes);
+        let (_state, executable) = prepare(&Device::Gpu(gpu.clone()), &reference_step(name));
+        within_a_tenth(name, executable.report().unwrap().peak_bytes(), gpu.counts().bytes);
     }
 }
 
@@ -90,8 +95,8 @@ mod resident {
     #[test]
     #[ignore = "run by `the_cpu_holds_what_is_planned`, alone in a process"]
     fn in_a_process_of_its_own() {
-        let name = std::env::var("PRIMER_TEST_ARCH").unwrap();
-        let program = reference_step(name.parse().unwrap());
+        let name = std::env::var("PRIMER_TEST_STEP").unwrap();
+        let program = reference_step(&name);
         let device = Device::cpu_with_threads(2);
         let before = status("VmRSS");
         let (mut state, mut executable) = prepare(&device, &program);
@@ -101,10 +106,10 @@ mod resident {
 
     #[test]
     fn the_cpu_holds_what_is_planned() {
-        for arch in ARCHES {
+        for name in STEPS {
             let child = std::process::Command::new(std::env::current_exe().unwrap())
                 .args(["memory::resident::in_a_process_of_its_own", "--exact", "--ignored", "--nocapture"])
-                .env("PRIMER_TEST_ARCH", arch.name())
+                .env("PRIMER_TEST_STEP", name)
                 .output()
                 .unwrap();
             let said = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);

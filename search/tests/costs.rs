@@ -13,20 +13,20 @@ use primer_tensor::{Device, Program};
 /// the adapter, so they aren't counted).
 const COSTS: &str = "\
 step                 on  launches    bytes moved     bytes held
-vanilla             cpu       181     1157789772      250189368
-vanilla             gpu       202     1456126072      316437528
-primer_ez           cpu       205     1309190428      285656640
-primer_ez           gpu       223     1607526704      348005400
-dna:discovered      cpu       313     2621930212      643385364
-dna:discovered      gpu       332     2892675752      800356372
-dna:softmax         cpu       255     1532463432      354619412
-dna:softmax         gpu       286     1884868988      400437268
-dna:depthwise       cpu       329     1633340788      346773052
-dna:depthwise       gpu       358     2023968120      396283924
-dna:squared_relu    cpu       225     1262585924      241007124
-dna:squared_relu    gpu       257     1636480132      326821908
-dna:rows            cpu       284     1845922124      404754964
-dna:rows            gpu       302     2215586072      496930836
+vanilla             cpu       157     1157806968      201152036
+vanilla             gpu       186     1456129012      268451872
+primer_ez           cpu       182     1309210708      226429488
+primer_ez           gpu       209     1607530684      293730332
+dna:discovered      cpu       280     2621942236      594424876
+dna:discovered      gpu       318     2836081284      592099348
+dna:softmax         cpu       231     1532479640      343283752
+dna:softmax         gpu       266     1834536220      377359392
+dna:depthwise       cpu       303     1633361048      268493380
+dna:depthwise       gpu       355     2019822952      334979104
+dna:squared_relu    cpu       200     1262602088      211623460
+dna:squared_relu    gpu       228     1581933532      276806680
+dna:rows            cpu       251     1845934148      395308572
+dna:rows            gpu       296     2215565552      462313496
 ";
 
 /// Programs as a search might find them; those that are not built in are the Transformer with a part replaced.

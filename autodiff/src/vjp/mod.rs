@@ -13,6 +13,7 @@
 //! | `reduce_max`, `reduce_min` at ties | shared evenly among the tied elements |
 //! | `reduce_prod`, `linrec` at zeros | exact: no division |
 //! | `select` | the side not taken gets 0, whatever the cotangent |
+//! | `barrier` | the second operand gets none |
 //! | `stop_gradient`, comparisons, indices, random numbers, casts between types | none |
 
 mod contraction;
@@ -52,7 +53,7 @@ pub fn vjp_operand(graph: &mut Graph, node: NodeId, operand: usize, cotangent: N
         | Op::Compare(_) => {
             return Ok(None);
         }
-        Op::Cast(_) => cotangent,
+        Op::Cast(_) | Op::Barrier => cotangent,
         Op::Unary(op) => elementwise::unary(graph, *op, &at)?,
         Op::Binary(op) => elementwise::binary(graph, *op, &at)?,
         Op::Select => elementwise::select(graph, &at)?,
@@ -96,6 +97,7 @@ pub(crate) fn passes_gradient(op: &Op, operand: usize) -> bool {
         | Op::Compare(_) => false,
         Op::Unary(op) => *op != primer_tensor::UnaryOp::Sign,
         Op::Cast(to) => *to == DType::F32,
+        Op::Barrier => operand == 0,
         Op::Select => operand > 0,
         _ => true,
     }

@@ -29,7 +29,7 @@ pub struct Step {
     n: u8,
 }
 
-const KINDS: u8 = 28;
+const KINDS: u8 = 29;
 
 /// Recipes of up to `steps` steps.
 pub fn recipe(lengths: &'static [usize], largest: usize, steps: usize) -> impl Strategy<Value = Recipe> {
@@ -249,6 +249,10 @@ impl Builder<'_> {
             }
             25 => self.leaves.compose(x, move |x| x.cumsum(axis) * (1.0 / x.shape()[axis] as f64)),
             26 => self.causal(x),
+            27 => {
+                let after = self.choose(y);
+                self.leaves.graph.barrier(x, after)
+            }
             _ => {
                 let k = 1 + usize::from(y) % shape[axis].min(2);
                 self.leaves.compose(x, move |x| if n >= 128 { x.top_k(k, axis).0 } else { x.top_k(k, axis).1 })

@@ -8,6 +8,7 @@ use primer_models::RunConfig;
 use primer_models::arch::Model;
 use primer_models::train::step_program;
 use primer_tensor::Device;
+use primer_tensor::plan::PlanReport;
 use serde_json::json;
 
 /// Says what a model costs, counted on its planned training step; nothing of the model is allocated.
@@ -29,7 +30,16 @@ pub fn run(args: &Info) -> Outcome {
         config.set(assignment)?;
     }
     config.validate()?;
-    let report = Device::cpu().cost(&step_program(&config)?)?;
+    let cost = |recompute_activations: bool| -> Outcome<PlanReport> {
+        let mut config = config.clone();
+        config.train.recompute_activations = recompute_activations;
+        Ok(Device::cpu().cost(&step_program(&config)?)?)
+    };
+    let (kept, recomputing) = (cost(false)?, cost(true)?);
+    let (report, other) = match config.train.recompute_activations {
+        false => (kept, recomputing),
+        true => (recomputing, kept),
+    };
     let model = Model::build(&config.model, 1)?;
     let (mut embedding, mut blocks, mut rest) = (0, 0, 0);
     for parameter in &model.params {
@@ -44,8 +54,13 @@ pub fn run(args: &Info) -> Outcome {
     let per_block = blocks / (config.model.layers as u64).max(1);
     let tokens_a_step = (config.model.seq * config.train.batch) as u64;
     let flops_a_token = report.flops as f64 / tokens_a_step as f64;
-    let memory = report.peak_bytes();
     let tokens_a_second = args.tflops.map(|t| t * 1e12 / flops_a_token);
+    let costs = |report: &PlanReport| {
+        json!({
+            "training_flops_per_token": report.flops as f64 / tokens_a_step as f64,
+            "training_memory_bytes": report.peak_bytes(),
+        })
+    };
     if args.json {
         return terminal::json(&json!({
             "arch": args.arch.name(),
@@ -53,7 +68,8 @@ pub fn run(args: &Info) -> Outcome {
             "parameters": { "total": total, "embedding": embedding, "per_block": per_block, "blocks": config.model.layers },
             "training_flops_per_token": flops_a_token,
             "tokens_per_step": tokens_a_step,
-            "training_memory_bytes": memory,
+            "training_memory_bytes": report.peak_bytes(),
+            "recompute_activations": { "false": costs(&kept), "true": costs(&recomputing) },
             "optimizer": config.optimizer.optimizer.name(),
             "estimated_tokens_per_second": tokens_a_second,
         }));
@@ -72,8 +88,14 @@ pub fn run(args: &Info) -> Outcome {
     terminal::line(&format!("training FLOPs   {} a token, as computed on a CPU", short(flops_a_token)))?;
     terminal::line(&format!(
         "training memory  {} at once in a step on a CPU (weights, {}, gradients, activations)",
-        mebibytes(memory),
+        mebibytes(report.peak_bytes()),
         config.optimizer.optimizer.keeps()
+    ))?;
+    terminal::line(&format!(
+        "                 {} with recompute_activations={}, for {:.2} times the FLOPs",
+        mebibytes(other.peak_bytes()),
+        !config.train.recompute_activations,
+        other.flops as f64 / report.flops as f64
     ))?;
     match (args.tflops, tokens_a_second) {
         (Some(tflops), Some(rate)) => {

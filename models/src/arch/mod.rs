@@ -67,6 +67,8 @@ pub struct Model {
     pub weights: Vec<Tensor>,
     /// Token ids, u32 `[batch·seq]`, the input named [`TOKENS`].
     pub tokens: Tensor,
+    /// The rows `[batch·seq, d]` that each block takes, and those that the last one gives.
+    pub residual_stream: Vec<Tensor>,
     /// Scores before the softmax, `[batch·seq, vocab]`.
     pub logits: Tensor,
     /// What training adds to the mean cross entropy, a scalar.
@@ -166,9 +168,11 @@ impl Model {
         let dims = Dims { batch, seq, d_model: d };
         let mut cx = Context { config, dims, sequence, relative, key, layer: 0, losses: Vec::new() };
         let block = block(config.arch);
+        let mut residual_stream = vec![x.clone()];
         for layer in 0..config.layers {
             cx.layer = layer;
             x = block(root.child("blocks").child(layer), &mut cx, &x);
+            residual_stream.push(x.clone());
         }
         let h = cx.final_norm().apply(root.child("final_norm"), &x, NORM_EPS);
         let logits = h.matmul_t(false, &embedding, true);
@@ -179,7 +183,8 @@ impl Model {
             Sequence::Step(step) => step.into_caches(),
         };
         let (specs, weights) = params.into_parts();
-        let model = Self { config: config.clone(), batch, params: specs, weights, tokens, logits, auxiliary_loss };
+        let config = config.clone();
+        let model = Self { config, batch, params: specs, weights, tokens, residual_stream, logits, auxiliary_loss };
         Ok((model, caches))
     }
 

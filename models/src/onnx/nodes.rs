@@ -154,7 +154,7 @@ impl Nodes {
                 let either = self.node("Or", &[&nan, &infinite], &[]);
                 self.node("Not", &[&either], &[])
             }
-            Op::StopGradient => self.node("Identity", x, &[]),
+            Op::StopGradient | Op::Barrier => self.node("Identity", &x[..1], &[]),
             Op::Cast(to) => {
                 let source = match (operands[0].dtype, to) {
                     (DType::F32, DType::U32) => {

@@ -152,7 +152,9 @@ impl OptimizerConfig {
     /// State updates `(entry, new value)` of one step, after clipping: g ← g · min(1, clip/‖g‖).
     pub fn updates(&self, specs: &[ParamSpec], weights: &[Tensor], gradients: &[Tensor]) -> Vec<(Tensor, Tensor)> {
         let (one, zero) = (Tensor::constant(1.0), Tensor::constant(0.0));
-        let squares = gradients.iter().map(|g| g.square().sum().reshape([1]));
+        // Gradients are computed in the order in which the norm asks for them. The last layer's come first, as the backward pass has
+        // them: then no activation and no cotangent outlives its layer.
+        let squares = gradients.iter().rev().map(|g| g.square().sum().reshape([1]));
         let norm_squared = squares.reduce(|a, b| a + b).unwrap_or_else(|| zero.reshape([1]));
         // A boolean can't be broadcast, so the verdict travels as 0 or 1.
         let finite = norm_squared.is_finite().select(&one, &zero);

@@ -1,6 +1,6 @@
 //! What a run computes, as programs: a training step, the optimizer's step on accumulated gradients, the evaluation.
 
-use primer_autodiff::grad_tensors;
+use primer_autodiff::checkpointed_grad_tensors;
 use primer_tensor::{DType, Program, Tensor};
 
 use crate::arch::Model;
@@ -38,13 +38,15 @@ pub(super) fn step_of(model: &Model, config: &RunConfig) -> Result<Program> {
     if config.train.z_loss > 0.0 {
         objective = objective + model.logits.logsumexp().square().mean() * config.train.z_loss;
     }
-    let gradients = grad_tensors(&objective, &model.weights)?;
+    let kept = if config.train.recompute_activations { model.residual_stream.as_slice() } else { &[] };
+    let gradients = checkpointed_grad_tensors(&objective, &model.weights, kept)?;
     let share = 1.0 / config.train.accumulate as f64;
     let mut updates = if config.train.accumulate == 1 {
         config.optimizer.updates(&model.params, &model.weights, &gradients)
     } else {
-        let sums = gradient_sums(model);
-        sums.into_iter().zip(gradients).map(|(sum, gradient)| (sum.clone(), sum + gradient * share)).collect()
+        // The last layer's first, as in [`OptimizerConfig::updates`](crate::optim::OptimizerConfig::updates).
+        let sums = gradient_sums(model).into_iter().zip(gradients).rev();
+        sums.map(|(sum, gradient)| (sum.clone(), sum + gradient * share)).collect()
     };
     let sum = Tensor::state(LOSS_SUM, [1]);
     updates.push((sum.clone(), sum + (&loss * share).reshape([1])));

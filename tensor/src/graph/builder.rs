@@ -114,6 +114,11 @@ impl Graph {
         self.push(Op::StopGradient, &[x])
     }
 
+    /// x, read from memory and not before `after` has been computed.
+    pub fn barrier(&mut self, x: NodeId, after: NodeId) -> Result<NodeId> {
+        self.push(Op::Barrier, &[x, after])
+    }
+
     /// Conversion to f32 or u32.
     pub fn cast(&mut self, x: NodeId, to: DType) -> Result<NodeId> {
         if self.dtype(x) == to { Ok(x) } else { self.push(Op::Cast(to), &[x]) }

@@ -23,7 +23,7 @@ impl Op {
             Op::Random { shape: shape.clone(), stream: 0 },
         ];
         ops.extend(UnaryOp::ALL.map(Op::Unary));
-        ops.extend([Op::IsFinite, Op::StopGradient, Op::Cast(DType::U32)]);
+        ops.extend([Op::IsFinite, Op::StopGradient, Op::Barrier, Op::Cast(DType::U32)]);
         ops.extend(BinaryOp::ALL.map(Op::Binary));
         ops.extend([CompareOp::Less, CompareOp::Equal].map(Op::Compare));
         ops.push(Op::Select);
@@ -57,6 +57,7 @@ impl Op {
             Op::Unary(op) => op.computes(),
             Op::IsFinite => "x is neither infinite nor NaN, by its bits",
             Op::StopGradient => "x, a constant to differentiation",
+            Op::Barrier => "x, from memory and not before another value is there",
             Op::Cast(_) => "conversion between f32, u32 and bool",
             Op::Binary(op) => op.computes(),
             Op::Compare(CompareOp::Less) => "a < b, false for NaN",
@@ -93,6 +94,7 @@ impl Op {
             | Op::Random { .. }
             | Op::IsFinite
             | Op::StopGradient
+            | Op::Barrier
             | Op::Cast(_)
             | Op::Compare(_)
             | Op::Select

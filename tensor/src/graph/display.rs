@@ -38,6 +38,7 @@ impl fmt::Display for Graph {
                 Op::Unary(_)
                 | Op::IsFinite
                 | Op::StopGradient
+                | Op::Barrier
                 | Op::Cast(_)
                 | Op::Binary(_)
                 | Op::Compare(_)

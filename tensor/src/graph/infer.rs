@@ -44,6 +44,12 @@ impl Op {
                 rule.float(0)?;
                 Ok((operands[0].0.clone(), DType::Bool))
             }
+            Op::Barrier => {
+                rule.arity(2)?;
+                rule.stored(0)?;
+                rule.stored(1)?;
+                Ok(operands[0].clone())
+            }
             Op::Cast(to) => {
                 rule.arity(1)?;
                 rule.check(*to != DType::Bool, || "nothing is cast to bool; compare instead".into())?;

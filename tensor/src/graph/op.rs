@@ -134,6 +134,10 @@ pub enum Op {
     IsFinite,
     /// `x`: x itself, a constant to differentiation: the maximum that a stable softmax subtracts.
     StopGradient,
+    /// `x, t`: x itself, read from memory and not before t has been computed; t's value doesn't matter. So what is computed from it
+    /// is computed late, and never merged with the same computation on x: how a value comes to be computed again instead of kept.
+    /// XLA's `opt-barrier`.
+    Barrier,
     /// `x`: conversion; false and true become 0 and 1.
     Cast(DType),
     /// `a, b`: elementwise function of equal shapes, f32.
@@ -230,6 +234,7 @@ impl Op {
             Op::Unary(op) => op.name(),
             Op::IsFinite => "is_finite",
             Op::StopGradient => "stop_gradient",
+            Op::Barrier => "barrier",
             Op::Cast(_) => "cast",
             Op::Binary(op) => op.name(),
             Op::Compare(CompareOp::Less) => "less",

@@ -168,6 +168,20 @@ fn shown(views: &[View], operands: Vec<NodeId>) -> Vec<NodeId> {
     found
 }
 
+/// The materialised nodes that must have been computed before `operand` is read: what its barriers wait for.
+pub(super) fn awaited(graph: &Graph, views: &[View], operand: NodeId) -> Vec<NodeId> {
+    let mut found = Vec::new();
+    let mut id = operand;
+    while node_of(views[id.index()].buffer) != id {
+        let node = graph.node(id);
+        if node.op == Op::Barrier {
+            found.push(node_of(views[node.operands[1].index()].buffer));
+        }
+        id = node.operands[0];
+    }
+    found
+}
+
 /// For each node, the nodes that use it, and `None` where the program itself does.
 fn users(program: &Program, live: &[bool]) -> Vec<Vec<Option<NodeId>>> {
     let mut users = vec![Vec::new(); live.len()];
@@ -218,6 +232,16 @@ impl Grouping<'_> {
                 self.readers.entry(source).or_default().push(home);
             }
         }
+        for unit in self.awaited_units(id).filter(|&unit| unit != home) {
+            self.reach.link(home, unit);
+        }
+    }
+
+    /// The units that must come before the node's own: those of what its operands' barriers wait for.
+    fn awaited_units(&self, id: NodeId) -> impl Iterator<Item = usize> + use<> {
+        let operands = value_operands(self.graph, id).into_iter();
+        let nodes = operands.flat_map(|operand| awaited(self.graph, self.views, operand));
+        nodes.filter_map(|node| self.unit_of[node.index()]).collect::<Vec<_>>().into_iter()
     }
 
     /// Joins the first candidate that takes the node, and lets the other candidates merge into it.
@@ -234,7 +258,7 @@ impl Grouping<'_> {
         home
     }
 
-    /// The units that compute an operand of the node; for a column sum also those that read what it sums.
+    /// The units that compute an operand of the node; then, whichever comes first, a column sum and those that read what it sums.
     fn candidates(&self, id: NodeId) -> Vec<usize> {
         let extent = alias::operand_extent(self.graph, id);
         let mut candidates: Vec<usize> = Vec::new();
@@ -246,11 +270,19 @@ impl Grouping<'_> {
                 candidates.push(unit);
             }
         }
-        if is_column(self.graph, id) {
-            let source = node_of(self.views[self.graph.node(id).operands[0].index()].buffer);
-            candidates.extend(self.readers.get(&source).into_iter().flatten().copied());
+        for operand in value_operands(self.graph, id) {
+            let source = node_of(self.views[operand.index()].buffer);
+            let readers = self.readers.get(&source).into_iter().flatten().copied();
+            candidates.extend(readers.filter(|&unit| is_column(self.graph, id) || self.has_sum_of(unit, source)));
         }
         candidates
+    }
+
+    /// Whether a unit has a column sum of what is in memory for `source`.
+    fn has_sum_of(&self, unit: usize, source: NodeId) -> bool {
+        let Unit::Rows(_, members) = &self.units[unit] else { return false };
+        let sums = |id: NodeId| node_of(self.views[self.graph.node(id).operands[0].index()].buffer) == source;
+        members.iter().any(|&member| is_column(self.graph, member) && sums(member))
     }
 
     fn try_join(&mut self, unit: usize, id: NodeId, space: Space) -> bool {
@@ -272,16 +304,19 @@ impl Grouping<'_> {
         true
     }
 
-    /// Whether `id` may be in `unit` by what it reads: members in step with it, or what doesn't depend on the unit.
+    /// Whether `id` may be in `unit` by what it reads, members in step with it or what doesn't depend on the unit, and by what it
+    /// waits for.
     fn reads_allow(&self, unit: usize, id: NodeId) -> bool {
         let extent = alias::operand_extent(self.graph, id);
-        value_operands(self.graph, id).into_iter().all(|operand| {
-            let inside = alias::member(self.graph, operand, extent)
-                .is_some_and(|m| self.unit_of[m.index()] == Some(unit) && !is_column(self.graph, m));
-            let source = node_of(self.views[operand.index()].buffer);
-            let other = self.unit_of[source.index()];
-            inside || other.is_none_or(|other| other != unit && !self.reach.depends(other, unit))
-        })
+        let waits = self.awaited_units(id).any(|other| self.reach.depends(other, unit));
+        !waits
+            && value_operands(self.graph, id).into_iter().all(|operand| {
+                let inside = alias::member(self.graph, operand, extent)
+                    .is_some_and(|m| self.unit_of[m.index()] == Some(unit) && !is_column(self.graph, m));
+                let source = node_of(self.views[operand.index()].buffer);
+                let other = self.unit_of[source.index()];
+                inside || other.is_none_or(|other| other != unit && !self.reach.depends(other, unit))
+            })
     }
 
     fn try_merge(&mut self, a: usize, b: usize) {

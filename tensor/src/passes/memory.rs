@@ -1,62 +1,45 @@
 //! Scratch memory: buffers whose lifetimes do not overlap share a slot.
 
+use std::cmp::Reverse;
+
 use crate::plan::{Place, Plan};
 
-/// Assigns slots. A buffer lives from the first kernel that writes it to the last that touches it; both ends are included, so
-/// no kernel reads and writes one slot. Outputs keep theirs.
+/// Assigns slots, to large buffers first (Pisarchyk and Lee 2020, "Efficient Memory Management for Deep Neural Net Inference", greedy by
+/// size): a small buffer with a long life then finds no large slot free all that time, and gets one of its own size. A buffer lives
+/// from the first kernel that writes it to the last that touches it; both ends are included, so no kernel reads and writes one slot.
+/// Outputs have theirs alone.
 pub(super) fn share_slots(plan: &mut Plan) {
-    let mut last_use = vec![0usize; plan.buffers.len()];
+    let mut lives: Vec<Option<(usize, usize)>> = vec![None; plan.buffers.len()];
     for (at, kernel) in plan.kernels.iter().enumerate() {
+        for view in kernel.writes() {
+            lives[view.buffer.index()].get_or_insert((at, at));
+        }
         for view in kernel.reads().into_iter().chain(kernel.writes()) {
-            last_use[view.buffer.index()] = at;
+            if let Some((_, end)) = &mut lives[view.buffer.index()] {
+                *end = at;
+            }
         }
     }
     for output in &plan.outputs {
-        last_use[output.index()] = usize::MAX;
+        lives[output.index()] = lives[output.index()].map(|_| (0, usize::MAX));
     }
-    let mut slots: Vec<usize> = Vec::new();
-    let mut free: Vec<usize> = Vec::new();
-    let mut slot_of: Vec<Option<usize>> = vec![None; plan.buffers.len()];
-    for (at, kernel) in plan.kernels.iter().enumerate() {
-        for view in kernel.writes() {
-            let buffer = view.buffer.index();
-            let spec = &plan.buffers[buffer];
-            if !matches!(spec.place, Place::Slot(_)) || slot_of[buffer].is_some() {
-                continue;
-            }
-            let need = spec.shape.numel();
-            // Outputs stay out of shared slots: whatever came before in one may be any size.
-            let reuse = if last_use[buffer] == usize::MAX { None } else { best_fit(&slots, &free, need) };
-            let slot = match reuse {
-                Some(position) => free.swap_remove(position),
-                None => {
-                    slots.push(0);
-                    slots.len() - 1
-                }
-            };
-            slots[slot] = slots[slot].max(need);
-            slot_of[buffer] = Some(slot);
-        }
-        for view in kernel.reads().into_iter().chain(kernel.writes()) {
-            let buffer = view.buffer.index();
-            if last_use[buffer] == at
-                && let Some(slot) = slot_of[buffer]
-                && !free.contains(&slot)
-            {
-                free.push(slot);
-            }
-        }
+    let in_slots = plan.buffers.iter().zip(lives).enumerate();
+    let mut in_slots: Vec<(usize, usize, (usize, usize))> = in_slots
+        .filter(|(_, (spec, _))| matches!(spec.place, Place::Slot(_)))
+        .filter_map(|(buffer, (spec, life))| Some((buffer, spec.shape.numel(), life?)))
+        .collect();
+    in_slots.sort_by_key(|&(buffer, numel, life)| (Reverse(numel), life, buffer));
+    // The lives in each slot; slots are in descending order of size.
+    let mut held: Vec<Vec<(usize, usize)>> = Vec::new();
+    plan.slots.clear();
+    for (buffer, numel, (start, end)) in in_slots {
+        let is_free = |slot: &usize| held[*slot].iter().all(|&(from, to)| to < start || end < from);
+        let slot = (0..held.len()).rev().find(is_free).unwrap_or_else(|| {
+            plan.slots.push(numel);
+            held.push(Vec::new());
+            held.len() - 1
+        });
+        held[slot].push((start, end));
+        plan.buffers[buffer].place = Place::Slot(slot);
     }
-    for (spec, slot) in plan.buffers.iter_mut().zip(slot_of) {
-        if let (Place::Slot(place), Some(slot)) = (&mut spec.place, slot) {
-            *place = slot;
-        }
-    }
-    plan.slots = slots;
-}
-
-/// The smallest free slot that is large enough, else the largest, to be grown.
-fn best_fit(slots: &[usize], free: &[usize], need: usize) -> Option<usize> {
-    let fitting = (0..free.len()).filter(|&i| slots[free[i]] >= need).min_by_key(|&i| slots[free[i]]);
-    fitting.or_else(|| (0..free.len()).max_by_key(|&i| slots[free[i]]))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::group::{Groups, Unit, is_column, is_inline};
+use super::group::{Groups, Unit, awaited, is_column, is_inline};
 use super::views::{buffer_of, node_of};
 use crate::Program;
 use crate::graph::{Graph, NodeId, Op};
@@ -26,8 +26,11 @@ pub(super) fn assign(program: &Program, views: &[View], live: &[bool], groups: &
     for root in roots_to_copy(program, views) {
         let unit = groups.reach.add();
         groups.units.push(Unit::Copy(root));
-        if let Some(source) = groups.unit_of[node_of(views[root.index()].buffer).index()] {
-            groups.reach.link(unit, source);
+        let source = node_of(views[root.index()].buffer);
+        for before in awaited(graph, views, root).into_iter().chain([source]) {
+            if let Some(before) = groups.unit_of[before.index()] {
+                groups.reach.link(unit, before);
+            }
         }
     }
     let readers = readers(graph, views, live, groups);

@@ -14,6 +14,7 @@ pub(super) fn resolve(graph: &Graph) -> Vec<View> {
         let from = node.operands.first().map(|o| &views[o.index()]);
         let view = match (&node.op, from) {
             (Op::Reshape(shape), Some(from)) => from.reshape(shape),
+            (Op::Barrier, Some(from)) => Some(from.clone()),
             (Op::Permute(perm), Some(from)) => Some(from.permute(perm)),
             (Op::Broadcast(shape), Some(from)) => Some(from.broadcast(shape)),
             (Op::Slice { axis, start, end }, Some(from)) => Some(from.slice(*axis, *start, *end)),

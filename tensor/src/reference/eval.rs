@@ -12,7 +12,7 @@ pub(super) fn apply(op: &Op, shape: &Shape, x: &[&Value]) -> Value {
         Op::Random { shape, stream } => random(shape.numel(), x[0], *stream),
         Op::Unary(op) => x[0].data.iter().map(|&a| unary(*op, a)).collect(),
         Op::IsFinite => x[0].data.iter().map(|a| f64::from(u8::from(a.is_finite()))).collect(),
-        Op::StopGradient => x[0].data.clone(),
+        Op::StopGradient | Op::Barrier => x[0].data.clone(),
         Op::Cast(to) => x[0].data.iter().map(|&a| cast(*to, a)).collect(),
         Op::Binary(op) => x[0].data.iter().zip(&x[1].data).map(|(&a, &b)| binary(*op, a, b)).collect(),
         Op::Compare(op) => {

@@ -285,7 +285,7 @@ fn accumulations(edges: &mut Edges) {
 fn movements(edges: &mut Edges) {
     type Build = fn(&mut Graph, NodeId) -> Result<NodeId>;
     let halves = shape([EDGES.len() / 2, 2]);
-    let moves: [(&str, Build); 8] = [
+    let moves: [(&str, Build); 9] = [
         ("reshape", |g, x| g.reshape(x, [2, EDGES.len() / 2])),
         ("permute", |g, x| g.permute(x, &[1, 0])),
         ("broadcast", |g, x| {
@@ -296,6 +296,11 @@ fn movements(edges: &mut Edges) {
         ("pad", |g, x| g.pad(x, 0, 1, 2)),
         ("concat", |g, x| g.concat(&[x, x], 1)),
         ("reverse", |g, x| g.reverse(x, 0)),
+        ("barrier", |g, x| {
+            let after = g.unary(UnaryOp::Neg, x)?;
+            let x = g.barrier(x, after)?;
+            g.permute(x, &[1, 0])
+        }),
         ("a permuted copy", |g, x| {
             let x = g.permute(x, &[1, 0])?;
             g.reshape(x, [EDGES.len()])

@@ -105,6 +105,19 @@ pub(super) fn layout(table: &mut Table) {
         let (a, b) = (l.float(&shape([2, 1, 2, 3, 2]), -1.0, 1.0), l.float(&shape([2, 1, 2, 1, 2]), -1.0, 1.0));
         l.graph.concat(&[a, b], 3)
     });
+    for name in ["barrier", "barrier, inside"] {
+        table.case(name, |l| {
+            let mut x = l.float(&shape([5, 33]), -1.0, 1.0);
+            let after = l.float(&shape([3]), -1.0, 1.0);
+            let after = l.graph.unary(UnaryOp::Tanh, after)?;
+            if name.ends_with("inside") {
+                x = l.graph.unary(UnaryOp::Tanh, x)?;
+            }
+            let y = l.graph.barrier(x, after)?;
+            let y = l.graph.permute(y, &[1, 0])?;
+            if name.ends_with("inside") { l.graph.mul(y, y) } else { Ok(y) }
+        });
+    }
     for axis in 0..2 {
         table.case(format!("concat over {axis}"), |l| {
             let a = l.float(&shape([3, 4]), -1.0, 1.0);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{PlanLimits, TileLimits, plan};
 use crate::graph::InputKind;
-use crate::plan::{BufferId, Kernel, Plan};
+use crate::plan::{BufferId, Kernel, Place, Plan};
 use crate::reference::{Precision, evaluate, run_plan};
 use crate::{DType, Op, Program, Tensor};
 
@@ -228,6 +228,30 @@ fn a_cheap_value_is_computed_again_and_not_stored() {
         })
         .sum();
     assert_eq!(stored, 2, "a and dh; h is not stored");
+}
+
+#[test]
+fn a_barrier_delays_and_costs_nothing() {
+    let (x, w) = (data("x", &[4, 4]), data("w", &[4, 4]));
+    let layer = |x: &Tensor| x.matmul(&w).tanh();
+    let once = layer(&x);
+    let late = layer(&once);
+    let again = layer(&Tensor::record(Op::Barrier, vec![x.permute(&[1, 0]), late.clone()]).permute(&[1, 0]));
+    // Without the barrier both layers of x were one.
+    assert_eq!(check(&[&once + layer(&x)], &[], usize::MAX).kernels.len(), 2);
+    let plan = check(&[again * late], &[], usize::MAX);
+    let kinds: Vec<bool> = plan.kernels.iter().map(|kernel| matches!(kernel, Kernel::MatMul(_))).collect();
+    assert_eq!(kinds, [true, false, true, false, true, false], "three layers, one after the other: {plan:?}");
+    let x = plan.buffers.iter().position(|buffer| buffer.place == Place::Data("x".into())).expect("an input");
+    let readers = (0..6).filter(|&at| plan.kernels[at].buffers().contains(&BufferId(x as u32)));
+    assert_eq!(readers.collect::<Vec<_>>(), [0, 4], "x is read at the end, though it is there from the start");
+    // What waits for its own kernel's result, a root behind a barrier, and a constant.
+    let x = data("x", &[4, 3]);
+    let mean = x.mean_axis(1);
+    let barrier = |x: &Tensor, after: &Tensor| Tensor::record(Op::Barrier, vec![x.clone(), after.clone()]);
+    let centred = barrier(&x, &mean) - &mean;
+    let outputs = [barrier(&x.exp(), &centred), barrier(&x, &mean), barrier(&Tensor::constant(2.0), &centred), centred];
+    check(&outputs, &[], 7);
 }
 
 #[test]
