@@ -198,7 +198,7 @@ pub struct SearchDiff {
 pub struct SearchReport {
     #[command(flatten)]
     pub store: StoreArg,
-    /// Folder for the report [default: a new `runs/search-report-<time>`]
+    /// Folder for the report (default: a new `runs/search-report-<time>`)
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Write into a folder that is not empty
