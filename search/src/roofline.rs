@@ -1,7 +1,7 @@
 //! What a training step costs, by a roofline model: a number that any machine recomputes.
 
-use primer_tensor::Executable;
 use primer_tensor::plan::KernelCost;
+use primer_tensor::{Device, Executable};
 use serde::{Deserialize, Serialize};
 
 /// The machine of a study, as it was measured once on the study's seed program. A step is predicted to take
@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Roofline {
+    /// What was measured, `cpu` or `gpu`. The two make other kernels of a program, so one kind works on a study.
+    #[serde(default = "cpu")]
+    pub device: String,
     /// F, floating-point operations a second.
     pub flops_per_second: f64,
     /// B, bytes a second.
@@ -20,7 +23,20 @@ pub struct Roofline {
 impl Default for Roofline {
     /// A plain CPU core, before anything is measured.
     fn default() -> Self {
-        Roofline { flops_per_second: 5e10, bytes_per_second: 1e10, seconds_per_launch: 2e-6 }
+        Roofline { device: cpu(), flops_per_second: 5e10, bytes_per_second: 1e10, seconds_per_launch: 2e-6 }
+    }
+}
+
+fn cpu() -> String {
+    "cpu".into()
+}
+
+/// The kind of a device, as [`Roofline::device`] has it.
+pub fn kind_of(device: &Device) -> &'static str {
+    match device {
+        Device::Cpu(_) => "cpu",
+        Device::Gpu(_) => "gpu",
+        Device::Reference(_) => "reference",
     }
 }
 
@@ -45,7 +61,7 @@ impl Roofline {
     /// launch; without any, only the scale of the default is fitted.
     ///
     /// `step` must be above 0, and `executable` not the reference's, which plans nothing.
-    pub fn fit(executable: &Executable, launches: &[f64], step: f64) -> Roofline {
+    pub fn fit(device: &str, executable: &Executable, launches: &[f64], step: f64) -> Roofline {
         let mut model = Roofline::default();
         let costs = executable.kernel_costs();
         let mut sorted = launches.to_vec();
@@ -66,6 +82,7 @@ impl Roofline {
         }
         let slower = step / model.seconds(executable);
         Roofline {
+            device: device.to_owned(),
             flops_per_second: model.flops_per_second / slower,
             bytes_per_second: model.bytes_per_second / slower,
             seconds_per_launch: model.seconds_per_launch * slower,

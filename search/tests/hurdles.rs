@@ -3,6 +3,7 @@
 use primer_models::text::Corpus;
 use primer_search::Evaluator;
 use primer_search::dna::seeds;
+use primer_search::roofline::Roofline;
 use primer_search::store::{Candidate, Claim, ClaimOptions, Cost, LEASE, Mark, Store, Verdict, WorkerId};
 use primer_search::study::{Budget, Fitness, ModelDims, Preset, StudySpec};
 use primer_search::worker::{Control, Outcome};
@@ -137,5 +138,16 @@ fn a_measured_roofline_predicts_the_seed_program() {
         let seed = evaluator.prepare(&spec.seed_dna.parse().unwrap()).unwrap();
         let step = spec.roofline.seconds(seed.executable());
         assert!((1e-6..60.0).contains(&step), "{device}: {step}");
+        // The other kind of device is told apart before it trains anything.
+        evaluator.check_device().unwrap();
+        let other =
+            StudySpec { roofline: Roofline { device: "elsewhere".into(), ..spec.roofline.clone() }, ..spec.clone() };
+        let refused = Evaluator::new(&other, &corpus, &device)
+            .unwrap()
+            .evaluate(&child(&spec, &[None, None]), &mut |_| panic!("it trains on another kind of device"));
+        assert!(
+            matches!(&refused, Outcome::Failed { reason, .. } if reason.contains("roofline.device")),
+            "{refused:?}"
+        );
     }
 }

@@ -18,7 +18,7 @@ use crate::dna::Dna;
 use crate::error::{Error, Result};
 use crate::leak::leak_test;
 use crate::lower::{self, Limits, Plan, Sizes};
-use crate::roofline::Roofline;
+use crate::roofline::{Roofline, kind_of};
 use crate::store::{Candidate, Cost, Mark, Verdict};
 use crate::study::{Budget, Strategy, StudySpec};
 use crate::worker::{Control, Outcome, Progress};
@@ -126,7 +126,20 @@ impl Evaluator {
         };
         let count = launches.iter().map(Vec::len).min().unwrap_or(0);
         let each = (0..count).map(|i| quartile(launches.iter().map(|step| step[i]).collect())).collect::<Vec<_>>();
-        Ok(Roofline::fit(seed.executable(), &each, quartile(steps)))
+        Ok(Roofline::fit(kind_of(&self.device), seed.executable(), &each, quartile(steps)))
+    }
+
+    /// Whether candidates cost on this device what the study's roofline says.
+    ///
+    /// # Errors
+    /// [`Error::StudyMismatch`] where the budget is a predicted cost and the roofline another kind of device's.
+    pub fn check_device(&self) -> Result<()> {
+        let (stored, given) = (&self.spec.roofline.device, kind_of(&self.device));
+        if self.spec.fitness.budget == Budget::Cost && stored != given {
+            let (stored, given) = (stored.clone(), given.to_owned());
+            return Err(Error::StudyMismatch { key: "roofline.device".into(), stored, given });
+        }
+        Ok(())
     }
 
     /// Trains the candidate as far as the study's budget and its hurdles let it, and measures it. A loss that is not finite ends it
@@ -156,6 +169,7 @@ impl Evaluator {
         began: Instant,
         report: &mut dyn FnMut(Progress) -> Control,
     ) -> Result<Trained> {
+        self.check_device()?;
         let dna = candidate.dna()?;
         let plan = lower::plan(&dna, self.sizes, &self.limits)?;
         leak_test(&dna, plan.unit(), &Device::cpu_with_threads(1))?;
