@@ -81,14 +81,17 @@ impl Graph<'_> {
         self.primitive(node) == Some(Primitive::Conv1x1)
     }
 
+    /// max(x, c)², or x·max(x, c), which is the same where c is 0.
     fn is_squared_relu(&self, node: usize) -> bool {
-        let inputs = &self.0.nodes[node].inputs;
-        let squared = match self.primitive(node) {
-            Some(Primitive::Square) => true,
-            Some(Primitive::Multiply) => self.source(inputs[0]) == self.source(inputs[1]),
+        let inputs = || self.0.nodes[node].inputs.iter().map(|&input| self.source(input));
+        let is_relu = |x: usize| self.primitive(x) == Some(Primitive::Max);
+        match self.primitive(node) {
+            Some(Primitive::Square) => inputs().all(is_relu),
+            Some(Primitive::Multiply) => inputs().any(|relu| {
+                is_relu(relu) && inputs().all(|x| x == relu || x == self.source(self.0.nodes[relu].inputs[0]))
+            }),
             _ => false,
-        };
-        squared && self.primitive(self.source(inputs[0])) == Some(Primitive::Max)
+        }
     }
 
     fn has(&self, motif: Motif) -> bool {

@@ -148,11 +148,14 @@ impl Diff {
         let mut listing = vec![(Change::Same, format!("S{number}{separator}{label}:"))];
         let text = |(index, instruction): (usize, Instruction)| format!("  h{} = {instruction}", index + 2);
         for line in lines {
-            if line.change == Change::Same {
-                listing.extend(line.new.map(|new| (Change::Same, text(new))));
+            let (old, new) = (line.old.map(text), line.new.map(text));
+            // A line that reads the same is shown once, even if what it reads has changed.
+            if old == new {
+                listing.extend(new.map(|new| (Change::Same, new)));
             } else {
-                listing.extend(line.old.map(|old| (Change::Removed, text(old))));
-                listing.extend(line.new.map(|new| (Change::Added, text(new))));
+                listing.extend(old.filter(|_| line.change != Change::Same).map(|old| (Change::Removed, old)));
+                let change = if line.change == Change::Same { Change::Same } else { Change::Added };
+                listing.extend(new.map(|new| (change, new)));
             }
         }
         listing

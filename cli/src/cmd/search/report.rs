@@ -10,6 +10,7 @@ use crate::terminal;
 use primer_search::evolve::bar;
 use primer_search::motifs::{self, Motif};
 use primer_search::store::{Candidate, Cost, State, Store};
+use primer_search::study::Budget;
 
 /// The best candidates that the page lists.
 const TOP: u32 = 20;
@@ -75,6 +76,7 @@ fn study(store: &Store) -> Outcome<Study> {
         search: summary::of(store)?,
         hurdles: hurdles(store)?,
         spent: vec![spent("useful", status.useful), spent("wasted", status.wasted)],
+        predicted: spec.fitness.budget == Budget::Cost,
         top: top(store)?,
         odds: odds(store)?,
     })

@@ -20,6 +20,8 @@ pub struct Study {
     pub hurdles: Vec<Hurdle>,
     /// What all attempts have spent, by what became of them.
     pub spent: Vec<Spent>,
+    /// Whether the budget is a predicted cost, which measured times must bear out.
+    pub predicted: bool,
     /// The best candidates, best first.
     pub top: Vec<Top>,
     /// What one mutation of the seed brings about how often, and whether the search found it.
