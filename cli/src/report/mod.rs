@@ -31,9 +31,13 @@ struct Json<'a> {
 /// Passes on what the file system reports.
 pub fn write(report: &Report, folder: &Path) -> io::Result<PathBuf> {
     let derived = derive::derive(report);
-    let json = serde_json::to_string_pretty(&Json { report, derived: &derived })?;
     let page = html::page(report, &derived).map_err(io::Error::other)?;
-    write_whole(&folder.join("report.json"), json.as_bytes())?;
+    write_both(&Json { report, derived: &derived }, &page, folder)
+}
+
+/// Writes `report.json` and `report.html` into `folder`, and returns the page's path.
+fn write_both(data: &impl Serialize, page: &str, folder: &Path) -> io::Result<PathBuf> {
+    write_whole(&folder.join("report.json"), serde_json::to_string_pretty(data)?.as_bytes())?;
     let path = folder.join("report.html");
     write_whole(&path, page.as_bytes())?;
     Ok(path)

@@ -3,7 +3,7 @@
 pub mod data;
 mod page;
 
-use crate::folder::write_whole;
+use super::write_both;
 use data::Comparison;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,5 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// Passes on what the file system reports.
 pub fn write(comparison: &Comparison, folder: &Path) -> io::Result<PathBuf> {
-    write_whole(&folder.join("report.json"), serde_json::to_string_pretty(comparison)?.as_bytes())?;
-    let path = folder.join("report.html");
-    write_whole(&path, page::page(comparison).map_err(io::Error::other)?.as_bytes())?;
-    Ok(path)
+    write_both(comparison, &page::page(comparison).map_err(io::Error::other)?, folder)
 }

@@ -3,7 +3,7 @@
 pub mod data;
 mod page;
 
-use crate::folder::write_whole;
+use super::write_both;
 use data::Study;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,5 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// Passes on what the file system reports.
 pub fn write(study: &Study, folder: &Path) -> io::Result<PathBuf> {
-    write_whole(&folder.join("report.json"), serde_json::to_string_pretty(study)?.as_bytes())?;
-    let path = folder.join("report.html");
-    write_whole(&path, page::page(study).map_err(io::Error::other)?.as_bytes())?;
-    Ok(path)
+    write_both(study, &page::page(study).map_err(io::Error::other)?, folder)
 }
