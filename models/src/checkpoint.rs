@@ -65,7 +65,7 @@ impl Checkpoint {
         let model = serde_json::to_string(&self.model).map_err(|e| encoded(&e))?;
         let metadata = HashMap::from([
             ("format".to_owned(), FORMAT.to_owned()),
-            ("architecture".to_owned(), self.model.arch.name().to_owned()),
+            ("architecture".to_owned(), self.model.label()),
             ("step".to_owned(), self.step.to_string()),
             ("seconds".to_owned(), self.seconds.to_string()),
             ("corpus_sha256".to_owned(), self.corpus_sha256.clone()),
@@ -129,11 +129,11 @@ impl Checkpoint {
     /// [`Error::OtherArchitecture`], [`Error::MissingTensor`], [`Error::OtherShape`]; tensors that the model doesn't know are
     /// [`Error::DamagedCheckpoint`].
     pub fn fit(mut self, path: &Path, model: &ModelConfig, expected: &[(String, Vec<usize>)]) -> Result<Self> {
-        if self.model.arch != model.arch {
+        if self.model.label() != model.label() {
             return Err(Error::OtherArchitecture {
                 path: path.to_owned(),
-                expected: model.arch.name().into(),
-                found: self.model.arch.name().into(),
+                expected: model.label(),
+                found: self.model.label(),
             });
         }
         self.weights = in_order(path, self.weights, expected)?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::{Model, POSITION, TOKENS};
 use crate::checkpoint::{self, Checkpoint, NamedTensor};
-use crate::config::ModelConfig;
+use crate::config::{Arch, ModelConfig};
 use crate::error::{Error, Result};
 use crate::onnx;
 use crate::rng::Stream;
@@ -177,6 +177,12 @@ impl LanguageModel {
                 read = from;
             }
             let mut logits = Vec::new();
+            if self.model.arch == Arch::Program {
+                // Programs have no caches: all is read again.
+                let all = self.forward(&tokens[from..])?;
+                read = tokens.len();
+                logits = all[(read - from - 1) * self.model.vocab..][..self.model.vocab].to_vec();
+            }
             while read < tokens.len() {
                 logits = self.step(tokens[read], read - from)?;
                 read += 1;

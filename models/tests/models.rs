@@ -2,10 +2,10 @@
 
 use primer_models::arch::{Model, TOKENS};
 use primer_models::config::{Positions, Projections, QueryScale, SharedQueries, Softmax};
-use primer_models::nn::{Init, initial_values};
+use primer_models::nn::{Dims, Init, Scope, initial_values};
 use primer_models::text::{Corpus, TokenSet};
 use primer_models::{Arch, Error, LanguageModel, ModelConfig, RunConfig, Size, Trainer};
-use primer_tensor::{Data, Device, Program};
+use primer_tensor::{Data, Device, Program, Tensor};
 use proptest::prelude::*;
 
 /// Small enough for the debug profile, with more than one of everything.
@@ -195,6 +195,47 @@ fn log_probabilities_are_normalised_and_evaluation_is_their_mean() {
     assert!((evaluation.perplexity.ln() - evaluation.loss_nats).abs() < 1e-9);
     assert!(matches!(language.log_probabilities(b""), Err(Error::BadText { .. })));
     assert!(matches!(language.log_probabilities(b"thirteen byte"), Err(Error::BadText { .. })));
+}
+
+/// The shell takes any block: one that does nothing leaves the embedding, the positions and the final norm.
+#[test]
+fn a_model_is_made_around_a_given_block() {
+    let config = tiny(Arch::Vanilla);
+    let double = |mut scope: Scope<'_>, dims: Dims, x: &Tensor| {
+        assert_eq!(&x.shape()[..], [dims.batch * dims.seq, dims.d_model]);
+        x * scope.param("scale", &[dims.d_model], Init::Constant(2.0))
+    };
+    let model = Model::with_block(&config, 2, &double).unwrap();
+    let names: Vec<&str> = model.params.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["embedding", "blocks.0.scale", "blocks.1.scale", "final_norm.scale", "final_norm.shift"]);
+    let none = Model::with_block(&config, 2, &|_, _, x| x.clone()).unwrap();
+    let run = |model: &Model| {
+        let device = Device::cpu_with_threads(1);
+        let mut state = model.initial_state(&device, 5).unwrap();
+        let program = Program::trace(std::slice::from_ref(&model.logits), &[]).unwrap();
+        let mut executable = device.compile(&program).unwrap();
+        executable.run(&mut state, &[(TOKENS, Data::U32(&tokens(24, 3)))]).unwrap();
+        executable.output(0).unwrap()
+    };
+    let (scaled, plain) = (run(&model), run(&none));
+    // A norm doesn't see a scale.
+    assert!(scaled.iter().zip(&plain).all(|(a, b)| (a - b).abs() < 1e-3) && plain.iter().any(|x| x.abs() > 0.1));
+}
+
+/// What reads programs is the search's, which this crate doesn't know.
+#[test]
+fn a_program_needs_a_reader_and_a_text() {
+    let said = |config: &ModelConfig| Model::build(config, 1).unwrap_err().to_string();
+    let program = ModelConfig { program: "MAIN".into(), ..tiny(Arch::Program) };
+    assert!(said(&program).contains("primer_search::register()"), "{}", said(&program));
+    assert!(said(&tiny(Arch::Program)).contains("there is no program"));
+    let other = ModelConfig { program: "MAIN".into(), ..tiny(Arch::Vanilla) };
+    assert!(said(&other).contains("model.arch"), "{}", said(&other));
+    let relative = ModelConfig { positions: Positions::Relative, ..program.clone() };
+    assert!(said(&relative).contains("model.positions"));
+    assert!(Model::build_step(&program, 1).is_err());
+    // The name tells programs apart, by the digest of their text.
+    assert_eq!((program.label().as_str(), tiny(Arch::Mdha).label().as_str()), ("dna:95832d038fbf", "mdha"));
 }
 
 fn any_config() -> impl Strategy<Value = ModelConfig> {

@@ -19,6 +19,7 @@
 //! | `blocks.i.ffn.w1`, `b1`, or `w1`, `b1`, `v`, `c` | \[d, 2ff\], \[2ff\], or halves | gated linear units |
 //! | `blocks.i.experts.router`, `w1`, `w2` | \[d, E\], \[E, d, ff\], \[E, ff, d\] | every fourth block of the switch models |
 //! | `blocks.i.attn1`, `attn2`, `conv.{left,right,join}.{taps,w,b}`, `norm1` to `norm4` | | `evolved_transformer` |
+//! | `blocks.i.NN.op`, numbered in the order of the program | | `program` |
 
 mod context;
 mod evolved_transformer;
@@ -26,6 +27,7 @@ mod gelu;
 mod mdha;
 mod primer;
 mod primer_ez;
+pub mod program;
 mod reglu;
 mod sep_conv;
 mod squared_relu;
@@ -42,7 +44,7 @@ use primer_tensor::{DType, Device, State, Tensor};
 
 use self::context::Context;
 use crate::config::{Arch, ModelConfig, NORM_EPS, Positions};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::{self, Cache, Dims, Init, ParamSpec, Params, Scope, Sequence, Step};
 
 /// The data input with the token ids.
@@ -78,8 +80,18 @@ pub struct Model {
 /// Records one block: its parameters, what all blocks share, and its input rows `[batch·seq, d]`.
 type Block = fn(Scope<'_>, &mut Context<'_>, &Tensor) -> Tensor;
 
-fn block(arch: Arch) -> Block {
-    match arch {
+/// What a model's blocks are.
+#[derive(Clone, Copy)]
+enum Blocks<'a> {
+    /// Those of its architecture.
+    Own,
+    /// Those that a caller records.
+    Given(&'a dyn Fn(Scope<'_>, Dims, &Tensor) -> Tensor),
+}
+
+/// Records one block of the model's architecture.
+fn block(scope: Scope<'_>, cx: &mut Context<'_>, x: &Tensor) -> Result<Tensor> {
+    let block: Block = match cx.config.arch {
         Arch::Vanilla => vanilla::block,
         Arch::Gelu => gelu::block,
         Arch::Swish => swish::block,
@@ -96,7 +108,9 @@ fn block(arch: Arch) -> Block {
         Arch::SwitchPrimer => switch_primer::block,
         Arch::Synthesizer => synthesizer::block,
         Arch::SynthesizerSquaredRelu => synthesizer_squared_relu::block,
-    }
+        Arch::Program => return program::block(cx.config, cx.dims, scope, x),
+    };
+    Ok(block(scope, cx, x))
 }
 
 /// T5's scores by relative position, `[1, heads, seq, seq]`: one table for all layers, a row for each bucket of distances.
@@ -114,7 +128,7 @@ impl Model {
     /// # Errors
     /// [`BadValue`](crate::Error::BadValue) from [`ModelConfig::validate`], or for a batch that makes an activation too large.
     pub fn build(config: &ModelConfig, batch: usize) -> Result<Self> {
-        Ok(Self::record(config, batch, None, Sequence::Whole)?.0)
+        Ok(Self::record(config, batch, None, Sequence::Whole, Blocks::Own)?.0)
     }
 
     /// The same as it is in training: experts have the room of training, and their router's input is jittered by the numbers of the
@@ -124,17 +138,35 @@ impl Model {
     /// As [`Model::build`].
     pub fn build_for_training(config: &ModelConfig, batch: usize) -> Result<Self> {
         let key = config.arch.has_experts().then(|| Tensor::data(KEY, [2], DType::U32));
-        Ok(Self::record(config, batch, key, Sequence::Whole)?.0)
+        Ok(Self::record(config, batch, key, Sequence::Whole, Blocks::Own)?.0)
     }
 
-    /// The forward pass of one token of each of `batch` rows, at the position in the input [`POSITION`], after those whose keys,
-    /// values and convolved rows are in the caches that come with it.
+    /// The forward pass of a model whose blocks the caller records, such as those of a file that `primer export --format rust`
+    /// wrote: each in a scope of its own, from rows `[batch·seq, d]` to the same. Of `config` the shell around them counts.
     ///
     /// # Errors
     /// As [`Model::build`].
+    pub fn with_block(
+        config: &ModelConfig,
+        batch: usize,
+        block: &dyn Fn(Scope<'_>, Dims, &Tensor) -> Tensor,
+    ) -> Result<Self> {
+        Ok(Self::record(config, batch, None, Sequence::Whole, Blocks::Given(block))?.0)
+    }
+
+    /// The forward pass of one token of each of `batch` rows, at the position in the input [`POSITION`], after those whose keys,
+    /// values and convolved rows are in the caches that come with it. Only hand-written architectures have caches.
+    ///
+    /// # Errors
+    /// As [`Model::build`]; [`BadValue`](crate::Error::BadValue) for a program.
     pub fn build_step(config: &ModelConfig, batch: usize) -> Result<(Self, Vec<Cache>)> {
+        if config.arch == Arch::Program {
+            let reason = "a program reads whole sequences, it has no step for one token".into();
+            return Err(Error::BadValue { key: "model.program".into(), value: config.label(), reason });
+        }
         let position = Tensor::data(POSITION, [1], DType::U32);
-        Self::record(config, batch, None, Sequence::Step(Step::new(position, config.seq)))
+        let sequence = Sequence::Step(Step::new(position, config.seq));
+        Self::record(config, batch, None, sequence, Blocks::Own)
     }
 
     fn record(
@@ -142,6 +174,7 @@ impl Model {
         batch: usize,
         key: Option<Tensor>,
         sequence: Sequence,
+        blocks: Blocks<'_>,
     ) -> Result<(Self, Vec<Cache>)> {
         config.validate()?;
         config.check_batch(batch)?;
@@ -167,11 +200,15 @@ impl Model {
         }
         let dims = Dims { batch, seq, d_model: d };
         let mut cx = Context { config, dims, sequence, relative, key, layer: 0, losses: Vec::new() };
-        let block = block(config.arch);
         let mut residual_stream = vec![x.clone()];
         for layer in 0..config.layers {
             cx.layer = layer;
-            x = block(root.child("blocks").child(layer), &mut cx, &x);
+            let mut scope = root.child("blocks");
+            let scope = scope.child(layer);
+            x = match blocks {
+                Blocks::Own => block(scope, &mut cx, &x)?,
+                Blocks::Given(block) => block(scope, dims, &x),
+            };
             residual_stream.push(x.clone());
         }
         let h = cx.final_norm().apply(root.child("final_norm"), &x, NORM_EPS);

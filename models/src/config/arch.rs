@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::unknown;
 use crate::error::{Error, Result};
 
-/// A hand-written architecture.
+/// A hand-written architecture, or a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arch {
@@ -41,10 +41,12 @@ pub enum Arch {
     Synthesizer,
     /// The same with squared ReLU.
     SynthesizerSquaredRelu,
+    /// A program of the search, in [`ModelConfig::program`](super::ModelConfig::program).
+    Program,
 }
 
 impl Arch {
-    /// Every architecture, in the order of the documentation.
+    /// Every hand-written architecture, in the order of the documentation.
     pub const ALL: [Self; 16] = [
         Self::Vanilla,
         Self::Gelu,
@@ -83,6 +85,7 @@ impl Arch {
             Self::SwitchPrimer => "switch_primer",
             Self::Synthesizer => "synthesizer",
             Self::SynthesizerSquaredRelu => "synthesizer_squared_relu",
+            Self::Program => "program",
         }
     }
 

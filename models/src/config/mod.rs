@@ -7,7 +7,9 @@ pub use arch::Arch;
 pub use size::Size;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use crate::arch::program;
 use crate::error::{Error, Result, nearest};
 
 fn unknown(kind: &'static str, name: &str, all: &[&str]) -> Error {
@@ -115,6 +117,10 @@ pub struct ModelConfig {
     pub expert_capacity: f64,
     /// The same outside of training.
     pub expert_eval_capacity: f64,
+    /// The text form of the program that is every block of [`Arch::Program`]; else empty. Heads, `d_ff` and the conventions of
+    /// blocks are then the program's own.
+    #[serde(default)]
+    pub program: String,
 }
 
 /// ε of the final layer norm, and the default of the others (spec §3.2, §4.1).
@@ -128,6 +134,7 @@ impl ModelConfig {
     /// positions for the paper's.
     pub fn new(arch: Arch, size: Size) -> Self {
         let shape = size.shape_of(arch);
+        let relative = size.is_of_the_paper() && arch != Arch::Program;
         Self {
             arch,
             vocab: shape.vocab,
@@ -142,11 +149,23 @@ impl ModelConfig {
             query_scale: QueryScale::Init,
             projections: Projections::Fused,
             shared_queries: SharedQueries::Joint,
-            positions: if size.is_of_the_paper() { Positions::Relative } else { Positions::Sinusoid },
+            positions: if relative { Positions::Relative } else { Positions::Sinusoid },
             final_norm: FinalNorm::Own,
             experts: 32,
             expert_capacity: 1.25,
             expert_eval_capacity: 2.0,
+            program: String::new(),
+        }
+    }
+
+    /// What tells the architecture apart from others: its name, or `dna:` and the first 12 digits of the program's SHA-256.
+    pub fn label(&self) -> String {
+        match self.arch {
+            Arch::Program => {
+                let digest = Sha256::digest(&self.program);
+                format!("dna:{}", digest[..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+            }
+            arch => arch.name().to_owned(),
         }
     }
 
@@ -238,6 +257,18 @@ impl ModelConfig {
         }
         if !self.d_model.is_multiple_of(2) {
             return bad("d_model", &self.d_model, "it must be even: positions are sine and cosine pairs".into());
+        }
+        if self.arch == Arch::Program {
+            if self.positions != Positions::Sinusoid {
+                return bad(
+                    "positions",
+                    &"relative",
+                    "a program has no scores to add to: positions are sinusoids".into(),
+                );
+            }
+            program::check(self)?;
+        } else if !self.program.is_empty() {
+            return bad("arch", &self.arch, "with a program it must be `program`".into());
         }
         if !(self.norm_eps.is_finite() && (0.0..1.0).contains(&self.norm_eps)) {
             return bad("norm_eps", &self.norm_eps, "it must be at least 0 and below 1".into());
