@@ -18,6 +18,7 @@ import onnxruntime
 from checkpoint import ARCHES, TOLERANCE, trained
 
 SWITCH = ("switch_transformer", "switch_primer")
+PROGRAMS = ("dna:transformer", "dna:transformer_plusplus", "dna:primer_ez", "dna:primer", "dna:discovered")
 
 
 def log_probabilities(path, tokens, batch):
@@ -40,10 +41,10 @@ def main():
     program = Path(parser.parse_args().primer).resolve()
     good = True
     with tempfile.TemporaryDirectory() as folder:
-        for number, (arch, run, said) in enumerate(trained(program, (*ARCHES, *SWITCH), folder)):
+        for number, (arch, run, said) in enumerate(trained(program, (*ARCHES, *SWITCH, *PROGRAMS), folder)):
             # Experts drop tokens by the whole batch, so only a batch of one gives what `primer logits` says.
             batch = 1 if arch in SWITCH else 1 + number % 2
-            path = Path(folder) / f"{arch}.onnx"
+            path = run.with_suffix(".onnx")
             subprocess.run([program, "export", "--checkpoint", run, "--format", "onnx", "--batch", str(batch),
                             "--out", path], check=True, stderr=subprocess.DEVNULL)
             found = log_probabilities(path, said["tokens"], batch)

@@ -1,6 +1,7 @@
 //! The `primer` command: arguments, progress, printing, the report. Everything else is in the
 //! libraries.
 
+mod architecture;
 mod args;
 mod cmd;
 mod failure;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     };
     quiet_headless_vulkan();
     log_to_stderr();
+    primer_search::register();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

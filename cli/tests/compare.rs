@@ -215,7 +215,7 @@ fn what_cannot_be_compared_is_refused() {
     refused("vanilla,primer-ez", &[], 2, &["primer_ez"]);
     refused("vanilla", &[], 2, &["at least two"]);
     refused("vanilla,primer,vanilla", &[], 2, &["vanilla twice"]);
-    refused("vanilla,dna:transformer", &[], 2, &["dna:transformer", "program"]);
+    refused("vanilla,dna:nowhere", &[], 2, &["dna:nowhere", "program"]);
     refused("vanilla,primer", &["--seeds", "0"], 2, &["--seeds"]);
     refused("vanilla,primer", &["--equal", "steps,space"], 2, &["space", "flops"]);
     refused("vanilla,primer", &["--equal", "steps,steps"], 2, &["steps twice"]);

@@ -6,6 +6,7 @@ mod compare;
 mod export;
 mod kill;
 mod kit;
+mod programs;
 mod progress;
 mod quickstart;
 mod scaling;

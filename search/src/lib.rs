@@ -1,6 +1,7 @@
 //! Evolutionary search over primitive tensor programs, as in "Primer: Searching for Efficient
 //! Transformers for Language Modeling" (arXiv 2109.08668).
 
+pub mod block;
 pub mod canonical;
 pub mod dna;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod store;
 pub mod study;
 pub mod worker;
 
+pub use block::register;
 pub use error::{Error, Result};
 pub use evaluate::Evaluator;
 pub use rejection::Rejection;

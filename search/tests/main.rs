@@ -1,5 +1,6 @@
 //! The integration tests of the crate, in one binary.
 
+mod block;
 mod canonical;
 mod costs;
 mod dna;

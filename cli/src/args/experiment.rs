@@ -1,10 +1,11 @@
 //! The arguments of commands that train many models.
 
 use super::{Compute, arch, positive, size, tokenizer};
+use crate::architecture::Architecture;
 use crate::units;
 use clap::{Args, ValueEnum};
+use primer_models::Size;
 use primer_models::text::TokenizerSpec;
-use primer_models::{Arch, Size};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,10 +71,10 @@ pub enum Equal {
 /// `primer compare`
 #[derive(Debug, Args)]
 pub struct Compare {
-    /// Architectures, the baseline first
-    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = trained, required_unless_present = "resume",
+    /// Architectures, the baseline first; programs too, as dna:FILE
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = arch, required_unless_present = "resume",
         conflicts_with = "resume")]
-    pub archs: Vec<Arch>,
+    pub archs: Vec<Architecture>,
     /// Size: nano, micro, mini, small, medium, large, xl, or a point of the sweep [default: nano]
     #[arg(long, value_name = "S", value_parser = size, conflicts_with = "resume")]
     pub size: Option<Size>,
@@ -101,10 +102,10 @@ pub struct Compare {
 /// `primer scaling`
 #[derive(Debug, Args)]
 pub struct Scaling {
-    /// Architectures, the baseline first
-    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = trained, required_unless_present = "resume",
+    /// Architectures, the baseline first; programs too, as dna:FILE
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = arch, required_unless_present = "resume",
         conflicts_with = "resume")]
-    pub archs: Vec<Arch>,
+    pub archs: Vec<Architecture>,
     /// Sizes: any of nano, micro, mini, small, medium, large, xl, and the points of the sweep such as sweep-512-9-8
     #[arg(long, value_name = "S,S", value_delimiter = ',', value_parser = size, required_unless_present = "resume",
         conflicts_with = "resume")]
@@ -123,12 +124,4 @@ pub struct Scaling {
     pub tokens: Option<u64>,
     #[command(flatten)]
     pub experiment: ExperimentArgs,
-}
-
-/// An architecture that can be trained.
-fn trained(name: &str) -> Result<Arch, String> {
-    if name.starts_with("dna:") {
-        return Err(format!("{name} is a program of the search; here the hand-written architectures can be trained"));
-    }
-    arch(name)
 }

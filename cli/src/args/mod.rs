@@ -11,9 +11,10 @@ pub use search::{
     SearchVerify, SearchWorker, StudyArgs,
 };
 
+use crate::architecture::Architecture;
 use clap::{Args, Parser, Subcommand};
+use primer_models::Size;
 use primer_models::text::TokenizerSpec;
-use primer_models::{Arch, Size};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -143,10 +144,10 @@ pub struct Ops {
 #[derive(Debug, Args)]
 pub struct Train {
     /// Architecture: vanilla, gelu, swish, reglu, swiglu, squared_relu, transformer_plusplus, mdha,
-    /// sep_conv, primer, primer_ez, evolved_transformer, switch_transformer, switch_primer, synthesizer or
-    /// synthesizer_squared_relu
+    /// sep_conv, primer, primer_ez, evolved_transformer, switch_transformer, switch_primer, synthesizer,
+    /// synthesizer_squared_relu, or a program: dna:FILE, or a built-in one such as dna:primer
     #[arg(long, value_name = "A", value_parser = arch, required_unless_present_any = ["resume", "config"])]
-    pub arch: Option<Arch>,
+    pub arch: Option<Architecture>,
     /// Size: nano, micro, mini, small, medium, large, xl, or a point of the sweep such as sweep-512-9-8 [default: nano]
     #[arg(long, value_name = "S", value_parser = size)]
     pub size: Option<Size>,
@@ -270,10 +271,10 @@ pub struct Sample {
 #[derive(Debug, Args)]
 pub struct Info {
     /// Architecture: vanilla, gelu, swish, reglu, swiglu, squared_relu, transformer_plusplus, mdha,
-    /// sep_conv, primer, primer_ez, evolved_transformer, switch_transformer, switch_primer, synthesizer or
-    /// synthesizer_squared_relu
+    /// sep_conv, primer, primer_ez, evolved_transformer, switch_transformer, switch_primer, synthesizer,
+    /// synthesizer_squared_relu, or a program: dna:FILE, or a built-in one such as dna:primer
     #[arg(long, value_name = "A", value_parser = arch)]
-    pub arch: Arch,
+    pub arch: Architecture,
     /// Size: nano, micro, mini, small, medium, large, xl, or a point of the sweep such as sweep-512-9-8
     #[arg(long, value_name = "S", value_parser = size)]
     pub size: Size,
@@ -299,7 +300,7 @@ pub struct Info {
 pub struct Bench {
     /// Time only the training steps of this architecture, any that `primer info` knows
     #[arg(long, value_name = "A", value_parser = arch)]
-    pub arch: Option<Arch>,
+    pub arch: Option<Architecture>,
     /// Time only the training steps of this size, any that `primer info` knows
     #[arg(long, value_name = "S", value_parser = size)]
     pub size: Option<Size>,
@@ -313,8 +314,8 @@ pub struct Bench {
     pub compute: Compute,
 }
 
-fn arch(name: &str) -> Result<Arch, String> {
-    name.parse().map_err(|e: primer_models::Error| e.to_string())
+fn arch(name: &str) -> Result<Architecture, String> {
+    name.parse()
 }
 
 fn size(name: &str) -> Result<Size, String> {

@@ -4,7 +4,6 @@ use crate::args::Info;
 use crate::failure::{Failure, Outcome};
 use crate::report::chart::short;
 use crate::terminal;
-use primer_models::RunConfig;
 use primer_models::arch::Model;
 use primer_models::train::step_program;
 use primer_tensor::Device;
@@ -16,7 +15,7 @@ use serde_json::json;
 /// # Errors
 /// A size that can't be built.
 pub fn run(args: &Info) -> Outcome {
-    let mut config = RunConfig::new(args.arch, args.size);
+    let mut config = args.arch.run(args.size, None)?;
     let whole = |value: u64| {
         usize::try_from(value).map_err(|_| Failure::usage(format!("{value} is more than this machine can hold")))
     };
@@ -63,7 +62,7 @@ pub fn run(args: &Info) -> Outcome {
     };
     if args.json {
         return terminal::json(&json!({
-            "arch": args.arch.name(),
+            "arch": config.model.label(),
             "size": args.size.name(),
             "parameters": { "total": total, "embedding": embedding, "per_block": per_block, "blocks": config.model.layers },
             "training_flops_per_token": flops_a_token,

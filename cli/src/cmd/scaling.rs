@@ -1,5 +1,6 @@
 //! `primer scaling`: architectures over several sizes, loss against compute.
 
+use crate::architecture::Architecture;
 use crate::args::Scaling;
 use crate::cmd::experiment::{self, Cost, Experiment, Job, Kind, Length, Record, distinct};
 use crate::failure::{Failure, Outcome};
@@ -54,7 +55,7 @@ pub fn run(args: &Scaling) -> Outcome {
 }
 
 fn plan(args: &Scaling) -> Outcome<(Kind, Vec<experiment::Arm>, Length)> {
-    distinct(&args.archs, "--archs", Arch::to_string)?;
+    distinct(&args.archs, "--archs", Architecture::to_string)?;
     distinct(&args.sizes, "--sizes", |size| size.name())?;
     if let [only] = args.sizes.as_slice() {
         return Err(Failure::usage(format!("--sizes names {only} alone: an optimum over sizes takes at least two")));
@@ -96,10 +97,10 @@ fn by_size(arms: &[experiment::Arm]) -> Vec<Vec<usize>> {
 
 fn report(experiment: &Experiment, costs: &[Cost], finished: &[(&Job, Record)]) -> Outcome<data::Scaling> {
     let arms = &experiment.plan.arms;
-    let mut names: Vec<Arch> = Vec::new();
+    let mut names: Vec<&str> = Vec::new();
     for arm in arms {
-        if !names.contains(&arm.arch) {
-            names.push(arm.arch);
+        if !names.contains(&arm.arch.as_str()) {
+            names.push(&arm.arch);
         }
     }
     let mut archs: Vec<data::Arch> = Vec::new();
@@ -113,7 +114,7 @@ fn report(experiment: &Experiment, costs: &[Cost], finished: &[(&Job, Record)]) 
         let law = frontier.as_ref().map_err(Clone::clone).and_then(PowerLaw::fit);
         let points = frontier.map(|frontier| frontier.points()).unwrap_or_default();
         archs.push(data::Arch {
-            arch: name.name().into(),
+            arch: name.into(),
             saving: archs.first().and_then(|base| saving(&base.frontier, &points)),
             frontier: points,
             no_law: law.as_ref().err().cloned(),
@@ -122,7 +123,7 @@ fn report(experiment: &Experiment, costs: &[Cost], finished: &[(&Job, Record)]) 
         });
     }
     let run = |(job, record): &(&Job, Record)| data::Run {
-        arch: arms[job.arm].arch.name().into(),
+        arch: arms[job.arm].arch.clone(),
         size: arms[job.arm].size.clone(),
         record: record.clone(),
     };

@@ -1,5 +1,6 @@
 //! `primer train`
 
+use crate::architecture::Architecture;
 use crate::args::Train;
 use crate::cmd::device;
 use crate::cmd::train_progress::TrainProgress;
@@ -98,30 +99,24 @@ fn with_tokenizer(corpus: Corpus, args: &Train, config: &mut RunConfig) -> Outco
 
 /// The settings in force: defaults of architecture and size, then the file, then the options.
 fn config(args: &Train) -> Outcome<RunConfig> {
-    let defaults = |arch| {
-        let mut config = RunConfig::new(arch, args.size.unwrap_or(Size::Nano));
-        // The tokenizer's vocabulary, whatever that of the paper's sizes.
-        config.model.vocab = TokenizerSpec::Bytes.vocab();
-        config
-    };
-    let mut config = defaults(args.arch.unwrap_or(Arch::Vanilla));
+    // The tokenizer's vocabulary, whatever that of the paper's sizes.
+    let vocab = args.tokenizer.unwrap_or(TokenizerSpec::Bytes).vocab();
+    let defaults = |arch: &Architecture| arch.run(args.size.unwrap_or(Size::Nano), Some(vocab));
+    let vanilla = Architecture::Written(Arch::Vanilla);
+    let mut config = defaults(args.arch.as_ref().unwrap_or(&vanilla))?;
     if let (true, Some(out)) = (args.resume, &args.out) {
         config = RunFolder::config(out, config)?;
     }
     if let Some(file) = &args.config {
-        config.apply_file(file)?;
+        let mut of_file = defaults(&vanilla)?;
+        of_file.apply_file(file)?;
         // What the file leaves out is that of the file's own architecture.
-        config = defaults(config.model.arch);
+        config = RunConfig::new(of_file.model.arch, args.size.unwrap_or(Size::Nano));
+        config.model.vocab = vocab;
         config.apply_file(file)?;
-    }
-    if let Some(arch) = args.arch.filter(|&arch| arch != config.model.arch) {
-        let file = config.model.arch;
-        config.model = config.model.of_arch(arch).ok_or_else(|| {
-            Failure::usage(format!(
-                "the model of the file is of no size that has a name, so {arch} can't be made of {file}"
-            ))
-            .hint("Leave out --arch and give --set arch= with d_ff= and whatever else it shall have.")
-        })?;
+        if let Some(arch) = args.arch.as_ref().filter(|arch| !arch.is_of(&config.model)) {
+            config.model = arch.in_place_of(&config.model)?;
+        }
     }
     if let Some(tokenizer) = args.tokenizer {
         config.text.tokenizer = tokenizer;

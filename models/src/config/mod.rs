@@ -236,7 +236,8 @@ impl ModelConfig {
                 return bad(key, &value, format!("it must lie between {least} and 16777216"));
             }
         }
-        if self.d_head == 0 && !self.d_model.is_multiple_of(self.heads) {
+        let has_heads = self.arch != Arch::Program;
+        if has_heads && self.d_head == 0 && !self.d_model.is_multiple_of(self.heads) {
             let reason = format!("it must divide d_model, which is {}, unless d_head is given", self.d_model);
             return bad("heads", &self.heads, reason);
         }

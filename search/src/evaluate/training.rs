@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use primer_autodiff::grad_tensors;
-use primer_models::nn::{Init as Start, ParamSpec};
+use primer_models::nn::ParamSpec;
 use primer_models::optim::{NON_FINITE, OptimizerConfig};
 use primer_tensor::{DType, Data, Executable, Graph, Program, State, Tensor};
 
 use super::Evaluator;
 use crate::error::Result;
-use crate::lower::{self, Init, POSITIONS, Plan, Sizes, TOKENS, initial_values, positions};
+use crate::lower::{POSITIONS, Parameter, Plan, Sizes, TOKENS, initial_values, positions};
 
 /// Steps over which the learning rate rises; it then stays.
 const WARM_UP: u64 = 50;
@@ -139,10 +139,6 @@ fn programs(plan: &Plan, optimizer: &OptimizerConfig) -> Result<(Program, Progra
     Ok((Program::trace(std::slice::from_ref(&loss), &updates)?, Program::trace(&[loss], &[])?))
 }
 
-fn param_spec(parameter: &lower::Parameter) -> ParamSpec {
-    let init = match parameter.init {
-        Init::Normal(std) => Start::Normal(std),
-        Init::Constant(value) => Start::Constant(value),
-    };
-    ParamSpec { name: parameter.name.clone(), shape: parameter.shape.clone(), init }
+fn param_spec(parameter: &Parameter) -> ParamSpec {
+    ParamSpec { name: parameter.name.clone(), shape: parameter.shape.clone(), init: parameter.init.into() }
 }

@@ -88,7 +88,7 @@ fn output(graph: &mut Graph, h: NodeId, scale: NodeId, shift: NodeId, embedding:
 }
 
 /// One layer, from and to rows `[batch·n, d]`.
-fn block(
+pub(super) fn block(
     plan: &Plan,
     graph: &mut Graph,
     x: NodeId,

@@ -15,6 +15,7 @@ mod kinds;
 mod ops;
 mod value;
 
+use primer_models::nn;
 use primer_tensor::{Graph, NodeId};
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,15 @@ pub enum Init {
     Normal(f64),
     /// Every element the same.
     Constant(f64),
+}
+
+impl From<Init> for nn::Init {
+    fn from(init: Init) -> nn::Init {
+        match init {
+            Init::Normal(std) => nn::Init::Normal(std),
+            Init::Constant(value) => nn::Init::Constant(value),
+        }
+    }
 }
 
 /// A parameter of a lowered model.
@@ -225,6 +235,15 @@ impl Plan {
     /// [`Rejection::Shape`] if the graph refuses something, such as a name that is taken.
     pub fn build(&self, graph: &mut Graph) -> Result<Lowered, Rejection> {
         build::model(self, graph, Probe { disturbed: false, masked: true })
+    }
+
+    /// Adds one layer of a plan: from and to rows `[batch·n, d]`, with the layer's own parameters.
+    ///
+    /// # Errors
+    ///
+    /// As [`Plan::build`].
+    pub fn build_block(&self, graph: &mut Graph, x: NodeId, own: &[NodeId]) -> Result<NodeId, Rejection> {
+        build::block(self, graph, x, own, true)
     }
 
     /// [`Plan::build`] with what the leak test changes.

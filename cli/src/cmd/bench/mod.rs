@@ -59,10 +59,10 @@ pub fn run(args: &Bench) -> Outcome {
         }
     }
     let sizes = args.size.map_or(steps::SIZES.to_vec(), |size| vec![size]);
-    let arches = args.arch.map_or(steps::ARCHES.to_vec(), |arch| vec![arch]);
+    let arches = args.arch.clone().map_or(steps::ARCHES.to_vec(), |arch| vec![arch]);
     let mut timed = Vec::new();
     for &size in &sizes {
-        for &arch in &arches {
+        for arch in &arches {
             terminal::note(&format!("timing the training step of {arch} {size} ..."));
             timed.push(steps::training_step(device, arch, size, roof)?);
         }
@@ -121,7 +121,7 @@ pub fn run(args: &Bench) -> Outcome {
         terminal::line(&format!("peak resident memory  {:>8.1} MiB", bytes as f64 / f64::from(1 << 20)))?;
     }
     for &size in &sizes {
-        terminal::line(&steps::describe(size))?;
+        terminal::line(&steps::describe(size)?)?;
     }
     if !twin_steps.is_empty() {
         terminal::line("The twins: vanilla nano, both with the program's conventions.")?;

@@ -1,6 +1,7 @@
 //! Whole training steps, timed.
 
 use super::{median, step_without_text};
+use crate::architecture::Architecture;
 use crate::failure::Outcome;
 use primer_models::train::step_program;
 use primer_models::{Arch, RunConfig, Size};
@@ -19,26 +20,25 @@ const BLOCK: Duration = Duration::from_millis(500);
 pub const SIZES: [Size; 2] = [Size::Nano, Size::Mini];
 
 /// The architectures timed unless one is asked for: the baseline, and the simplest of the paper's.
-pub const ARCHES: [Arch; 2] = [Arch::Vanilla, Arch::PrimerEz];
+pub const ARCHES: [Architecture; 2] = [Architecture::Written(Arch::Vanilla), Architecture::Written(Arch::PrimerEz)];
 
 /// What is trained: `size` with its 256 byte tokens, `mini` with a vocabulary of 1,024, so that the embedding and the loss weigh as
 /// they do in a real model.
-pub fn config(arch: Arch, size: Size) -> RunConfig {
-    let mut config = RunConfig::new(arch, size);
-    if size == Size::Mini {
-        config.model.vocab = 1024;
-    }
-    config
+pub fn config(arch: &Architecture, size: Size) -> Outcome<RunConfig> {
+    arch.run(size, (size == Size::Mini).then_some(1024))
 }
 
 /// The same in words.
-pub fn describe(size: Size) -> String {
-    let config = config(Arch::Vanilla, size);
+///
+/// # Errors
+/// None for a hand-written architecture.
+pub fn describe(size: Size) -> Outcome<String> {
+    let config = config(&ARCHES[0], size)?;
     let m = &config.model;
-    format!(
+    Ok(format!(
         "{size}: d {}, {} layers, {} heads, ff {}, sequence {}, batch {}, vocabulary {}.",
         m.d_model, m.layers, m.heads, m.d_ff, m.seq, config.train.batch, m.vocab
-    )
+    ))
 }
 
 /// Times forward, loss, gradient, clipping and AdamW of `arch` at `size`: what the plan says of the step, the milliseconds until the
@@ -46,8 +46,8 @@ pub fn describe(size: Size) -> String {
 ///
 /// # Errors
 /// A configuration that can't be built on the device, or a device that fails.
-pub fn training_step(device: &Device, arch: Arch, size: Size, roof: Option<f64>) -> Outcome<Value> {
-    let config = config(arch, size);
+pub fn training_step(device: &Device, arch: &Architecture, size: Size, roof: Option<f64>) -> Outcome<Value> {
+    let config = config(arch, size)?;
     let start = Instant::now();
     device.compile(&step_program(&config)?)?;
     let planning = start.elapsed().as_secs_f64();
@@ -66,7 +66,7 @@ pub fn training_step(device: &Device, arch: Arch, size: Size, roof: Option<f64>)
     let report = trainer.step_executable().report().copied().unwrap_or_default();
     let products = report.matmul_flops as f64 / time / 1e9;
     Ok(json!({
-        "arch": arch.name(),
+        "arch": config.model.label(),
         "size": size.name(),
         "parameters": trainer.model().parameters(),
         "ms": time * 1e3,

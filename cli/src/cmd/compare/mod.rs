@@ -3,6 +3,7 @@
 mod tables;
 mod tuning;
 
+use crate::architecture::Architecture;
 use crate::args::{Compare, Equal};
 use crate::cmd::experiment::{self, Cost, Experiment, Job, Kind, Length, distinct};
 use crate::failure::{Failure, Outcome};
@@ -10,9 +11,9 @@ use crate::report::comparison::{self, data::Comparison};
 use crate::report::html::pretty;
 use crate::report::spread::{speedups, with_sd};
 use crate::terminal;
+use primer_models::Size;
 use primer_models::arch::Model;
 use primer_models::train::StepTime;
-use primer_models::{Arch, Size};
 use serde_json::json;
 
 /// Times the models' steps, tunes them if asked, trains what the tables need, and writes the report.
@@ -77,7 +78,7 @@ fn plan(args: &Compare) -> Outcome<(Kind, Vec<experiment::Arm>, Length)> {
     if let [only] = args.archs.as_slice() {
         return Err(Failure::usage(format!("--archs names {only} alone: a comparison takes at least two")));
     }
-    distinct(&args.archs, "--archs", Arch::to_string)?;
+    distinct(&args.archs, "--archs", Architecture::to_string)?;
     distinct(&args.equal, "--equal", |equal| format!("{equal:?}").to_lowercase())?;
     distinct(&args.learning_rates, "--learning-rates", f64::to_string)?;
     let size = args.size.unwrap_or(Size::Nano);
@@ -93,7 +94,7 @@ fn jobs(experiment: &Experiment, planned: &[tables::Planned], rates: &[f64]) -> 
     for &seed in &experiment.plan.seeds {
         for (arm, what) in experiment.plan.arms.iter().enumerate() {
             for table in planned {
-                let mut job = Job::new(arm, what, what.arch.name(), seed, table.steps[arm], "");
+                let mut job = Job::new(arm, what, &what.arch, seed, table.steps[arm], "");
                 job.config.optimizer.learning_rate = rates[arm];
                 if !jobs.contains(&job) {
                     jobs.push(job);
@@ -117,7 +118,7 @@ fn arms(
         let tokens = arm.config.tokens_per_step() as f64;
         let learning_rate = tuned.map_or(arm.config.optimizer.learning_rate, |rates| rates[i]);
         arms.push(comparison::data::Arm {
-            arch: arm.arch.name().into(),
+            arch: arm.arch.clone(),
             parameters: Model::build(&arm.config.model, 1)?.parameters() as u64,
             flops_a_step: costs[i].flops,
             flops_a_token: costs[i].flops / tokens,

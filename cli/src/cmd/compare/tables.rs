@@ -39,7 +39,7 @@ pub fn build(
     costs: &[Cost],
     finished: &[(&Job, Record)],
 ) -> (Vec<Table>, Vec<Run>) {
-    let arch = |arm: usize| experiment.plan.arms[arm].arch.name().to_owned();
+    let arch = |arm: usize| experiment.plan.arms[arm].arch.clone();
     let filled = |table: &Planned, arm: usize| {
         let steps = table.steps[arm];
         let of = |(_, (job, _)): &(usize, &(&Job, Record))| job.arm == arm && job.steps() == steps;

@@ -33,7 +33,7 @@ fn jobs(experiment: &Experiment, arm: usize, rates: &[f64], steps: u64) -> Vec<J
     let what = &experiment.plan.arms[arm];
     let seed = experiment.plan.seeds.iter().max().map_or(0, |last| last + 1);
     let job = |&rate: &f64| {
-        let mut job = Job::new(arm, what, what.arch.name(), seed, steps, &format!("-lr{rate}"));
+        let mut job = Job::new(arm, what, &what.arch, seed, steps, &format!("-lr{rate}"));
         job.config.optimizer.learning_rate = rate;
         job
     };

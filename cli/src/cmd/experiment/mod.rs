@@ -20,9 +20,9 @@ use crate::folder::{self, Existing};
 use crate::report;
 use crate::stop::Stop;
 use crate::terminal::{self, Progress};
-use primer_models::RunConfig;
 use primer_models::text::{Corpus, TokenSet, Tokenizer, TokenizerSpec};
 use primer_models::train::{StepTime, calibrate};
+use primer_models::{Arch, RunConfig};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -222,6 +222,12 @@ impl Experiment {
             let schedule = format!("{}, {} steps of warm-up at most", s.decay.name(), s.warmup);
             settings.push(("learning rate over a run".into(), schedule));
             settings.push(("evaluation batches".into(), t.eval_batches.to_string()));
+        }
+        for arm in self.plan.arms.iter().filter(|arm| arm.config.model.arch == Arch::Program) {
+            let model = &arm.config.model;
+            let words =
+                format!("the program {}, d {}; its text is in the settings of its runs", arm.name, model.d_model);
+            settings.push((format!("{} at size {}", arm.arch, arm.size), words));
         }
         let seeds: Vec<String> = self.plan.seeds.iter().map(u64::to_string).collect();
         settings.push(("seeds".into(), seeds.join(", ")));

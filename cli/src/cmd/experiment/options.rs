@@ -1,21 +1,32 @@
 //! From the command line to a model's configuration.
 
 use super::Arm;
+use crate::architecture::Architecture;
 use crate::args::ExperimentArgs;
 use crate::failure::{Failure, Outcome};
 use primer_models::text::{Tokenizer, TokenizerSpec};
-use primer_models::{Arch, RunConfig, Size};
+use primer_models::{RunConfig, Size};
 
 /// A model of each architecture at each size, all with the same settings.
 ///
 /// # Errors
 /// A setting that can't be used.
-pub fn arms(archs: &[Arch], sizes: &[Size], args: &ExperimentArgs, base: impl Fn(&mut RunConfig)) -> Outcome<Vec<Arm>> {
+pub fn arms(
+    archs: &[Architecture],
+    sizes: &[Size],
+    args: &ExperimentArgs,
+    base: impl Fn(&mut RunConfig),
+) -> Outcome<Vec<Arm>> {
     let mut arms = Vec::new();
-    for &arch in archs {
+    for arch in archs {
         for &size in sizes {
             let config = configure(arch, size, args, &base)?;
-            arms.push(Arm { arch, size: size.name(), config });
+            let (label, size_name) = (config.model.label(), size.name());
+            if let Some(same) = arms.iter().position(|arm: &Arm| (&arm.arch, &arm.size) == (&label, &size_name)) {
+                let other = &archs[same / sizes.len()];
+                return Err(Failure::usage(format!("--archs names the same program twice, as {other} and as {arch}")));
+            }
+            arms.push(Arm { arch: label, size: size_name, name: arch.to_string(), config });
         }
     }
     Ok(arms)
@@ -26,10 +37,16 @@ pub fn arms(archs: &[Arch], sizes: &[Size], args: &ExperimentArgs, base: impl Fn
 ///
 /// # Errors
 /// A key or value that can't be used.
-fn configure(arch: Arch, size: Size, args: &ExperimentArgs, base: impl Fn(&mut RunConfig)) -> Outcome<RunConfig> {
-    let mut config = RunConfig::new(arch, size);
+fn configure(
+    arch: &Architecture,
+    size: Size,
+    args: &ExperimentArgs,
+    base: impl Fn(&mut RunConfig),
+) -> Outcome<RunConfig> {
     // The tokenizer's vocabulary, whatever that of the paper's sizes.
-    config.model.vocab = TokenizerSpec::Bytes.vocab();
+    let vocab = args.tokenizer.unwrap_or(TokenizerSpec::Bytes).vocab();
+    let mut config = arch.run(size, Some(vocab))?;
+    let label = config.model.label();
     // Of many runs, one checkpoint each to go on from and the best one are enough.
     config.train.keep = 1;
     base(&mut config);
@@ -37,7 +54,8 @@ fn configure(arch: Arch, size: Size, args: &ExperimentArgs, base: impl Fn(&mut R
         let of_size = config.model.clone();
         config.apply_file(file)?;
         // Architectures and sizes are those of the command, whatever model the file is of.
-        config.model.arch = arch;
+        config.model.arch = of_size.arch;
+        config.model.program = of_size.program;
         config.model.d_model = of_size.d_model;
         config.model.layers = of_size.layers;
         config.model.heads = of_size.heads;
@@ -51,7 +69,7 @@ fn configure(arch: Arch, size: Size, args: &ExperimentArgs, base: impl Fn(&mut R
     for assignment in &args.set {
         config.set(assignment)?;
     }
-    if config.model.arch != arch {
+    if config.model.label() != label {
         return Err(Failure::usage("--set arch is not possible here: the architectures are those of --archs"));
     }
     if let Some(seq) = args.seq {

@@ -2,8 +2,8 @@
 
 use crate::args::Equal;
 use crate::failure::Outcome;
+use primer_models::RunConfig;
 use primer_models::train::step_program;
-use primer_models::{Arch, RunConfig};
 use primer_tensor::Device;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -32,8 +32,11 @@ pub struct Plan {
 /// One model of an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Arm {
-    /// Its architecture.
-    pub arch: Arch,
+    /// What tells its architecture apart, see [`ModelConfig::label`](primer_models::ModelConfig::label).
+    pub arch: String,
+    /// The same as it was given.
+    #[serde(default)]
+    pub name: String,
     /// Its size's name.
     pub size: String,
     /// Everything in force; each run has its own seed and number of steps.

@@ -31,6 +31,8 @@ impl Job {
         let mut config = what.config.clone();
         config.train.seed = seed;
         config.train.steps = steps;
+        // Not every file system has names with a colon.
+        let label = label.replace(':', "-");
         Self { name: format!("{label}-n{steps}-s{seed}{more}"), arm, config }
     }
 
