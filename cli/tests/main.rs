@@ -9,6 +9,7 @@ mod kit;
 mod programs;
 mod progress;
 mod quickstart;
+mod retest;
 mod scaling;
 mod search;
 mod tune;

@@ -1,6 +1,6 @@
 //! Programs as blocks of the language models: what `--arch dna:FILE` trains.
 //!
-//! The shell, the parameters' names and the causality are those of [`lower`](crate::lower); the start of the parameters, the
+//! The shell, the parameters' names and the causality are those of [`lower`]; the start of the parameters, the
 //! optimizer and the schedule are the ordinary trainer's.
 
 use std::collections::HashMap;

@@ -12,6 +12,7 @@ pub mod lower;
 pub mod motifs;
 pub mod mutate;
 pub mod rejection;
+pub mod retest;
 pub mod rng;
 pub mod roofline;
 pub mod store;

@@ -2,10 +2,12 @@
 
 mod experiment;
 mod export;
+mod retest;
 mod search;
 
 pub use experiment::{Compare, Equal, ExperimentArgs, Scaling};
 pub use export::Export;
+pub use retest::SearchRetest;
 pub use search::{
     Search, SearchCommand, SearchDiff, SearchInit, SearchReport, SearchRun, SearchShow, SearchStatus, SearchTop,
     SearchVerify, SearchWorker, StudyArgs,

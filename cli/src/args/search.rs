@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Compute;
+use super::{Compute, SearchRetest};
 use crate::units;
 
 /// `primer search`
@@ -49,6 +49,11 @@ pub enum SearchCommand {
     /// Write report.html and report.json about a study, finished or not
     #[command(after_help = "Example: primer search report --store sqlite:study.db --out report")]
     Report(SearchReport),
+    /// Train the best programs again, with new seeds, on a text that the search never read, beside hand-written models
+    #[command(
+        after_help = "Examples:\n  primer search retest --store sqlite:study.db --control sqlite:random.db --corpus speeches.txt --test-corpus novels.txt --out runs/retest\n  primer search retest --resume --out runs/retest"
+    )]
+    Retest(SearchRetest),
     /// Replay every selection, mutation and bar and compare with the store
     #[command(after_help = "Example: primer search verify --store sqlite:study.db")]
     Verify(SearchVerify),

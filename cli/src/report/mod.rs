@@ -6,6 +6,7 @@ pub mod data;
 pub mod derive;
 mod figures;
 pub mod html;
+pub mod retest;
 pub mod scaling;
 pub mod search;
 mod search_page;

@@ -9,4 +9,4 @@ mod statistics;
 pub use frontier::{Frontier, FrontierPoint, NoFrontier, Saving, SizeCurves, saving};
 pub use power_law::{PowerLaw, RESAMPLES};
 pub use speedup::{Speedup, Speedups, running_minimum, speedup};
-pub use statistics::{Summary, differences, median, quantile, t_quantile};
+pub use statistics::{Summary, differences, holm, median, quantile, t_quantile};

@@ -8,6 +8,7 @@ mod training;
 use std::time::Instant;
 
 use cpu_time::ThreadTime;
+use primer_models::analysis::median;
 use primer_models::optim::OptimizerConfig;
 use primer_models::text::{Corpus, TokenSet};
 use primer_tensor::Device;
@@ -28,6 +29,10 @@ const EVALUATION_TOKENS: [usize; 2] = [16_384, 65_536];
 
 /// Steps before the seed's step is timed, and steps timed.
 const TIMED_STEPS: [usize; 2] = [5, 25];
+
+/// Turns that programs take while their steps are timed, and steps of a turn.
+const TURNS: usize = 9;
+const STEPS_A_TURN: usize = 5;
 
 /// Trains and measures candidates of one study on one device.
 pub struct Evaluator {
@@ -241,6 +246,83 @@ impl Evaluator {
         Ok(Trained::Loss { loss: measured, passed: end })
     }
 
+    /// A program trained once more to the end of the study's budget, without hurdles and with a seed of its own, measured on the
+    /// windows of held-out text behind those that candidates are measured on: the loss, infinite where it isn't finite, and the
+    /// steps. None where `report` says to stop.
+    ///
+    /// # Errors
+    /// Those of [`Evaluator::prepare`]; [`Error::Model`] where the held-out text has no further windows.
+    pub fn select(
+        &self,
+        dna: &Dna,
+        seed: u64,
+        report: &mut dyn FnMut(Progress) -> Control,
+    ) -> Result<Option<(f64, u64)>> {
+        let plan = lower::plan(dna, self.sizes, &self.limits)?;
+        let mut training = Training::new(self, &plan, seed)?;
+        let costs = self.step_cost(&training);
+        let mut cost = Cost::default();
+        while !self.has_reached(self.end(), cost.steps, cost.training_seconds, costs) {
+            let began = Instant::now();
+            let loss = training.step()?;
+            cost.steps += 1;
+            cost.training_seconds += began.elapsed().as_secs_f64();
+            if loss.is_some_and(|loss| !loss.is_finite()) {
+                return Ok(Some((f64::INFINITY, cost.steps)));
+            }
+            if let Control::Stop = report(Progress { cost, loss }) {
+                return Ok(None);
+            }
+        }
+        Ok(Some((training.evaluate_beyond(EVALUATION_TOKENS[1])?, cost.steps)))
+    }
+
+    /// Steps that a program gets for the whole of the study's budget, without hurdles; 1 where that is in measured seconds.
+    ///
+    /// # Errors
+    /// Those of [`Evaluator::prepare`].
+    pub fn steps_to_the_end(&self, dna: &Dna) -> Result<u64> {
+        let costs = self.step_cost(&self.prepare(dna)?);
+        Ok(self.limit(self.end(), costs))
+    }
+
+    /// The last mark, in the budget's unit.
+    fn end(&self) -> f64 {
+        self.spec.fitness.marks().last().unwrap_or(1) as f64 * self.spec.fitness.unit
+    }
+
+    /// What a step of each program takes, measured, over what is predicted for it; that of the seed program is 1. The programs take
+    /// turns, so that what else the machine does meets all of them.
+    ///
+    /// # Errors
+    /// Those of [`Evaluator::prepare`].
+    pub fn measured_over_predicted(&self, programs: &[Dna]) -> Result<Vec<f64>> {
+        let mut trainings = vec![self.prepare(&self.spec.seed_dna.parse()?)?];
+        for dna in programs {
+            trainings.push(self.prepare(dna)?);
+        }
+        let mut times = vec![Vec::new(); trainings.len()];
+        for turn in 0..=TURNS {
+            for (training, times) in trainings.iter_mut().zip(&mut times) {
+                let began = Instant::now();
+                for _ in 0..STEPS_A_TURN {
+                    training.step()?;
+                }
+                training.loss()?;
+                // The first turn warms up.
+                if turn > 0 {
+                    times.push(began.elapsed().as_secs_f64());
+                }
+            }
+        }
+        let ratios = trainings.iter().zip(&times).map(|(training, times)| {
+            let (_, predicted) = self.step_cost(training);
+            median(times).unwrap_or(f64::NAN) / predicted
+        });
+        let ratios: Vec<f64> = ratios.collect();
+        Ok(ratios[1..].iter().map(|ratio| ratio / ratios[0]).collect())
+    }
+
     /// A program in training, before its first step.
     ///
     /// # Errors
@@ -256,15 +338,22 @@ impl Evaluator {
     }
 
     /// Whether a run is at a mark: one more step would spend more than the mark allows, or, in seconds, the last one did.
-    fn has_reached(&self, mark: f64, steps: u64, spent: f64, (flops, predicted): (u64, f64)) -> bool {
+    fn has_reached(&self, mark: f64, steps: u64, spent: f64, costs: (u64, f64)) -> bool {
+        match self.spec.fitness.budget {
+            Budget::Seconds => spent >= mark,
+            _ => steps >= self.limit(mark, costs),
+        }
+    }
+
+    /// Steps that fit into a mark, at least one: a candidate so costly is rejected before.
+    fn limit(&self, mark: f64, (flops, predicted): (u64, f64)) -> u64 {
         let (seed_flops, seed_predicted) = self.seed_step;
         let limit = match self.spec.fitness.budget {
-            Budget::Seconds => return spent >= mark,
+            Budget::Seconds => 1.0,
             Budget::Tokens => mark,
             Budget::Flops => mark * seed_flops as f64 / flops as f64,
             Budget::Cost => mark * seed_predicted / predicted,
         };
-        // At least one step: a candidate so costly is rejected before.
-        steps >= (limit.floor() as u64).max(1)
+        (limit.floor() as u64).max(1)
     }
 }

@@ -99,11 +99,31 @@ impl<'a> Training<'a> {
     /// # Errors
     /// The engine's errors.
     pub fn evaluate(&mut self, tokens: usize) -> Result<f64> {
+        let batches = tokens.div_ceil(self.tokens_per_batch());
+        self.mean_loss(0, batches)
+    }
+
+    /// The same over as many windows as there are behind the first `tokens`, at most four times as many.
+    ///
+    /// # Errors
+    /// [`ShortCorpus`](primer_models::Error::ShortCorpus) where there is none; the engine's errors.
+    pub(super) fn evaluate_beyond(&mut self, tokens: usize) -> Result<f64> {
+        let evaluator = self.evaluator;
+        let first = tokens.div_ceil(self.tokens_per_batch());
+        evaluator.valid.check(self.tokens_per_batch() * (first + 1))?;
+        self.mean_loss(first, 4 * first)
+    }
+
+    fn tokens_per_batch(&self) -> usize {
+        self.evaluator.sizes.batch * self.evaluator.sizes.sequence
+    }
+
+    /// Mean loss over `batches` batches of windows from batch `first` on.
+    fn mean_loss(&mut self, first: usize, batches: usize) -> Result<f64> {
         let evaluator = self.evaluator;
         let Sizes { batch, sequence, .. } = evaluator.sizes;
-        let batches = tokens.div_ceil(batch * sequence);
         let (mut sum, mut count) = (0.0, 0);
-        for window in evaluator.valid.windows(batch, sequence)?.take(batches) {
+        for window in evaluator.valid.windows(batch, sequence)?.skip(first).take(batches) {
             let inputs = [(TOKENS, Data::U32(&window.inputs)), (TARGETS, Data::U32(&window.targets))];
             self.evaluation.run(&mut self.state, &inputs)?;
             sum += self.evaluation.output(0)?.first().copied().map_or(f64::NAN, f64::from);

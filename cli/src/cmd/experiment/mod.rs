@@ -10,7 +10,7 @@ mod plan;
 mod runs;
 
 pub use options::{arms, distinct};
-pub use plan::{Arm, Cost, Kind, Length, Plan};
+pub use plan::{Arm, Cost, Kind, Length, Plan, typed};
 pub use runs::{Evaluation, Job, Record};
 
 use crate::args::ExperimentArgs;
@@ -104,7 +104,7 @@ impl Experiment {
                 begin(
                     &out,
                     Plan {
-                        typed: plan::typed(),
+                        typed: typed(),
                         kind,
                         corpus: name,
                         corpus_sha256: corpus.sha256(),
@@ -323,7 +323,10 @@ fn unwritable(path: &Path, e: &io::Error) -> Failure {
 }
 
 /// A JSON file; none where there is no such file.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Outcome<Option<T>> {
+///
+/// # Errors
+/// One that can't be read.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Outcome<Option<T>> {
     match std::fs::read_to_string(path) {
         Ok(text) => serde_json::from_str(&text).map(Some).map_err(|e| damaged(path, e)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -331,7 +334,11 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Outcome<Option<T>> {
     }
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Outcome {
+/// Writes a JSON file, whole or not at all.
+///
+/// # Errors
+/// One that can't be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Outcome {
     let text = serde_json::to_string_pretty(value).map_err(|e| Failure::new(format!("cannot write {e}")))?;
     folder::write_whole(path, text.as_bytes()).map_err(|e| unwritable(path, &e))
 }

@@ -4,6 +4,7 @@ pub mod describe;
 mod look;
 pub mod options;
 mod report;
+mod retest;
 pub mod summary;
 pub mod work;
 
@@ -25,6 +26,7 @@ pub fn run(command: SearchCommand) -> Outcome {
         SearchCommand::Diff(args) => look::diff(&args),
         SearchCommand::Lineage(args) => look::lineage(&args),
         SearchCommand::Report(args) => report::run(&args),
+        SearchCommand::Retest(args) => retest::run(&args),
         SearchCommand::Verify(args) => look::verify(&args),
     }
 }

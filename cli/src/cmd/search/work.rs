@@ -51,7 +51,7 @@ fn new_study(args: &StudyArgs, corpus: &Corpus, compute: &Compute) -> Outcome<St
 }
 
 /// Workers share the cores instead of fighting for them.
-fn shared(compute: &Compute, workers: u16) -> Compute {
+pub fn shared(compute: &Compute, workers: u16) -> Compute {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = (workers > 1 && compute.threads.is_none())
         .then(|| u16::try_from((cores / usize::from(workers)).max(1)).unwrap_or(1));
@@ -98,7 +98,11 @@ fn existing(path: &Path) -> Outcome<Store> {
     Ok(Store::open(path)?)
 }
 
-fn same_corpus(store: &Store, corpus: &Corpus) -> Outcome {
+/// Refuses another text than the study's.
+///
+/// # Errors
+/// Wrong usage.
+pub fn same_corpus(store: &Store, corpus: &Corpus) -> Outcome {
     if store.spec().corpus == corpus.sha256() {
         return Ok(());
     }

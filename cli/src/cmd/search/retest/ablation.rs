@@ -1,0 +1,63 @@
+//! What each edit brought, from the seed program to the best finalist.
+
+use super::contest::{Contestants, Field, name};
+use super::plan::Retest;
+use super::runs::Bench;
+use super::{SEED, TEST_SEED};
+use crate::cmd::search::describe;
+use crate::failure::{Failure, Outcome};
+use crate::report::retest::data::{Ablation, AblationStep, Retest as Report, Row};
+use primer_models::analysis::{Summary, differences};
+use primer_search::dna::diff;
+use primer_search::retest::{Contestant, Task, edits};
+
+/// The programs between the seed program and the best finalist, in the first setting; whether all is done.
+///
+/// # Errors
+/// A store, device or file that fails.
+pub fn ablate(retest: &Retest, report: &mut Report) -> Outcome<bool> {
+    let Some(table) = report.tables.first() else { return Ok(true) };
+    let setting = retest.plan.protocol.settings[0];
+    let mean = |row: &&Row| row.loss.map_or(f64::INFINITY, |loss| loss.mean);
+    let best = table.rows.iter().filter(|row| row.finalist).min_by(|a, b| mean(a).total_cmp(&mean(b)));
+    let Some((best, learning_rate)) = best.and_then(|row| Some((row.name.clone(), row.learning_rate?))) else {
+        return Ok(true);
+    };
+    let listed = report.shortlist.iter().find(|s| s.finalist && name(s) == best);
+    let child = listed.map(|s| s.child).ok_or_else(|| Failure::new("the best finalist is not on the shortlist"))?;
+    let line = edits(&retest.stores[0], child)?;
+    let contestants: Contestants = line
+        .iter()
+        .map(|edit| {
+            let name = if edit.child_no == 0 { SEED.to_owned() } else { format!("candidate {}", edit.child_no) };
+            (name, Contestant::Program(Box::new(edit.dna.clone())))
+        })
+        .collect();
+    let text = retest.tokens(setting.tokenizer())?;
+    let Field { entries, left_out } = Field::new(retest, setting, &contestants, &text)?;
+    let seeds: Vec<u64> = (0..u64::from(retest.plan.protocol.seeds)).map(|i| TEST_SEED + i).collect();
+    let task = |name: &str, seed: u64| Task::Test { setting, name: name.to_owned(), learning_rate, seed };
+    let tasks = seeds.iter().flat_map(|&seed| entries.iter().map(move |entry| task(&entry.name, seed)));
+    let whole = retest.run("ablation", &tasks.collect::<Vec<Task>>(), &Bench { entries: &entries, corpus: &text })?;
+    let losses: Vec<Vec<f64>> = contestants
+        .iter()
+        .map(|(name, _)| {
+            let loss = |&seed: &u64| retest.measured(&task(name, seed)).and_then(|m| m.loss).unwrap_or(f64::NAN);
+            seeds.iter().map(loss).collect()
+        })
+        .collect();
+    let mut steps = Vec::new();
+    for (i, edit) in line.iter().enumerate() {
+        let words: Vec<String> = edit.chains.iter().map(describe::chain).filter(|words| !words.is_empty()).collect();
+        steps.push(AblationStep {
+            child: edit.child_no,
+            edit: if i == 0 { "the seed program".into() } else { words.join("; then ") },
+            diff: i.checked_sub(1).map_or(String::new(), |before| diff::diff(&line[before].dna, &edit.dna).to_string()),
+            loss: Summary::of(&losses[i]),
+            difference: i.checked_sub(1).and_then(|before| differences(&losses[i], &losses[before])),
+            left_out: left_out.iter().find(|(name, _)| *name == contestants[i].0).map(|(_, why)| why.clone()),
+        });
+    }
+    report.ablation = Some(Ablation { name: best, learning_rate, steps });
+    Ok(whole)
+}

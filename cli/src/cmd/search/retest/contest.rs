@@ -1,0 +1,130 @@
+//! Who is looked at again, who takes part in the test, and with what.
+
+use super::plan::Retest;
+use super::runs::Entry;
+use super::{SEED, SELECT_SEED};
+use crate::cmd::search::look;
+use crate::failure::{Failure, Outcome};
+use crate::report::retest::data::Shortlisted;
+use primer_models::Arch;
+use primer_models::analysis::Summary;
+use primer_models::text::Corpus;
+use primer_search::dna::Dna;
+use primer_search::retest::{Contestant, FAIR, Setting, Task, steps};
+
+/// The hand-written models of every test.
+const WRITTEN: [Arch; 4] = [Arch::Mdha, Arch::SquaredRelu, Arch::PrimerEz, Arch::TransformerPlusplus];
+
+/// Who takes part in the test: the name and the model.
+pub type Contestants = Vec<(String, Contestant)>;
+
+/// A contestant's name.
+pub fn name(listed: &Shortlisted) -> String {
+    match listed.study {
+        0 => format!("candidate {}", listed.child),
+        study => format!("control {study}, candidate {}", listed.child),
+    }
+}
+
+/// The shortlist with what is known of it, best first by the select runs where these are done, with the finalists chosen.
+///
+/// # Errors
+/// A store that can't be read.
+pub fn shortlist(retest: &Retest, costs: &[f64], selected: bool) -> Outcome<Vec<Shortlisted>> {
+    let protocol = &retest.plan.protocol;
+    let mut listed = Vec::new();
+    for (&(study, child), &ratio) in retest.plan.shortlist.iter().zip(costs) {
+        let candidate = retest.stores[study].candidate(child)?;
+        let candidate = candidate.ok_or_else(|| Failure::new(format!("the study has no candidate {child}")))?;
+        let losses = (0..u64::from(protocol.select_seeds)).map(|i| {
+            let measured = retest.measured(&Task::Select { study, child, seed: SELECT_SEED + i });
+            measured.and_then(|m| m.loss).unwrap_or(f64::NAN)
+        });
+        listed.push(Shortlisted {
+            study,
+            child,
+            fitness: candidate.fitness.unwrap_or(f64::NAN),
+            passed: candidate.passed,
+            measured_over_predicted: Some(ratio).filter(|ratio| ratio.is_finite()),
+            select: Summary::of(&losses.collect::<Vec<f64>>()),
+            finalist: false,
+            mutation: look::mutation(&candidate)?,
+        });
+    }
+    let mean = |s: &Shortlisted| s.select.map_or(f64::INFINITY, |select| select.mean);
+    listed.sort_by(|a, b| a.study.cmp(&b.study).then(mean(a).total_cmp(&mean(b))));
+    if selected {
+        for study in 0..retest.stores.len() {
+            let places = if study == 0 { protocol.finalists as usize } else { 1 };
+            let fair = |s: &&mut Shortlisted| {
+                s.study == study
+                    && s.select.is_some()
+                    && s.measured_over_predicted.is_some_and(|ratio| FAIR.contains(&ratio))
+            };
+            listed.iter_mut().filter(fair).take(places).for_each(|s| s.finalist = true);
+        }
+    }
+    Ok(listed)
+}
+
+/// The seed program, the finalists of the search and of its controls, and the hand-written models.
+///
+/// # Errors
+/// A store that can't be read.
+pub fn contestants(retest: &Retest, shortlist: &[Shortlisted]) -> Outcome<Contestants> {
+    let seed: Dna = retest.stores[0].spec().seed_dna.parse()?;
+    let mut all = vec![(SEED.to_owned(), Contestant::Program(Box::new(seed)))];
+    for listed in shortlist.iter().filter(|s| s.finalist) {
+        let dna = retest.program(listed.study, listed.child)?;
+        all.push((name(listed), Contestant::Program(Box::new(dna))));
+    }
+    all.extend(WRITTEN.map(|arch| (arch.name().to_owned(), Contestant::Written(arch))));
+    Ok(all)
+}
+
+/// Who takes part in a setting.
+pub struct Field {
+    /// The contestants' runs, at equal cost.
+    pub entries: Vec<Entry>,
+    /// Who can't take part, and why.
+    pub left_out: Vec<(String, String)>,
+}
+
+impl Field {
+    /// # Errors
+    /// A model that can't be planned.
+    pub fn new(
+        retest: &Retest,
+        setting: Setting,
+        contestants: &[(String, Contestant)],
+        text: &Corpus,
+    ) -> Outcome<Field> {
+        let spec = retest.stores[0].spec();
+        let vocab = match setting {
+            Setting::BytePairs => text.tokenizer().vocab(),
+            _ => spec.model.vocab as usize,
+        };
+        let (mut entries, mut left_out) = (Vec::new(), Vec::new());
+        for (name, contestant) in contestants {
+            match setting.config(spec, contestant, vocab) {
+                Ok(config) => entries.push(Entry { setting, name: name.clone(), config }),
+                Err(reason @ primer_search::Error::Rejected(_)) => left_out.push((name.clone(), reason.to_string())),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let first = seed_steps(retest)?;
+        let configs: Vec<_> = entries.iter().map(|entry| entry.config.clone()).collect();
+        // Predicted on one thread, as the search's steps are.
+        for (entry, steps) in entries.iter_mut().zip(steps(spec, &configs, first, &retest.chosen.device)?) {
+            entry.config.train.steps = steps;
+        }
+        Ok(Field { entries, left_out })
+    }
+}
+
+/// Steps of the seed program in the search.
+fn seed_steps(retest: &Retest) -> Outcome<u64> {
+    let store = &retest.stores[0];
+    let seed = store.candidate(0)?.ok_or_else(|| Failure::new("the study has no seed program"))?;
+    Ok((seed.cost.steps / u64::from(store.spec().fitness.seed_runs)).max(1))
+}

@@ -1,0 +1,196 @@
+//! `primer search retest`: whether what a search has found holds.
+
+mod ablation;
+mod contest;
+mod plan;
+mod runs;
+mod tables;
+
+use crate::args::SearchRetest;
+use crate::failure::{Failure, Outcome};
+use crate::report::data::{Corpus, Device};
+use crate::report::retest::{self, data};
+use crate::report::spread::{interval, with_sd};
+use crate::terminal;
+use contest::{Field, contestants, name, shortlist};
+use plan::Retest;
+use primer_search::Evaluator;
+use primer_search::dna::Dna;
+use primer_search::retest::Task;
+use runs::{Bench, Entry};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Seeds lie far from those of a search, whose own count from the study's seed on.
+const SELECT_SEED: u64 = 1 << 32;
+/// The first seed of the test.
+const TEST_SEED: u64 = 1 << 33;
+
+/// The seed program's name.
+const SEED: &str = "seed program";
+
+/// Does the whole protocol as far as the user lets it, and writes the report.
+///
+/// # Errors
+/// A store, text, folder or device that can't be used.
+pub fn run(args: &SearchRetest) -> Outcome {
+    let retest = Retest::open(args)?;
+    let costs = measure_costs(&retest)?;
+    let mut report = data::Retest {
+        title: "Retest of a search".into(),
+        command: retest.plan.typed.clone(),
+        stopped_early: None,
+        run_seconds: 0.0,
+        device: Device { name: retest.chosen.device.to_string(), why: retest.chosen.why.clone() },
+        corpus: Corpus::of(&retest.test),
+        settings: settings(&retest),
+        versions: vec![("primer".into(), env!("CARGO_PKG_VERSION").into())],
+        studies: studies(&retest)?,
+        shortlist: Vec::new(),
+        tables: Vec::new(),
+        ablation: None,
+        measurements: Vec::new(),
+    };
+    let whole = work(&retest, &costs, &mut report)?;
+    report.stopped_early = (!whole).then(|| "Ctrl-C".to_owned());
+    report.measurements = retest.all();
+    report.run_seconds = report.measurements.iter().map(|m| m.seconds).sum();
+    let page = retest::write(&report, &retest.out).map_err(|e| {
+        Failure::new(format!("cannot write the report into {}: {e}", retest.out.display()))
+            .hint("Choose another folder with --out.")
+    })?;
+    if args.json {
+        return terminal::json(&json!({
+            "out": retest.out,
+            "report": page,
+            "stopped": !whole,
+            "runs": report.measurements.len(),
+            "shortlist": report.shortlist,
+            "tables": report.tables,
+            "ablation": report.ablation,
+        }));
+    }
+    closing(&report)?;
+    terminal::line(&format!("\nreport: {}", page.display()))
+}
+
+/// The stages one after the other; whether all is done.
+fn work(retest: &Retest, costs: &[f64], report: &mut data::Retest) -> Outcome<bool> {
+    let protocol = &retest.plan.protocol;
+    let seeds = |first: u64, count: u32| (0..u64::from(count)).map(move |i| first + i);
+    let again = |&(study, child): &(usize, u64)| {
+        seeds(SELECT_SEED, protocol.select_seeds).map(move |seed| Task::Select { study, child, seed })
+    };
+    let tasks: Vec<Task> = retest.plan.shortlist.iter().flat_map(again).collect();
+    let selected = retest.run("select", &tasks, &Bench { entries: &[], corpus: &retest.test })?;
+    report.shortlist = shortlist(retest, costs, selected)?;
+    if !selected {
+        return Ok(false);
+    }
+    let contestants = contestants(retest, &report.shortlist)?;
+    let finalists: Vec<String> = report.shortlist.iter().filter(|s| s.finalist && s.study == 0).map(name).collect();
+    for &setting in &protocol.settings {
+        let text = retest.tokens(setting.tokenizer())?;
+        let field = Field::new(retest, setting, &contestants, &text)?;
+        let bench = Bench { entries: &field.entries, corpus: &text };
+        let rate = |entry: &Entry, learning_rate: f64, seed: u64| {
+            let name = entry.name.clone();
+            Task::Test { setting, name, learning_rate, seed }
+        };
+        let tune = TEST_SEED + u64::from(protocol.seeds);
+        let all = field.entries.iter().flat_map(|entry| protocol.learning_rates.iter().map(|&r| rate(entry, r, tune)));
+        let tuned = retest.run(setting.name(), &all.collect::<Vec<Task>>(), &bench)?;
+        let rates = tables::best_rates(retest, &field.entries, tune);
+        let mut whole = tuned;
+        if tuned {
+            let runs = seeds(TEST_SEED, protocol.seeds)
+                .flat_map(|seed| field.entries.iter().map(move |entry| (entry, seed)))
+                .filter_map(|(entry, seed)| Some(rate(entry, *rates.get(&entry.name)?, seed)));
+            whole = retest.run(setting.name(), &runs.collect::<Vec<Task>>(), &bench)?;
+        }
+        report.tables.push(tables::build(retest, setting, &field, &rates, &finalists)?);
+        if !whole {
+            return Ok(false);
+        }
+    }
+    ablation::ablate(retest, report)
+}
+
+/// What steps of the shortlist's programs take over what was predicted, the seed program's 1.
+fn measure_costs(retest: &Retest) -> Outcome<Vec<f64>> {
+    retest.costs(|| {
+        terminal::note("timing the steps of the programs, in turns ...");
+        let device = match &retest.chosen.device {
+            primer_tensor::Device::Cpu(_) => primer_tensor::Device::cpu_with_threads(1),
+            other => other.clone(),
+        };
+        let mut costs = Vec::new();
+        for (study, store) in retest.stores.iter().enumerate() {
+            let of_study = retest.plan.shortlist.iter().filter(|(s, _)| *s == study);
+            let programs =
+                of_study.map(|&(study, child)| retest.program(study, child)).collect::<Outcome<Vec<Dna>>>()?;
+            costs.extend(Evaluator::new(store.spec(), &retest.corpus, &device)?.measured_over_predicted(&programs)?);
+        }
+        Ok(costs)
+    })
+}
+
+fn studies(retest: &Retest) -> Outcome<Vec<data::Study>> {
+    let of = |store: &primer_search::store::Store| -> Outcome<data::Study> {
+        let (spec, status) = (store.spec(), store.status()?);
+        Ok(data::Study {
+            store: store.path().display().to_string(),
+            study_sha256: store.spec_sha256().to_owned(),
+            corpus_sha256: spec.corpus.clone(),
+            strategy: serde_json::to_value(spec.strategy)
+                .ok()
+                .and_then(|name| name.as_str().map(str::to_owned))
+                .unwrap_or_default(),
+            seed: spec.seed,
+            candidates: status.counts.finished(),
+            predicted_seconds: status.useful.predicted_seconds + status.wasted.predicted_seconds,
+            seed_fitness: status.seed_fitness,
+            best_fitness: status.best.map(|best| best.fitness),
+        })
+    };
+    retest.stores.iter().map(of).collect()
+}
+
+fn settings(retest: &Retest) -> Vec<(String, String)> {
+    let protocol = &retest.plan.protocol;
+    let rates: Vec<String> = protocol.learning_rates.iter().map(f64::to_string).collect();
+    [
+        ("programs trained again", format!("the best {}, and all within {} nats", protocol.top, protocol.margin)),
+        ("seeds of that", format!("{} from {SELECT_SEED} on", protocol.select_seeds)),
+        ("seeds of the test", format!("{} from {TEST_SEED} on", protocol.seeds)),
+        (
+            "learning rates",
+            format!("{}, tried on the seed {}", rates.join(", "), TEST_SEED + u64::from(protocol.seeds)),
+        ),
+        ("runs at a time", retest.workers.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
+}
+
+/// What was found, for readers who don't open the report.
+fn closing(report: &data::Retest) -> Outcome {
+    for table in &report.tables {
+        terminal::line(&format!("\n{}: held-out loss, nats a token; less the seed program's", table.what))?;
+        for row in &table.rows {
+            let p = row.p_holm.or(row.p).map_or(String::new(), |p| format!("  p {p:.3}"));
+            terminal::line(&format!(
+                "  {:<26} {:>8} steps   {:<18} {:<20} {}{p}",
+                row.name,
+                row.steps,
+                with_sd(row.loss.as_ref(), 4),
+                with_sd(row.difference.as_ref(), 4),
+                interval(row.difference.as_ref(), 4),
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// The best learning rate of each contestant by name.
+type Rates = BTreeMap<String, f64>;

@@ -1,0 +1,299 @@
+//! What a retest is to do, and the folder that it lies in.
+
+use crate::args::{Compute, SearchRetest};
+use crate::cmd::device::{self, Chosen};
+use crate::cmd::experiment::{read_json, typed, write_json};
+use crate::cmd::search::work::same_corpus;
+use crate::failure::{Failure, Outcome};
+use crate::folder::{self, Existing};
+use crate::stop::Stop;
+use crate::terminal;
+use primer_models::text::{Corpus, TokenSet, Tokenizer, TokenizerSpec};
+use primer_search::retest::{Measurement, Protocol, Task, shortlist};
+use primer_search::store::Store;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The file that says what is to be done.
+const PLAN: &str = "retest.json";
+/// The file with a line for each finished run.
+const MEASUREMENTS: &str = "measurements.jsonl";
+/// The file with what steps cost.
+const COSTS: &str = "costs.json";
+
+/// What is to be done. As it is in `retest.json`, so it stays.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The command that it was begun with, as it was typed.
+    pub typed: String,
+    /// The store of the search, then those of its controls.
+    pub stores: Vec<PathBuf>,
+    /// SHA-256 of each study's options.
+    pub studies: Vec<String>,
+    /// The search's text as it was named.
+    pub corpus: String,
+    /// The test's text as it was named.
+    pub test_corpus: String,
+    /// Its hash.
+    pub test_corpus_sha256: String,
+    /// How much is done.
+    pub protocol: Protocol,
+    /// The programs that are trained again: study and candidate, best first within a study. A search may go on meanwhile.
+    pub shortlist: Vec<(usize, u64)>,
+}
+
+/// A retest at work.
+pub struct Retest {
+    /// What is to be done.
+    pub plan: Plan,
+    /// Its folder.
+    pub out: PathBuf,
+    /// The studies, the search first.
+    pub stores: Vec<Store>,
+    /// The search's text.
+    pub corpus: Corpus,
+    /// The test's text as bytes.
+    pub test: Corpus,
+    /// Where it computes.
+    pub chosen: Chosen,
+    /// The same as it was asked for: each worker opens the device anew.
+    pub compute: Compute,
+    /// Runs at a time.
+    pub workers: u16,
+    /// Whether the user has asked to stop.
+    pub stop: Stop,
+    /// The finished runs, and the file that they are added to.
+    done: Mutex<(Vec<Measurement>, File)>,
+}
+
+impl Retest {
+    /// Begins a retest in a new folder, or goes on with the one in `--out`.
+    ///
+    /// # Errors
+    /// Stores, texts, a folder or a device that can't be used; another study or text than it was begun with.
+    pub fn open(args: &SearchRetest) -> Outcome<Self> {
+        let stored = match (args.resume, &args.out) {
+            (true, Some(out)) => Some(stored_plan(out)?),
+            _ => None,
+        };
+        let named = |given: &Option<String>, begun: Option<&String>| given.clone().or(begun.cloned());
+        let corpus = named(&args.corpus, stored.as_ref().map(|plan| &plan.corpus)).unwrap_or_else(|| "rust".into());
+        let test_corpus = named(&args.test_corpus, stored.as_ref().map(|plan| &plan.test_corpus)).unwrap_or_default();
+        let paths = match &stored {
+            Some(plan) => plan.stores.clone(),
+            None => args.store.iter().chain(&args.control).cloned().collect(),
+        };
+        let stores = paths.iter().map(|path| Ok(Store::open(path)?)).collect::<Outcome<Vec<Store>>>()?;
+        let (text, test) = (folder::corpus(&corpus)?, folder::corpus(&test_corpus)?);
+        for store in &stores {
+            same_corpus(store, &text)?;
+        }
+        if text.sha256() == test.sha256() {
+            return Err(Failure::usage("the text of the test is the text of the search")
+                .hint("Give a text that the search has never read with --test-corpus."));
+        }
+        // The longest sequence of a setting.
+        TokenSet::train(&test)?.check(256)?;
+        TokenSet::valid(&test)?.check(256)?;
+        let chosen = device::open(&args.compute)?;
+        let workers = args.workers.unwrap_or(match &chosen.device {
+            primer_tensor::Device::Cpu(_) => args.compute.threads.map_or_else(cores, |_| 1),
+            _ => 1,
+        });
+        let existing = match (args.resume, args.force) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Overwrite,
+            _ => Existing::Refuse,
+        };
+        let plan = match stored {
+            Some(plan) => plan,
+            None => new_plan(args, paths, &stores, corpus, test_corpus, &test)?,
+        };
+        let out = folder::prepare(args.out.as_deref(), "retest", existing)?;
+        terminal::note(&format!("device: {} ({}), {workers} runs at a time", chosen.device, chosen.why));
+        terminal::note(&format!("folder: {}", out.display()));
+        if args.resume {
+            plan.check(&stores, &test)?;
+        } else {
+            for file in [MEASUREMENTS, COSTS] {
+                match std::fs::remove_file(out.join(file)) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(unwritable(&out.join(file), &e)),
+                    _ => {}
+                }
+            }
+            write_json(&out.join(PLAN), &plan)?;
+        }
+        let done = Mutex::new(measurements(&out.join(MEASUREMENTS))?);
+        Ok(Self {
+            plan,
+            out,
+            stores,
+            corpus: text,
+            test,
+            chosen,
+            compute: args.compute.clone(),
+            workers,
+            stop: Stop::on_ctrl_c(),
+            done,
+        })
+    }
+
+    /// The test's text with the tokens of `spec`, whose tokenizer is trained once and kept in the folder.
+    ///
+    /// # Errors
+    /// A tokenizer that can't be trained, read or written.
+    pub fn tokens(&self, spec: TokenizerSpec) -> Outcome<Corpus> {
+        if spec == TokenizerSpec::Bytes {
+            return Ok(self.test.clone());
+        }
+        if !self.out.join("tokenizer.json").is_file() {
+            terminal::note(&format!("training the tokenizer {spec} ..."));
+            spec.train(&self.test)?.save(&self.out)?;
+        }
+        Ok(self.test.clone().with_tokenizer(Tokenizer::of_run(&self.out)?))
+    }
+
+    /// What a run measured; none for one that isn't finished.
+    pub fn measured(&self, task: &Task) -> Option<Measurement> {
+        self.done().0.iter().find(|measurement| measurement.task == *task).cloned()
+    }
+
+    /// All finished runs.
+    pub fn all(&self) -> Vec<Measurement> {
+        self.done().0.clone()
+    }
+
+    /// Adds a finished run.
+    ///
+    /// # Errors
+    /// A file that can't be written.
+    pub fn add(&self, measurement: Measurement) -> Outcome {
+        let mut line = serde_json::to_string(&measurement).map_err(|e| Failure::new(e.to_string()))?;
+        line.push('\n');
+        let mut done = self.done();
+        let path = self.out.join(MEASUREMENTS);
+        done.1.write_all(line.as_bytes()).and_then(|()| done.1.sync_data()).map_err(|e| unwritable(&path, &e))?;
+        done.0.push(measurement);
+        Ok(())
+    }
+
+    fn done(&self) -> MutexGuard<'_, (Vec<Measurement>, File)> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Measured over predicted cost of the shortlist's programs, in its order, from the file or from `measure`.
+    ///
+    /// # Errors
+    /// A file that can't be read or written, and those of `measure`.
+    pub fn costs(&self, measure: impl FnOnce() -> Outcome<Vec<f64>>) -> Outcome<Vec<f64>> {
+        let path = self.out.join(COSTS);
+        if let Some(known) = read_json(&path)? {
+            return Ok(known);
+        }
+        let costs = measure()?;
+        write_json(&path, &costs)?;
+        Ok(costs)
+    }
+}
+
+impl Plan {
+    fn check(&self, stores: &[Store], test: &Corpus) -> Outcome {
+        for ((store, known), path) in stores.iter().zip(&self.studies).zip(&self.stores) {
+            if store.spec_sha256() != known {
+                return Err(Failure::new(format!(
+                    "{} now holds another study than the one that the retest was begun with",
+                    path.display()
+                )));
+            }
+        }
+        let (found, name) = (test.sha256(), test.name());
+        if found != self.test_corpus_sha256 {
+            return Err(Failure::new(format!(
+                "this retest was begun on the text {} with SHA-256 {}, but {name} now has {found}: results on different \
+                 texts are not compared",
+                self.test_corpus, self.test_corpus_sha256
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn cores() -> u16 {
+    std::thread::available_parallelism().ok().and_then(|cores| u16::try_from(cores.get()).ok()).unwrap_or(1)
+}
+
+fn new_plan(
+    args: &SearchRetest,
+    stores: Vec<PathBuf>,
+    open: &[Store],
+    corpus: String,
+    test_corpus: String,
+    test: &Corpus,
+) -> Outcome<Plan> {
+    crate::cmd::experiment::distinct(&args.settings, "--settings", |setting| setting.name().to_owned())?;
+    crate::cmd::experiment::distinct(&args.learning_rates, "--learning-rates", f64::to_string)?;
+    let protocol = Protocol {
+        top: args.top,
+        finalists: args.finalists,
+        seeds: args.seeds,
+        learning_rates: args.learning_rates.clone(),
+        settings: args.settings.clone(),
+        ..Protocol::default()
+    };
+    let mut listed = Vec::new();
+    for (study, store) in open.iter().enumerate() {
+        let best = shortlist(store, protocol.top, protocol.margin)?;
+        if best.is_empty() {
+            return Err(Failure::new(format!(
+                "in {} no program but the seed has been measured yet",
+                stores[study].display()
+            )));
+        }
+        listed.extend(best.iter().map(|candidate| (study, candidate.child_no)));
+    }
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    Ok(Plan {
+        typed: typed(),
+        studies: open.iter().map(|store| store.spec_sha256().to_owned()).collect(),
+        stores: stores.into_iter().map(absolute).collect(),
+        corpus,
+        test_corpus,
+        test_corpus_sha256: test.sha256(),
+        protocol,
+        shortlist: listed,
+    })
+}
+
+fn stored_plan(out: &Path) -> Outcome<Plan> {
+    read_json(&out.join(PLAN))?.ok_or_else(|| {
+        Failure::new(format!("there is nothing to resume in {}: it has no {PLAN}", out.display()))
+            .hint("`--resume` takes the folder that `primer search retest --out` wrote.")
+    })
+}
+
+/// The finished runs of a file, and the file to add more to. A last line that was cut short by a kill is taken away.
+fn measurements(path: &Path) -> Outcome<(Vec<Measurement>, File)> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(e) => return Err(Failure::new(format!("{} can't be read: {e}", path.display()))),
+    };
+    let whole = text.rfind('\n').map_or(0, |end| end + 1);
+    let lines = text[..whole].lines().map(|line| {
+        serde_json::from_str(line).map_err(|e| {
+            Failure::new(format!("{} can't be read: {e}", path.display()))
+                .hint("Remove the damaged line; its run is then done again.")
+        })
+    });
+    let known = lines.collect::<Outcome<Vec<Measurement>>>()?;
+    let file = OpenOptions::new().create(true).append(true).open(path).map_err(|e| unwritable(path, &e))?;
+    file.set_len(whole as u64).map_err(|e| unwritable(path, &e))?;
+    Ok((known, file))
+}
+
+fn unwritable(path: &Path, e: &io::Error) -> Failure {
+    Failure::new(format!("cannot write {}: {e}", path.display())).hint("Choose another folder with --out.")
+}

@@ -1,0 +1,206 @@
+//! The page of a retest.
+
+use super::data::{Ablation, Retest, Row, Shortlisted, Table};
+use crate::report::html::{details, document, escape, grid, heading, pretty};
+use crate::report::spread::{interval, with_sd};
+use primer_search::retest::FAIR;
+
+/// A difference is taken for an effect below this probability.
+const ALPHA: f64 = 0.05;
+
+/// The whole page.
+pub fn page(r: &Retest) -> String {
+    let mut body = heading(&r.title, &r.command, &r.device, r.run_seconds, r.stopped_early.as_deref());
+    body += &findings(r);
+    body += &r.tables.iter().map(table).collect::<String>();
+    body += &r.ablation.as_ref().map(ablation).unwrap_or_default();
+    body += &shortlist(r);
+    body += &studies(r);
+    body += &definitions();
+    body += &details(&r.device, &r.corpus, &r.settings, &r.versions);
+    document(&r.title, &body)
+}
+
+/// What holds, in a sentence a setting.
+fn findings(r: &Retest) -> String {
+    let sentence = |table: &Table| {
+        let finalists: Vec<&Row> = table.rows.iter().filter(|row| row.finalist).collect();
+        let better = |row: &&&Row| {
+            row.p_holm.is_some_and(|p| p < ALPHA) && row.difference.is_some_and(|difference| difference.mean < 0.0)
+        };
+        let sure = finalists.iter().filter(better).count();
+        let mean = |row: &&&Row| row.difference.map_or(f64::INFINITY, |difference| difference.mean);
+        let best = finalists.iter().min_by(|a, b| mean(a).total_cmp(&mean(b)));
+        let found = match best.and_then(|row| row.difference.as_ref().map(|difference| (row, difference))) {
+            None => "not yet measured".to_owned(),
+            Some((row, difference)) => format!(
+                "{sure} of {} finalists are surely better than the seed program; the best, {}, by {} nats a token (95%: {})",
+                finalists.len(),
+                escape(&row.name),
+                with_sd(Some(&-*difference), 4),
+                interval(Some(&-*difference), 4)
+            ),
+        };
+        format!("<li>{}: {found}.</li>\n", escape(&table.what))
+    };
+    if r.tables.is_empty() {
+        return "<p class=\"empty\">Nothing has been tested yet.</p>\n".into();
+    }
+    format!("<h2>What holds</h2>\n<ul>\n{}</ul>\n", r.tables.iter().map(sentence).collect::<String>())
+}
+
+fn table(table: &Table) -> String {
+    let rates: Vec<f64> = table.rows.first().map_or(Vec::new(), |row| row.tuning.iter().map(|t| t.0).collect());
+    let runs = table.rows.iter().filter(|row| row.left_out.is_none()).map(|row| {
+        let p = |p: Option<f64>| {
+            p.map_or(String::new(), |p| if p < 0.001 { "&lt; 0.001".into() } else { format!("{p:.3}") })
+        };
+        let edge = |rate: f64| {
+            let outer = rates.iter().all(|&other| other >= rate) || rates.iter().all(|&other| other <= rate);
+            if outer && rates.len() > 1 { "*" } else { "" }
+        };
+        let difference = row.difference.as_ref().map(|d| format!("{:+.4} ({})", d.mean, interval(Some(d), 4)));
+        vec![
+            escape(&pretty(&row.name)),
+            row.parameters.to_string(),
+            row.steps.to_string(),
+            row.learning_rate.map_or("n/a".into(), |rate| format!("{rate}{}", edge(rate))),
+            with_sd(row.loss.as_ref(), 4),
+            difference.unwrap_or_else(|| if row.name == table.rows[0].name { String::new() } else { "n/a".into() }),
+            p(row.p),
+            p(row.p_holm),
+        ]
+    });
+    let head = ["", "parameters", "steps", "rate", "held-out loss", "less the seed program's (95%)", "p", "p, Holm"];
+    let out = table.rows.iter().filter_map(|row| Some((row, row.left_out.as_ref()?)));
+    let out: String = out
+        .map(|(row, why)| {
+            format!("<p class=\"small\">{} is not in this test: {}.</p>\n", escape(&row.name), escape(why))
+        })
+        .collect();
+    let note = if rates.len() > 1 {
+        "<p class=\"small\">* The best rate lies at the edge of those tried: a better one may lie beyond it.</p>\n"
+    } else {
+        ""
+    };
+    format!("<h2>Test: {}</h2>\n{}{note}{out}", escape(&table.what), grid(&head, runs))
+}
+
+fn ablation(a: &Ablation) -> String {
+    let rows = a.steps.iter().map(|step| {
+        vec![
+            step.child.to_string(),
+            with_sd(step.loss.as_ref(), 4),
+            step.difference.as_ref().map_or(String::new(), |d| format!("{:+.4} ({})", d.mean, interval(Some(d), 4))),
+            escape(step.left_out.as_ref().unwrap_or(&step.edit)),
+        ]
+    });
+    let diffs = a
+        .steps
+        .iter()
+        .skip(1)
+        .map(|step| format!("<h4>candidate {}</h4>\n<pre>{}</pre>\n", step.child, escape(step.diff.trim_end())));
+    format!(
+        "<h2>Edit by edit</h2>\n<p>From the seed program to {}, the best finalist: each program on the way in the test's first \
+         setting, with the peak learning rate {} and the same seeds. Edits that don't change what a program computes are \
+         joined with the next one that does.</p>\n{}<details><summary>The edits as text</summary>\n{}</details>\n",
+        escape(&a.name),
+        a.learning_rate,
+        wordy(&["candidate", "held-out loss", "less the one before (95%)", "edit"], rows),
+        diffs.collect::<String>()
+    )
+}
+
+/// A table of numbers whose last column is text.
+fn wordy(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let cell = |(i, text): (usize, String)| match i {
+        0 => format!("<th>{text}</th>"),
+        i if i + 1 == head.len() => format!("<td>{text}</td>"),
+        _ => format!("<td class=\"n\">{text}</td>"),
+    };
+    let names = head.iter().enumerate().map(|(i, name)| {
+        let class = if i > 0 && i + 1 < head.len() { " class=\"n\"" } else { "" };
+        format!("<th{class}>{name}</th>")
+    });
+    let mut html = format!("<div class=\"scroll\"><table><thead><tr>{}</tr></thead>\n", names.collect::<String>());
+    for row in rows {
+        html += &format!("<tr>{}</tr>\n", row.into_iter().enumerate().map(cell).collect::<String>());
+    }
+    html + "</table></div>\n"
+}
+
+fn shortlist(r: &Retest) -> String {
+    if r.shortlist.is_empty() {
+        return String::new();
+    }
+    let rows = r.shortlist.iter().map(|s: &Shortlisted| {
+        let cost = match s.measured_over_predicted {
+            Some(ratio) if !FAIR.contains(&ratio) => format!("{ratio:.2}, out"),
+            Some(ratio) => format!("{ratio:.2}"),
+            None => "n/a".into(),
+        };
+        vec![
+            if s.study == 0 { s.child.to_string() } else { format!("{} of control {}", s.child, s.study) },
+            format!("{:.4}", s.fitness),
+            s.passed.to_string(),
+            with_sd(s.select.as_ref(), 4),
+            cost,
+            if s.finalist { "yes".into() } else { String::new() },
+            escape(&s.mutation),
+        ]
+    });
+    let head = ["candidate", "in the search", "hurdles", "with new seeds", "cost", "tested", "made by"];
+    format!(
+        "<h2>Trained again</h2>\n<p>The best programs of the search, one seed each, trained again with new seeds and measured on \
+         held-out windows that the search did not read. <i>Cost</i> is the time of a step over the predicted one, \
+         the seed program's 1; outside {} to {} a program is out, since its budget was not what the study promised.</p>\n{}",
+        FAIR.start(),
+        FAIR.end(),
+        wordy(&head, rows)
+    )
+}
+
+fn studies(r: &Retest) -> String {
+    let rows = r.studies.iter().enumerate().map(|(i, study)| {
+        let loss = |loss: Option<f64>| loss.map_or("n/a".into(), |loss| format!("{loss:.4}"));
+        vec![
+            if i == 0 { "the search".into() } else { format!("control {i}") },
+            escape(&study.strategy),
+            study.seed.to_string(),
+            study.candidates.to_string(),
+            format!("{:.0} s", study.predicted_seconds),
+            loss(study.seed_fitness),
+            loss(study.best_fitness),
+            format!("{:.12}", study.study_sha256),
+            format!("{:.12}", study.corpus_sha256),
+        ]
+    });
+    let head = [
+        "",
+        "strategy",
+        "seed",
+        "candidates",
+        "predicted cost",
+        "seed program",
+        "best",
+        "study SHA-256",
+        "text SHA-256",
+    ];
+    format!(
+        "<h2>The searches</h2>\n{}<p>Each strategy has one search here (n = 1): what one found that the other did not is \
+         descriptive. The tests above are of the programs, with {} seeds each, and not of the strategies.</p>\n",
+        grid(&head, rows),
+        r.tables.first().and_then(|t| t.rows.first()).map_or(0, |row| row.losses.len())
+    )
+}
+
+fn definitions() -> String {
+    "<h2>What the columns say</h2>\n<p class=\"small soft\">All are trained on the same text in the same order with the same \
+     seeds, at the predicted cost that the seed program's steps have, and measured on the whole of the held-out text. \
+     Each took its best learning rate of those tried, on a seed that the test doesn't use. Mean ± sample standard deviation \
+     over seeds; differences are taken seed by seed, with the 95% interval of their mean by Student's t. <i>p</i> is the \
+     probability of such a mean difference by chance, two-sided; <i>p, Holm</i> is adjusted for all finalists, so that the \
+     chance that any of those below 0.05 is luck is at most 5%. Hand-written models and the control's best are beside them \
+     for comparison and not part of that family.</p>\n"
+        .into()
+}

@@ -1,0 +1,215 @@
+//! Retests: the best of a tiny search and of its control, trained again and tested on another text.
+
+use crate::kit::{bad, command, good, json};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+const STUDY: [&str; 22] = [
+    "--preset",
+    "small",
+    "--set",
+    "population=4",
+    "--set",
+    "tournament=2",
+    "--set",
+    "fitness.unit=1",
+    "--set",
+    "fitness.hurdles=2",
+    "--set",
+    "fitness.seed_runs=2",
+    "--set",
+    "model.layers=1",
+    "--set",
+    "model.heads=2",
+    "--set",
+    "model.unit=4",
+    "--set",
+    "model.seq=16",
+    "--set",
+    "model.batch=4",
+];
+
+/// Lines of words, the same for a seed, of about `bytes` bytes.
+fn text(seed: u64, bytes: usize) -> String {
+    let mut state = seed;
+    let mut text = String::new();
+    while text.len() < bytes {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let word = ["an ", "evolved ", "program ", "of ", "primitives ", "reads ", "this\n", "text ", "again "];
+        text += word[(state >> 33) as usize % word.len()];
+    }
+    text
+}
+
+/// A folder with both texts, a search of 12 children in `study.db` and a control of 6 in `random.db`.
+fn searched() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    // A tenth is held out, and the search measures on 65,536 tokens of that.
+    std::fs::write(path.join("search.txt"), text(1, 720_000)).unwrap();
+    std::fs::write(path.join("test.txt"), text(2, 40_000)).unwrap();
+    let run = |store: &str, children: &str, strategy: &str| {
+        let args = ["search", "run", "--corpus", "search.txt", "--device", "cpu", "--candidates", children];
+        good(path, &[&args[..], &["--store", store, "--strategy", strategy], &STUDY].concat());
+    };
+    run("sqlite:study.db", "12", "evolution");
+    run("sqlite:random.db", "6", "random-1");
+    folder
+}
+
+const BEGIN: [&str; 20] = [
+    "search",
+    "retest",
+    "--store",
+    "sqlite:study.db",
+    "--control",
+    "sqlite:random.db",
+    "--corpus",
+    "search.txt",
+    "--test-corpus",
+    "test.txt",
+    "--top",
+    "3",
+    "--finalists",
+    "2",
+    "--seeds",
+    "2",
+    "--learning-rates",
+    "0.003,0.01",
+    "--device",
+    "cpu",
+];
+
+fn list(value: &Value) -> &Vec<Value> {
+    value.as_array().unwrap_or_else(|| panic!("{value} is no list"))
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// Losses of all runs, in an order of their own.
+fn measurements(path: &Path) -> Vec<String> {
+    let lines = std::fs::read_to_string(path.join("measurements.jsonl")).unwrap();
+    let of = |line: &str| {
+        let mut value: Value = serde_json::from_str(line).unwrap();
+        value.as_object_mut().unwrap().remove("seconds");
+        value.to_string()
+    };
+    let mut all: Vec<String> = lines.lines().map(of).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn a_search_is_tested_on_another_text_and_goes_on_where_it_was_killed() {
+    let folder = searched();
+    let path = folder.path();
+    let done = json(path, &[&BEGIN[..], &["--out", "whole", "--json"]].concat());
+    let shortlist = list(&done["shortlist"]);
+    assert!(shortlist.len() >= 6, "three of each at least: {shortlist:?}");
+    // Tiny steps are too short to be timed, so some may be out; whoever is tested has been selected.
+    let finalists: Vec<&Value> = shortlist.iter().filter(|s| s["finalist"] == true).collect();
+    assert!(finalists.iter().all(|s| s["select"]["n"] == 2 && s["child"] != 0), "{finalists:?}");
+    let of_search = finalists.iter().filter(|s| s["study"] == 0).count();
+    let of_control = finalists.iter().filter(|s| s["study"] == 1).count();
+    assert!(of_search <= 2 && of_control <= 1);
+
+    let names: Vec<&str> = list(&done["tables"]).iter().map(|t| t["setting"].as_str().unwrap()).collect();
+    assert_eq!(names, ["same", "4x", "seq256", "bpe"]);
+    for table in list(&done["tables"]) {
+        let rows = list(&table["rows"]);
+        assert_eq!(rows.len(), 1 + finalists.len() + 4, "{table}");
+        let (seed, written) = (&rows[0], &rows[rows.len() - 1]);
+        // 7 t of the seed program; a hand-written model as many as its cost allows.
+        assert_eq!((&seed["name"], &seed["steps"]), (&"seed program".into(), &7.into()));
+        assert_eq!(written["name"], "transformer_plusplus");
+        assert!((1..=14).contains(&written["steps"].as_u64().unwrap()), "{written}");
+        for row in rows.iter().filter(|row| row["left_out"].is_null()) {
+            let tried: Vec<f64> = list(&row["tuning"]).iter().map(|t| number(&t[1])).collect();
+            let best = if tried[0] <= tried[1] { 0.003 } else { 0.01 };
+            assert_eq!(number(&row["learning_rate"]), best, "{row}");
+            let losses: Vec<f64> = list(&row["losses"]).iter().map(|l| number(&l[1])).collect();
+            let mean = losses.iter().sum::<f64>() / 2.0;
+            assert!((number(&row["loss"]["mean"]) - mean).abs() < 1e-12);
+            if row["name"] != "seed program" {
+                let difference = mean - number(&seed["loss"]["mean"]);
+                assert!((number(&row["difference"]["mean"]) - difference).abs() < 1e-9, "{row}");
+                assert_eq!(row["p_holm"].is_null(), row["finalist"] == false, "{row}");
+                assert!(row["finalist"] == false || number(&row["p_holm"]) >= number(&row["p"]));
+            }
+        }
+        // Twice the width, more tokens, and other sequences make another model, not another name for it.
+        let parameters = |row: &Value| row["parameters"].as_u64().unwrap();
+        let same = parameters(&list(&done["tables"][0]["rows"])[0]);
+        assert_eq!(parameters(seed) == same, ["same", "seq256"].contains(&table["setting"].as_str().unwrap()));
+    }
+    if of_search > 0 {
+        let steps = list(&done["ablation"]["steps"]);
+        assert!(steps.len() >= 2 && steps[0]["child"] == 0 && steps[0]["difference"].is_null(), "{steps:?}");
+        assert!(steps[1..].iter().all(|s| !s["edit"].as_str().unwrap().is_empty() && s["diff"] != ""), "{steps:?}");
+    }
+    let page = std::fs::read_to_string(path.join("whole/report.html")).unwrap();
+    assert!(page.contains("n = 1") && page.contains("Edit by edit") == (of_search > 0), "{page}");
+    assert!(!page.contains("NaN") && !page.contains("<script"), "{page}");
+
+    // The costs are measured, so they are the same only where they are taken over.
+    std::fs::create_dir(path.join("broken")).unwrap();
+    for file in ["retest.json", "costs.json"] {
+        std::fs::copy(path.join("whole").join(file), path.join("broken").join(file)).unwrap();
+    }
+    let resume = ["search", "retest", "--resume", "--out", "broken", "--device", "cpu"];
+    let mut kills = 0;
+    for wait in 0.. {
+        let mut child = command(path, &resume).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(400 + wait * 67 % 300));
+        if kills == 5 || child.try_wait().unwrap().is_some() {
+            assert!(child.wait().unwrap().success());
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+    }
+    assert!(kills > 0);
+    assert_eq!(measurements(&path.join("whole")), measurements(&path.join("broken")), "after {kills} kills");
+    assert!(good(path, &resume).stdout.contains("the search's model"));
+}
+
+#[test]
+fn what_cannot_be_tested_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::write(path.join("search.txt"), text(1, 30_000)).unwrap();
+    std::fs::write(path.join("test.txt"), text(2, 30_000)).unwrap();
+    std::fs::write(path.join("short.txt"), text(3, 1_000)).unwrap();
+    let init = ["search", "run", "--corpus", "search.txt", "--device", "cpu", "--store", "sqlite:study.db"];
+    good(path, &[&init[..], &STUDY, &["--candidates", "3"]].concat());
+    good(path, &[&["search", "init", "--store", "sqlite:new.db", "--corpus", "search.txt"], &STUDY[..]].concat());
+
+    let retest = ["search", "retest", "--device", "cpu", "--out", "r"];
+    let texts = ["--corpus", "search.txt", "--test-corpus", "test.txt"];
+    let study = ["--store", "sqlite:study.db"];
+    type Case<'a> = (&'a [&'a [&'a str]], i32, &'a [&'a str]);
+    let cases: [Case<'_>; 9] = [
+        (&[&["--store", "sqlite:none.db"], &texts], 1, &["none.db"]),
+        (&[&["--store", "sqlite:new.db"], &texts], 1, &["new.db", "no program but the seed"]),
+        (&[&study, &["--corpus", "search.txt", "--test-corpus", "search.txt"]], 2, &["--test-corpus"]),
+        (&[&study, &["--corpus", "test.txt", "--test-corpus", "search.txt"]], 2, &["another text"]),
+        (&[&study, &["--corpus", "search.txt", "--test-corpus", "short.txt"]], 1, &["short.txt", "257"]),
+        (&[&study, &["--corpus", "search.txt"]], 2, &["--test-corpus"]),
+        (&[&study, &texts, &["--settings", "same,huge"]], 2, &["huge", "seq256"]),
+        (&[&study, &texts, &["--settings", "same,same"]], 2, &["same", "twice"]),
+        // All that is held out was read by the search.
+        (&[&study, &texts, &["--top", "1", "--settings", "same"]], 1, &["search.txt", "tokens"]),
+    ];
+    for (args, code, words) in cases {
+        bad(path, &[&retest[..], &args.concat()].concat(), code, words);
+        let _ = std::fs::remove_dir_all(path.join("r"));
+    }
+    std::fs::create_dir(path.join("empty")).unwrap();
+    bad(path, &["search", "retest", "--resume", "--out", "empty"], 1, &["empty", "retest.json"]);
+    bad(path, &["search", "retest", "--resume", "--out", "empty", "--top", "3"], 2, &["--top"]);
+}
