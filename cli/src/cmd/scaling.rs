@@ -128,15 +128,9 @@ fn report(experiment: &Experiment, costs: &[Cost], finished: &[(&Job, Record)]) 
         record: record.clone(),
     };
     Ok(data::Scaling {
-        title: format!("Scaling of {}", archs.iter().map(|a| pretty(&a.arch)).collect::<Vec<_>>().join(", ")),
-        command: experiment.plan.typed.clone(),
-        stopped_early: experiment.stop.asked().then(|| "Ctrl-C".to_owned()),
-        wall_seconds: experiment.started.elapsed().as_secs_f64(),
-        device: experiment.device_data(),
-        corpus: experiment.corpus_data(),
+        origin: experiment
+            .origin(format!("Scaling of {}", archs.iter().map(|a| pretty(&a.arch)).collect::<Vec<_>>().join(", "))),
         tokenizer: experiment.plan.tokenizer.clone(),
-        settings: experiment.settings(),
-        versions: vec![("primer".into(), env!("CARGO_PKG_VERSION").into())],
         seeds: experiment.plan.seeds.clone(),
         archs,
         runs: finished.iter().map(run).collect(),

@@ -9,13 +9,25 @@ use serde::{Deserialize, Serialize};
 /// [`Derived`]: super::derive::Derived
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
+    /// How it came to be.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// The models trained; the first one is the baseline.
+    pub arms: Vec<Arm>,
+    /// The search, if one was run.
+    pub search: Option<Search>,
+}
+
+/// How a report came to be: what every page begins and ends with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
     /// The page's heading.
     pub title: String,
     /// The command as it was typed.
     pub command: String,
-    /// Why the run ended before its time, if it did ("stopped by Ctrl-C").
+    /// Why it ended before its time, if it did ("Ctrl-C").
     pub stopped_early: Option<String>,
-    /// Seconds from the start of the command to the report.
+    /// Seconds from the start of the command to the report; of the last one, where it was taken up again.
     pub wall_seconds: f64,
     /// Where it ran.
     pub device: Device,
@@ -25,10 +37,13 @@ pub struct Report {
     pub settings: Vec<(String, String)>,
     /// Program and format versions, as (name, value).
     pub versions: Vec<(String, String)>,
-    /// The models trained; the first one is the baseline.
-    pub arms: Vec<Arm>,
-    /// The search, if one was run.
-    pub search: Option<Search>,
+}
+
+impl Origin {
+    /// The versions of this program.
+    pub fn versions() -> Vec<(String, String)> {
+        vec![("primer".into(), env!("CARGO_PKG_VERSION").into())]
+    }
 }
 
 /// The device that computed.

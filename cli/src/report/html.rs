@@ -1,7 +1,7 @@
 //! The page: one self-contained file, without scripts and without anything fetched.
 
 use super::chart::{Ink, short};
-use super::data::{Arm, Corpus, Device, Report};
+use super::data::{Arm, Origin, Report};
 use super::derive::{Comparison, Derived};
 use super::figures;
 use super::search_page;
@@ -56,27 +56,26 @@ pub fn pretty(arch: &str) -> String {
 /// Passes on what the charts report.
 pub fn page(report: &Report, derived: &Derived) -> Result<String, String> {
     let mut body = String::new();
-    body +=
-        &heading(&report.title, &report.command, &report.device, report.wall_seconds, report.stopped_early.as_deref());
+    body += &heading(&report.origin);
     body += &cards(report, derived);
     body += &training(report, derived)?;
     if let Some(search) = &report.search {
         body += &search_page::section(search, derived)?;
     }
-    body += &details(&report.device, &report.corpus, &report.settings, &report.versions);
-    Ok(document(&report.title, &body))
+    body += &details(&report.origin);
+    Ok(document(&report.origin.title, &body))
 }
 
 /// The page's heading, and why the run ended before its time, if it did.
-pub fn heading(title: &str, command: &str, device: &Device, wall_seconds: f64, stopped: Option<&str>) -> String {
+pub fn heading(origin: &Origin) -> String {
     let mut html = format!(
         "<h1>{}</h1>\n<p class=\"soft\"><code>{}</code> · {} · {}</p>\n",
-        escape(title),
-        escape(command),
-        escape(&device.name),
-        duration(wall_seconds)
+        escape(&origin.title),
+        escape(&origin.command),
+        escape(&origin.device.name),
+        duration(origin.wall_seconds)
     );
-    if let Some(why) = stopped {
+    if let Some(why) = &origin.stopped_early {
         html += &format!(
             "<p class=\"notice\">This run ended early ({}); what follows is what it had reached.</p>\n",
             escape(why)
@@ -317,12 +316,8 @@ fn table(report: &Report, derived: &Derived) -> String {
 }
 
 /// Where, on what and with which settings it was made.
-pub fn details(
-    device: &Device,
-    corpus: &Corpus,
-    settings: &[(String, String)],
-    versions: &[(String, String)],
-) -> String {
+pub fn details(origin: &Origin) -> String {
+    let Origin { device, corpus, settings, versions, .. } = origin;
     let mut rows = vec![
         ("device".to_owned(), device.name.clone()),
         ("why this device".into(), device.why.clone()),

@@ -39,20 +39,22 @@ pub fn made_up() -> Report {
         })
         .collect();
     Report {
-        title: "Primer quickstart".into(),
-        command: "primer quickstart --time 3m".into(),
-        stopped_early: None,
-        wall_seconds: 180.2,
-        device: Device { name: "cpu (2 threads, AVX2)".into(), why: "no GPU was found".into() },
-        corpus: Corpus {
-            name: "rust".into(),
-            sha256: "a3f5".repeat(16),
-            train_bytes: 7_512_000,
-            validation_bytes: 402_112,
-            documents: 812,
+        origin: Origin {
+            title: "Primer quickstart".into(),
+            command: "primer quickstart --time 3m".into(),
+            stopped_early: None,
+            wall_seconds: 180.2,
+            device: Device { name: "cpu (2 threads, AVX2)".into(), why: "no GPU was found".into() },
+            corpus: Corpus {
+                name: "rust".into(),
+                sha256: "a3f5".repeat(16),
+                train_bytes: 7_512_000,
+                validation_bytes: 402_112,
+                documents: 812,
+            },
+            settings: vec![("size".into(), "nano: d 64, 2 layers".into()), ("seed".into(), "0".into())],
+            versions: vec![("primer".into(), "0.1.0".into())],
         },
-        settings: vec![("size".into(), "nano: d 64, 2 layers".into()), ("seed".into(), "0".into())],
-        versions: vec![("primer".into(), "0.1.0".into())],
         arms: vec![
             arm("vanilla", 2.6, "fn <b>new</b>(&self) -> Result<T> {\n        self.x & y\n    }\u{1}"),
             arm("primer_ez", 2.2, "pub fn len(&self) -> usize {\n        self.len\n    }"),
@@ -102,7 +104,7 @@ fn the_numbers_are_beside_the_page_and_can_be_read_back() {
     write(&report, folder.path()).unwrap();
     let text = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
     let back: Report = serde_json::from_str(&text).unwrap();
-    assert_eq!((&back.settings, &back.corpus), (&report.settings, &report.corpus));
+    assert_eq!(back.origin, report.origin);
     for (read, made) in back.arms.iter().zip(&report.arms) {
         assert_eq!((read.points.len(), &read.samples), (made.points.len(), &made.samples));
         for (a, b) in read.points.iter().zip(&made.points) {
@@ -121,7 +123,7 @@ fn the_numbers_are_beside_the_page_and_can_be_read_back() {
 #[test]
 fn a_run_stopped_before_any_measurement_still_gives_a_page() {
     let mut report = made_up();
-    report.stopped_early = Some("Ctrl-C".into());
+    report.origin.stopped_early = Some("Ctrl-C".into());
     for arm in &mut report.arms {
         arm.points.clear();
         arm.samples.clear();

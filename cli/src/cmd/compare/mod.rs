@@ -45,15 +45,8 @@ pub fn run(args: &Compare) -> Outcome {
     let finished = experiment.finished(&jobs)?;
     let (tables, runs) = tables::build(&experiment, &planned, &costs, &finished);
     let comparison = Comparison {
-        title: format!("Comparison of {} architectures", experiment.plan.arms.len()),
-        command: experiment.plan.typed.clone(),
-        stopped_early: experiment.stop.asked().then(|| "Ctrl-C".to_owned()),
-        wall_seconds: experiment.started.elapsed().as_secs_f64(),
-        device: experiment.device_data(),
-        corpus: experiment.corpus_data(),
+        origin: experiment.origin(format!("Comparison of {} architectures", experiment.plan.arms.len())),
         tokenizer: experiment.plan.tokenizer.clone(),
-        settings: experiment.settings(),
-        versions: vec![("primer".into(), env!("CARGO_PKG_VERSION").into())],
         seeds: experiment.plan.seeds.clone(),
         decaying: experiment.plan.arms.iter().any(|arm| arm.config.schedule.decay.spans_the_run()),
         arms: arms(&experiment, &costs, times, learning_rates, tuned.as_deref(), base_steps)?,

@@ -200,13 +200,22 @@ impl Experiment {
             .hint("Choose another folder with --out.")
     }
 
-    /// The corpus for a report.
-    pub fn corpus_data(&self) -> report::data::Corpus {
-        report::data::Corpus::of(&self.corpus)
+    /// How a report of it came to be.
+    pub fn origin(&self, title: String) -> report::data::Origin {
+        report::data::Origin {
+            title,
+            command: self.plan.typed.clone(),
+            stopped_early: self.stop.asked().then(|| "Ctrl-C".to_owned()),
+            wall_seconds: self.started.elapsed().as_secs_f64(),
+            device: report::data::Device { name: self.chosen.device.to_string(), why: self.chosen.why.clone() },
+            corpus: report::data::Corpus::of(&self.corpus),
+            settings: self.settings(),
+            versions: report::data::Origin::versions(),
+        }
     }
 
-    /// What was in force, for a report.
-    pub fn settings(&self) -> Vec<(String, String)> {
+    /// What was in force.
+    fn settings(&self) -> Vec<(String, String)> {
         let mut settings = Vec::new();
         if let Some(arm) = self.plan.arms.first() {
             let (m, o, s, t) = (&arm.config.model, &arm.config.optimizer, &arm.config.schedule, &arm.config.train);
@@ -233,11 +242,6 @@ impl Experiment {
         settings.push(("seeds".into(), seeds.join(", ")));
         settings.push(("tokenizer".into(), self.plan.tokenizer.clone()));
         settings
-    }
-
-    /// The device for a report.
-    pub fn device_data(&self) -> report::data::Device {
-        report::data::Device { name: self.chosen.device.to_string(), why: self.chosen.why.clone() }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::args::Quickstart;
 use crate::cmd::device;
 use crate::failure::Outcome;
 use crate::folder::{self, Existing};
-use crate::report::data::{Corpus as CorpusData, Device as DeviceData, Report};
+use crate::report::data::{Corpus as CorpusData, Device as DeviceData, Origin, Report};
 use crate::report::derive::derive;
 use crate::report::{self, html};
 use crate::stop::Stop;
@@ -71,14 +71,16 @@ pub fn run(args: &Quickstart) -> Outcome {
     samples::draw(&mut trained, &corpus, args.seed, schedule, &stop)?;
 
     let report = Report {
-        title: "Primer quickstart: two models and a search".into(),
-        command: format!("primer quickstart --time {}s --seed {}", args.time.as_secs_f64(), args.seed),
-        stopped_early: stop.asked().then(|| "Ctrl-C".to_owned()),
-        wall_seconds: schedule.start.elapsed().as_secs_f64(),
-        device: DeviceData { name: chosen.device.to_string(), why: chosen.why },
-        corpus: CorpusData::of(&corpus),
-        settings: settings(&configs[0], args.seed),
-        versions: vec![("primer".into(), env!("CARGO_PKG_VERSION").into())],
+        origin: Origin {
+            title: "Primer quickstart: two models and a search".into(),
+            command: format!("primer quickstart --time {}s --seed {}", args.time.as_secs_f64(), args.seed),
+            stopped_early: stop.asked().then(|| "Ctrl-C".to_owned()),
+            wall_seconds: schedule.start.elapsed().as_secs_f64(),
+            device: DeviceData { name: chosen.device.to_string(), why: chosen.why },
+            corpus: CorpusData::of(&corpus),
+            settings: settings(&configs[0], args.seed),
+            versions: Origin::versions(),
+        },
         arms: trained.into_iter().map(|arm| arm.data).collect(),
         search,
     };

@@ -16,7 +16,7 @@ const BUSY: f64 = 0.15;
 /// # Errors
 /// Passes on what the charts report.
 pub fn page(c: &Comparison) -> Result<String, String> {
-    let mut body = heading(&c.title, &c.command, &c.device, c.wall_seconds, c.stopped_early.as_deref());
+    let mut body = heading(&c.origin);
     body += &cards(c);
     body += &speed(c);
     body += &tuning(c);
@@ -25,8 +25,8 @@ pub fn page(c: &Comparison) -> Result<String, String> {
     }
     body += &runs(c);
     body += &definitions(c);
-    body += &details(&c.device, &c.corpus, &c.settings, &c.versions);
-    Ok(document(&c.title, &body))
+    body += &details(&c.origin);
+    Ok(document(&c.origin.title, &body))
 }
 
 fn cards(c: &Comparison) -> String {
@@ -269,7 +269,7 @@ fn definitions(c: &Comparison) -> String {
          training steps by the clock, evaluations and files not counted, however busy the machine was. A run has \
          diverged where its final loss is not finite, or above that of a model that knows nothing; a row with a loss \
          that is not finite has no mean. Longer definitions are in docs/analysis.md. {} of wall time in all.</p>\n",
-        c.settings.iter().find(|(name, _)| name == "evaluation batches").map_or("", |(_, value)| value),
+        c.origin.settings.iter().find(|(name, _)| name == "evaluation batches").map_or("", |(_, value)| value),
         duration(c.runs.iter().map(|run| run.record.wall_seconds).sum())
     )
 }

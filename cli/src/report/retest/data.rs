@@ -1,6 +1,6 @@
 //! What the report of a retest shows: plain data.
 
-use crate::report::data::{Corpus, Device};
+use crate::report::data::Origin;
 use primer_models::analysis::Summary;
 use primer_search::retest::Measurement;
 use serde::{Deserialize, Serialize};
@@ -8,22 +8,9 @@ use serde::{Deserialize, Serialize};
 /// A whole retest, as far as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Retest {
-    /// Its title.
-    pub title: String,
-    /// The command that it was begun with.
-    pub command: String,
-    /// Why it ended before its time, if it did.
-    pub stopped_early: Option<String>,
-    /// Seconds of all runs.
-    pub run_seconds: f64,
-    /// Where it computed.
-    pub device: Device,
-    /// The test's text.
-    pub corpus: Corpus,
-    /// What was in force, as (name, value).
-    pub settings: Vec<(String, String)>,
-    /// Versions of what took part.
-    pub versions: Vec<(String, String)>,
+    /// How it came to be; the corpus is the test's text, and the seconds are those of all runs.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// The search, then its controls.
     pub studies: Vec<Study>,
     /// The programs that were trained again, best first.

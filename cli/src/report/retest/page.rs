@@ -10,15 +10,15 @@ const ALPHA: f64 = 0.05;
 
 /// The whole page.
 pub fn page(r: &Retest) -> String {
-    let mut body = heading(&r.title, &r.command, &r.device, r.run_seconds, r.stopped_early.as_deref());
+    let mut body = heading(&r.origin);
     body += &findings(r);
     body += &r.tables.iter().map(table).collect::<String>();
     body += &r.ablation.as_ref().map(ablation).unwrap_or_default();
     body += &shortlist(r);
     body += &studies(r);
     body += &definitions();
-    body += &details(&r.device, &r.corpus, &r.settings, &r.versions);
-    document(&r.title, &body)
+    body += &details(&r.origin);
+    document(&r.origin.title, &body)
 }
 
 /// What holds, in a sentence a setting.

@@ -1,31 +1,18 @@
 //! What `primer scaling` measured, as its `report.json` holds it.
 
 use crate::cmd::experiment::Record;
-use crate::report::data::{Corpus, Device};
+use crate::report::data::Origin;
 use primer_models::analysis::{FrontierPoint, NoFrontier, PowerLaw, Saving, Summary};
 use serde::{Deserialize, Serialize};
 
 /// A whole sweep. Everything that the page shows or plots is here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scaling {
-    /// The page's heading.
-    pub title: String,
-    /// The command as it was typed.
-    pub command: String,
-    /// Why it ended before its time, if it did.
-    pub stopped_early: Option<String>,
-    /// Seconds from the start of the command to the report; of the last one, where it was taken up again.
-    pub wall_seconds: f64,
-    /// Where it ran.
-    pub device: Device,
-    /// What it read.
-    pub corpus: Corpus,
+    /// How it came to be.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// What tells the tokenizer apart.
     pub tokenizer: String,
-    /// Everything else that was in force, as (name, value).
-    pub settings: Vec<(String, String)>,
-    /// Program and format versions, as (name, value).
-    pub versions: Vec<(String, String)>,
     /// The seeds asked for.
     pub seeds: Vec<u64>,
     /// The architectures; the first one is the baseline.

@@ -14,7 +14,7 @@ const LINE: usize = 24;
 /// # Errors
 /// Passes on what the charts report.
 pub fn page(s: &Scaling) -> Result<String, String> {
-    let mut body = heading(&s.title, &s.command, &s.device, s.wall_seconds, s.stopped_early.as_deref());
+    let mut body = heading(&s.origin);
     body += &laws(s)?;
     body += &savings(s)?;
     for arch in &s.archs {
@@ -22,8 +22,8 @@ pub fn page(s: &Scaling) -> Result<String, String> {
     }
     body += &runs(s);
     body += &definitions();
-    body += &details(&s.device, &s.corpus, &s.settings, &s.versions);
-    Ok(document(&s.title, &body))
+    body += &details(&s.origin);
+    Ok(document(&s.origin.title, &body))
 }
 
 fn arch_key(s: &Scaling) -> String {

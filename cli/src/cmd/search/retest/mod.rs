@@ -8,7 +8,7 @@ mod tables;
 
 use crate::args::SearchRetest;
 use crate::failure::{Failure, Outcome};
-use crate::report::data::{Corpus, Device};
+use crate::report::data::{Corpus, Device, Origin};
 use crate::report::retest::{self, data};
 use crate::report::spread::{interval, with_sd};
 use crate::terminal;
@@ -37,14 +37,16 @@ pub fn run(args: &SearchRetest) -> Outcome {
     let retest = Retest::open(args)?;
     let costs = measure_costs(&retest)?;
     let mut report = data::Retest {
-        title: "Retest of a search".into(),
-        command: retest.plan.typed.clone(),
-        stopped_early: None,
-        run_seconds: 0.0,
-        device: Device { name: retest.chosen.device.to_string(), why: retest.chosen.why.clone() },
-        corpus: Corpus::of(&retest.test),
-        settings: settings(&retest),
-        versions: vec![("primer".into(), env!("CARGO_PKG_VERSION").into())],
+        origin: Origin {
+            title: "Retest of a search".into(),
+            command: retest.plan.typed.clone(),
+            stopped_early: None,
+            wall_seconds: 0.0,
+            device: Device { name: retest.chosen.device.to_string(), why: retest.chosen.why.clone() },
+            corpus: Corpus::of(&retest.test),
+            settings: settings(&retest),
+            versions: Origin::versions(),
+        },
         studies: studies(&retest)?,
         shortlist: Vec::new(),
         tables: Vec::new(),
@@ -52,9 +54,9 @@ pub fn run(args: &SearchRetest) -> Outcome {
         measurements: Vec::new(),
     };
     let whole = work(&retest, &costs, &mut report)?;
-    report.stopped_early = (!whole).then(|| "Ctrl-C".to_owned());
+    report.origin.stopped_early = (!whole).then(|| "Ctrl-C".to_owned());
     report.measurements = retest.all();
-    report.run_seconds = report.measurements.iter().map(|m| m.seconds).sum();
+    report.origin.wall_seconds = report.measurements.iter().map(|m| m.seconds).sum();
     let page = retest::write(&report, &retest.out).map_err(|e| {
         Failure::new(format!("cannot write the report into {}: {e}", retest.out.display()))
             .hint("Choose another folder with --out.")
