@@ -274,6 +274,8 @@ fn bench_measures_kernels_and_steps() {
     for entry in found["kernels"].as_array().unwrap().iter().chain(steps) {
         assert!(entry["ms"].as_f64().unwrap() > 0.0 && entry["launches"].as_u64().unwrap() > 0, "{entry}");
     }
+    let first = found["first_steps"].as_array().unwrap();
+    assert!(first.len() == 5 && first.iter().all(|f| f["ms"].as_f64().unwrap() > f["step_ms"].as_f64().unwrap()));
     for step in steps {
         let until = |key: &str| step[key].as_f64().unwrap();
         assert!(0.0 < until("planning_ms") && until("planning_ms") < until("first_step_ms"), "{step}");

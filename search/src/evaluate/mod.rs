@@ -3,6 +3,7 @@
 //! Everything random is shared by all candidates of a study (common random numbers): the batches, and the start of whatever an
 //! edit doesn't touch. So two candidates differ in fitness by their programs and not by their luck.
 
+mod starts;
 mod training;
 
 use std::time::Instant;
@@ -13,6 +14,7 @@ use primer_models::optim::OptimizerConfig;
 use primer_models::text::{Corpus, TokenSet};
 use primer_tensor::Device;
 
+use starts::Starts;
 pub use training::{Training, step_program};
 
 use crate::dna::Dna;
@@ -43,6 +45,7 @@ pub struct Evaluator {
     train: TokenSet,
     valid: TokenSet,
     device: Device,
+    starts: Starts,
     /// FLOPs of a step of the seed program, and the seconds predicted for it.
     seed_step: (u64, f64),
 }
@@ -90,6 +93,7 @@ impl Evaluator {
             train,
             valid,
             device: device.clone(),
+            starts: Starts::default(),
             seed_step: (0, 0.0),
         };
         if !matches!(spec.fitness.budget, Budget::Tokens | Budget::Seconds) {

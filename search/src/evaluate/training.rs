@@ -9,7 +9,7 @@ use primer_tensor::{DType, Data, Executable, Graph, Program, State, Tensor};
 
 use super::Evaluator;
 use crate::error::Result;
-use crate::lower::{POSITIONS, Parameter, Plan, Sizes, TOKENS, initial_values, positions};
+use crate::lower::{POSITIONS, Parameter, Plan, Sizes, TOKENS, positions};
 
 /// Steps over which the learning rate rises; it then stays.
 const WARM_UP: u64 = 50;
@@ -40,7 +40,7 @@ impl<'a> Training<'a> {
 
         let mut state = State::new(device);
         for (parameter, spec) in plan.parameters().iter().zip(&specs) {
-            state.insert(&spec.name, spec.shape.as_slice(), &initial_values(parameter, seed))?;
+            state.insert(&spec.name, spec.shape.as_slice(), &evaluator.starts.get(parameter, seed))?;
         }
         evaluator.optimizer.insert_start(&mut state, &specs)?;
         let (sequence, width) = (evaluator.sizes.sequence, plan.width());

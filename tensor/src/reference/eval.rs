@@ -8,7 +8,7 @@ pub(super) fn apply(op: &Op, shape: &Shape, x: &[&Value]) -> Value {
     let data = match op {
         Op::Input(_) => unreachable!("inputs are bound by the caller"),
         Op::Constant(value, _) => vec![value.get()],
-        Op::Iota { shape, axis, .. } => layout::indices(shape).map(|index| index[*axis] as f64).collect(),
+        Op::Iota { shape, axis, .. } => layout::gather(shape, |index| Some(index[*axis] as f64)),
         Op::Random { shape, stream } => random(shape.numel(), x[0], *stream),
         Op::Unary(op) => x[0].data.iter().map(|&a| unary(*op, a)).collect(),
         Op::IsFinite => x[0].data.iter().map(|a| f64::from(u8::from(a.is_finite()))).collect(),
@@ -43,17 +43,17 @@ pub(super) fn apply(op: &Op, shape: &Shape, x: &[&Value]) -> Value {
             out
         }
         Op::Reshape(_) => x[0].data.clone(),
-        Op::Permute(perm) => layout::gather(shape, |index| {
-            let mut from = vec![0; index.len()];
+        Op::Permute(perm) => layout::gather_from(x[0], shape, |index, from| {
             for (to, &axis) in perm.iter().enumerate() {
                 from[axis] = index[to];
             }
-            Some(layout::at(x[0], &from))
+            Some(())
         }),
-        Op::Broadcast(_) => layout::gather(shape, |index| {
-            let from: Vec<usize> =
-                index.iter().zip(x[0].shape.iter()).map(|(&i, &d)| if d == 1 { 0 } else { i }).collect();
-            Some(layout::at(x[0], &from))
+        Op::Broadcast(_) => layout::gather_from(x[0], shape, |index, from| {
+            for (axis, i) in from.iter_mut().enumerate() {
+                *i = if x[0].shape[axis] == 1 { 0 } else { index[axis] };
+            }
+            Some(())
         }),
         Op::Slice { axis, start, .. } => layout::gather_axis(x[0], shape, *axis, |i| Some(i + start)),
         Op::Pad { axis, before, .. } => {

@@ -1,25 +1,19 @@
 //! `primer bench`
 
+mod programs;
 mod steps;
 mod tune;
 
 use crate::args::Bench;
 use crate::cmd::device::{self, matmul_roof};
-use crate::cmd::search::options;
 use crate::failure::Outcome;
 use crate::terminal;
+use primer_models::RunConfig;
 use primer_models::text::Corpus;
 use primer_models::train::Trainer;
-use primer_models::{Arch, RunConfig, Size};
-use primer_search::evaluate::Evaluator;
-use primer_search::study::{Preset, StudySpec};
 use primer_tensor::{Device, Program, State, Tensor};
 use serde_json::{Value, json};
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-
-/// Turns of 0.2 seconds in which a program and its twin are timed.
-const TURNS: usize = 7;
 
 /// A trainer on a text that only serves to have one; its numbers mean nothing, its cost does.
 ///
@@ -51,7 +45,7 @@ pub fn run(args: &Bench) -> Outcome {
     let roof = matmul_roof(device)?;
     // An architecture or a size asks for steps alone, so that the process has held no other memory.
     let steps_alone = args.arch.is_some() || args.size.is_some();
-    let (mut kernels, mut twin_steps) = (Vec::new(), Vec::new());
+    let (mut kernels, mut twin_steps, mut first_steps) = (Vec::new(), Vec::new(), Vec::new());
     if !steps_alone {
         for (name, outputs, leaves) in kernel_cases() {
             terminal::note(&format!("timing {name} ..."));
@@ -69,7 +63,9 @@ pub fn run(args: &Bench) -> Outcome {
     }
     if !steps_alone {
         terminal::note("timing a step of the Transformer program and of its hand-written twin ...");
-        twin_steps = twins(device)?;
+        twin_steps = programs::twins(device)?;
+        terminal::note("timing the way from a program to its first step ...");
+        first_steps = programs::first_steps(device)?;
     }
     let resident = steps::peak_resident_bytes();
     if args.json {
@@ -80,6 +76,7 @@ pub fn run(args: &Bench) -> Outcome {
             "kernels": kernels,
             "steps": timed,
             "twins": twin_steps,
+            "first_steps": first_steps,
             "peak_resident_bytes": resident,
         }));
     }
@@ -115,6 +112,16 @@ pub fn run(args: &Bench) -> Outcome {
             number(t, "ms"),
             number(t, "tokens_per_second"),
             t["launches"],
+        ))?;
+    }
+    for f in &first_steps {
+        terminal::line(&format!(
+            "first step of dna:{:<22} {:>6.1} ms: leak test {:.1}, plan and starting values {:.1}, the step {:.1}",
+            f["name"].as_str().unwrap_or_default(),
+            number(f, "ms"),
+            number(f, "leak_test_ms"),
+            number(f, "prepare_ms"),
+            number(f, "step_ms"),
         ))?;
     }
     if let Some(bytes) = resident {
@@ -191,47 +198,4 @@ fn kernel(device: &Device, name: &str, outputs: &[Tensor], leaves: &[(&str, Vec<
         "gbytes": report.bytes as f64 / best / 1e9,
         "launches": report.launches,
     }))
-}
-
-/// Steps of the Transformer as a program and as the hand-written model with the same conventions, at the small search's size:
-/// the medians of many turns.
-fn twins(device: &Device) -> Outcome<Vec<Value>> {
-    let mut config = RunConfig::new(Arch::Vanilla, Size::Nano);
-    config.model = config.model.with_dna_conventions();
-    let corpus = bench_text(config.model.seq)?;
-    let mut by_hand = Trainer::new(&config, &corpus, device)?;
-    let spec = StudySpec::preset(Preset::Small, String::new(), corpus.sha256(), 0);
-    let spec = options::seeded(spec, Preset::Small, None)?;
-    let evaluator = Evaluator::new(&spec, &corpus, device)?;
-    let mut program = evaluator.prepare(&spec.seed_dna.parse()?)?;
-
-    let stop = AtomicBool::new(false);
-    let mut times = [Vec::new(), Vec::new()];
-    for _ in 0..TURNS {
-        let slice = by_hand.run_slice(Duration::from_millis(200), &stop, &mut |_| {})?;
-        times[0].push(slice.seconds / slice.steps as f64);
-        // Ten steps, of which one reads the loss: the device is waited for.
-        let (start, mut steps) = (Instant::now(), 0);
-        while start.elapsed() < Duration::from_millis(200) {
-            for _ in 0..10 {
-                program.step()?;
-            }
-            steps += 10;
-        }
-        times[1].push(start.elapsed().as_secs_f64() / f64::from(steps));
-    }
-    let reports = [by_hand.step_executable().report().copied(), program.executable().report().copied()];
-    let tokens = by_hand.tokens_per_step() as f64;
-    let rows = ["vanilla", "dna:transformer"].into_iter().zip(times).zip(reports);
-    Ok(rows
-        .map(|((name, mut times), report)| {
-            let time = median(&mut times);
-            json!({
-                "name": name,
-                "ms": time * 1e3,
-                "tokens_per_second": tokens / time,
-                "launches": report.unwrap_or_default().launches,
-            })
-        })
-        .collect())
 }

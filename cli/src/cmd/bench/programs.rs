@@ -1,0 +1,103 @@
+//! Programs of the search, timed.
+
+use super::{bench_text, median};
+use crate::cmd::search::options;
+use crate::failure::Outcome;
+use primer_models::text::Corpus;
+use primer_models::{Arch, RunConfig, Size, Trainer};
+use primer_search::dna::{Dna, seeds};
+use primer_search::evaluate::Evaluator;
+use primer_search::leak::leak_test;
+use primer_search::study::{Preset, StudySpec};
+use primer_tensor::Device;
+use serde_json::{Value, json};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+/// Turns of 0.2 seconds in which a program and its twin are timed.
+const TURNS: usize = 7;
+/// Times that each way to a first step is gone; the median counts.
+const WAYS: usize = 9;
+
+/// A small search that starts from the program of that name.
+fn study(corpus: &Corpus, name: &str) -> Outcome<StudySpec> {
+    let spec = StudySpec::preset(Preset::Small, String::new(), corpus.sha256(), 0);
+    options::seeded(spec, Preset::Small, Some(name))
+}
+
+/// The time from a program's text until its first step is done and its loss read, as a small search's worker goes: the leak test,
+/// then the plan, its compilation and the starting values, then the step. Milliseconds, medians.
+///
+/// # Errors
+/// A device that fails.
+pub fn first_steps(device: &Device) -> Outcome<Vec<Value>> {
+    let corpus = bench_text(RunConfig::new(Arch::Vanilla, Size::Nano).model.seq)?;
+    let mut all = Vec::new();
+    for (name, _) in seeds::PROGRAMS {
+        let spec = study(&corpus, name)?;
+        let evaluator = Evaluator::new(&spec, &corpus, device)?;
+        let mut times = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+        for _ in 0..WAYS {
+            let start = Instant::now();
+            let dna: Dna = spec.seed_dna.parse()?;
+            leak_test(&dna, spec.model.unit.into(), &Device::cpu_with_threads(1))?;
+            let tested = start.elapsed();
+            let mut program = evaluator.prepare(&dna)?;
+            let prepared = start.elapsed();
+            // The first step reads its loss.
+            program.step()?;
+            let done = start.elapsed();
+            for (times, time) in times.iter_mut().zip([tested, prepared - tested, done - prepared, done]) {
+                times.push(1e3 * time.as_secs_f64());
+            }
+        }
+        let [leak, prepare, step, ms] = times.each_mut().map(|times| median(times));
+        all.push(json!({ "name": name, "leak_test_ms": leak, "prepare_ms": prepare, "step_ms": step, "ms": ms }));
+    }
+    Ok(all)
+}
+
+/// Steps of the Transformer as a program and as the hand-written model with the same conventions, at the small search's size:
+/// the medians of many turns.
+///
+/// # Errors
+/// A device that fails.
+pub fn twins(device: &Device) -> Outcome<Vec<Value>> {
+    let mut config = RunConfig::new(Arch::Vanilla, Size::Nano);
+    config.model = config.model.with_dna_conventions();
+    let corpus = bench_text(config.model.seq)?;
+    let mut by_hand = Trainer::new(&config, &corpus, device)?;
+    let spec = study(&corpus, "transformer")?;
+    let evaluator = Evaluator::new(&spec, &corpus, device)?;
+    let mut program = evaluator.prepare(&spec.seed_dna.parse()?)?;
+
+    let stop = AtomicBool::new(false);
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..TURNS {
+        let slice = by_hand.run_slice(Duration::from_millis(200), &stop, &mut |_| {})?;
+        times[0].push(slice.seconds / slice.steps as f64);
+        // Ten steps, of which one reads the loss: the device is waited for.
+        let (start, mut steps) = (Instant::now(), 0);
+        while start.elapsed() < Duration::from_millis(200) {
+            for _ in 0..10 {
+                program.step()?;
+            }
+            steps += 10;
+        }
+        times[1].push(start.elapsed().as_secs_f64() / f64::from(steps));
+    }
+    let reports = [by_hand.step_executable().report().copied(), program.executable().report().copied()];
+    let tokens = by_hand.tokens_per_step() as f64;
+    let rows = ["vanilla", "dna:transformer"].into_iter().zip(times).zip(reports);
+    Ok(rows
+        .map(|((name, mut times), report)| {
+            let time = median(&mut times);
+            json!({
+                "name": name,
+                "ms": time * 1e3,
+                "tokens_per_second": tokens / time,
+                "launches": report.unwrap_or_default().launches,
+            })
+        })
+        .collect())
+}
