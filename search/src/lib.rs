@@ -11,6 +11,7 @@ pub mod leak;
 pub mod lower;
 pub mod motifs;
 pub mod mutate;
+pub mod probe;
 pub mod rejection;
 pub mod retest;
 pub mod rng;

@@ -26,6 +26,8 @@ pub enum Purpose {
     RandomProgram = 6,
     /// Counting how often mutations bring something about.
     Rates = 7,
+    /// The text of the functional probe.
+    Probe = 8,
 }
 
 /// A stream of random numbers.
