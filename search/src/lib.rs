@@ -7,6 +7,7 @@ pub mod dna;
 pub mod error;
 pub mod evaluate;
 pub mod evolve;
+pub mod export;
 pub mod leak;
 pub mod lower;
 pub mod motifs;

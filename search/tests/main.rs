@@ -4,6 +4,7 @@ mod block;
 mod canonical;
 mod costs;
 mod dna;
+mod export;
 mod faults;
 mod fuzz;
 mod hurdles;

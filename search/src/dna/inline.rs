@@ -106,14 +106,16 @@ pub struct Size {
 }
 
 /// What is known of a subprogram before it is inlined.
-struct Summary {
-    live: Vec<bool>,
+pub(crate) struct Summary {
+    /// For each instruction, whether the output depends on it.
+    pub live: Vec<bool>,
     /// Whether the output depends on h0 and h1.
-    reads: [bool; 2],
+    pub reads: [bool; 2],
     size: Size,
 }
 
-fn summaries(dna: &Dna) -> Vec<Summary> {
+/// A summary of each subprogram of a valid program.
+pub(crate) fn summaries(dna: &Dna) -> Vec<Summary> {
     let mut later: Vec<Summary> = Vec::with_capacity(dna.subprograms.len());
     // From the last subprogram up, so that callees are known; `later` is in reverse order.
     for subprogram in dna.subprograms.iter().rev() {

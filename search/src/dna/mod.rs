@@ -9,5 +9,6 @@ mod text;
 mod types;
 
 pub use inline::{Inlined, Node, NodeKind, Size, Source};
+pub(crate) use inline::{Summary, summaries};
 pub use primitive::{ParameterKind, Primitive};
 pub use types::{BRANCHINGS, DIM_VOCABULARY, Dna, Instruction, Op, Subprogram};

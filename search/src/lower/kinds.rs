@@ -53,7 +53,7 @@ pub fn loser_is_wider(primitive: Primitive, narrow: u64, wide: u64) -> bool {
 }
 
 /// The common width of two operands: one that is 1 is repeated, else the loser is resized.
-pub(super) fn common_width(primitive: Primitive, a: u64, b: u64) -> u64 {
+pub(crate) fn common_width(primitive: Primitive, a: u64, b: u64) -> u64 {
     let (narrow, wide) = (a.min(b), a.max(b));
     if narrow == 1 || narrow == wide || !loser_is_wider(primitive, narrow, wide) { wide } else { narrow }
 }

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use build::{DISTURBANCE, Probe};
 pub use init::initial_values;
+pub(crate) use kinds::common_width;
 pub use kinds::{MAX_UNIT, loser_is_wider};
 // The shell around the blocks is that of the hand-written models: the inputs' names and the position signal.
 pub use primer_models::arch::{POSITIONS, TOKENS};
