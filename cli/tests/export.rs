@@ -14,12 +14,28 @@ fn checkpoints_and_programs_are_written_in_the_forms_they_have() {
     let model = std::fs::read(path.join("model.onnx")).unwrap();
     assert!(model.len() > 4 * 256 * 16, "the embedding alone is larger than {}", model.len());
     assert!(model.windows(6).any(|w| w == b"logits"));
+    // It is no program, and as Rust it is there already.
+    for (format, hint) in [("rust", "models/src/arch/primer_ez.rs"), ("dna", "onnx")] {
+        bad(path, &["export", "--checkpoint", "run", "--format", format, "--out", "run.x"], 2, &["primer_ez", hint]);
+    }
 
     good(path, &["export", "--program", "primer_ez", "--format", "dna", "--out", "ez.dna"]);
     assert!(std::fs::read_to_string(path.join("ez.dna")).unwrap().contains("S9 SQUARED-RELU"));
     good(path, &["export", "--program", "ez.dna", "--format", "dot", "--out", "ez.dot"]);
     let dot = std::fs::read_to_string(path.join("ez.dot")).unwrap();
     assert!(dot.starts_with("digraph") && dot.contains("DCONV_3X1"), "{dot}");
+
+    good(path, &["export", "--program", "primer_ez", "--format", "rust", "--out", "ez.rs"]);
+    let expected = include_str!("../../examples/search/exported/primer_ez.rs");
+    assert_eq!(
+        std::fs::read_to_string(path.join("ez.rs")).unwrap(),
+        expected,
+        "the example is what the command writes"
+    );
+    good(path, &["export", "--program", "ez.dna", "--format", "rust", "--out", "from_file.rs"]);
+    let from_file = std::fs::read_to_string(path.join("from_file.rs")).unwrap();
+    let code = |text: &str| text[text.find("\nuse ").unwrap()..].to_owned();
+    assert!(from_file.contains("ez.dna") && code(&from_file) == code(expected), "{from_file}");
 
     // A file that is there stays as it is unless asked otherwise.
     bad(path, &["export", "--program", "primer", "--format", "dna", "--out", "ez.dna"], 2, &["--force"]);
@@ -33,8 +49,9 @@ fn a_form_that_does_not_apply_is_wrong_usage() {
     let folder = kit::folder_with_text();
     let path = folder.path();
     std::fs::write(path.join("letter.dna"), "Dear friend,\n").unwrap();
-    let cases: [(&[&str], i32, &[&str]); 8] = [
-        (&["--checkpoint", "run", "--format", "dna"], 2, &["checkpoint", "onnx"]),
+    let cases: [(&[&str], i32, &[&str]); 9] = [
+        (&["--checkpoint", "nothing", "--format", "rust"], 1, &["nothing"]),
+        (&["--program", "letter.dna", "--format", "rust"], 1, &["letter.dna", "line 1"]),
         (&["--program", "primer_ez", "--format", "onnx"], 2, &["weights", "checkpoint"]),
         (&["--program", "primer_ze", "--format", "dna"], 2, &["primer_ze", "primer_ez"]),
         (&["--program", "letter.dna", "--format", "dot"], 1, &["letter.dna", "line 1"]),

@@ -24,6 +24,9 @@ fn an_exported_program_is_trained_and_used_as_any_architecture() {
     let sample = ["sample", "--checkpoint", "run", "--prompt", "the", "--tokens", "30"];
     assert!(good(path, &sample).stdout.len() >= 20);
     good(path, &["export", "--checkpoint", "run", "--format", "onnx", "--out", "run.onnx"]);
+    good(path, &["export", "--checkpoint", "run", "--format", "rust", "--out", "run.rs"]);
+    let rust = std::fs::read_to_string(path.join("run.rs")).unwrap();
+    assert!(rust.contains("trained in run") && rust.contains("pub fn block("), "{rust}");
     // The run's settings are those of a model of their own.
     let again = ["train", "--config", "run/config.toml", "--corpus", "text.txt", "--steps", "2", "--out", "again"];
     good(path, &again);

@@ -81,6 +81,9 @@ fn a_search_runs_goes_on_and_can_be_looked_at() {
     bad(path, &[&["search", "report", "--out", "report"], &STORE[..]].concat(), 1, &["not empty", "--force"]);
     good(path, &[&["export", "--best", "--format", "dna", "--out", "best.dna"], &STORE[..]].concat());
     good(path, &[&["export", "--id", "0", "--format", "dot", "--out", "seed.dot"], &STORE[..]].concat());
+    good(path, &[&["export", "--best", "--format", "rust", "--out", "best.rs"], &STORE[..]].concat());
+    let rust = std::fs::read_to_string(path.join("best.rs")).unwrap();
+    assert!(rust.contains("belongs to the study") && rust.contains("pub fn block("), "{rust}");
     bad(path, &[&["export", "--id", "99", "--format", "dna", "--out", "x.dna"], &STORE[..]].concat(), 1, &["99"]);
     bad(path, &[&["export", "--format", "dna", "--out", "x.dna"], &STORE[..]].concat(), 2, &["--best", "--id"]);
     // What was exported can be searched from.

@@ -1,13 +1,27 @@
 //! `primer export`
 
 use crate::args::Export;
+use crate::cmd::search::describe;
 use crate::failure::{Failure, Outcome};
 use crate::folder::write_whole;
 use crate::terminal;
 use primer_models::LanguageModel;
+use primer_search::Rejection;
 use primer_search::dna::{Dna, seeds};
+use primer_search::export::{Origin, reference, to_rust};
+use primer_search::lower::{Limits, Sizes, plan};
 use primer_search::store::Store;
 use primer_tensor::Device;
+use std::path::Path;
+
+/// A program, and where it comes from.
+struct Program {
+    dna: Dna,
+    name: String,
+    history: String,
+    /// The unit and sizes with which it is lowered there; none where it has none yet.
+    planned: Option<(u64, Sizes)>,
+}
 
 /// Writes a model or a program to a file.
 ///
@@ -19,19 +33,14 @@ pub fn run(args: &Export) -> Outcome {
             .hint("Write over it with --force, or choose another file with --out."));
     }
     let content = match (&args.checkpoint, &*args.format) {
-        (Some(path), "onnx") => {
-            LanguageModel::load(path, &Device::cpu_with_threads(1))?.to_onnx(args.batch as usize)?
-        }
-        (Some(_), format) => {
-            return Err(Failure::usage(format!("a checkpoint can't be written as {format}"))
-                .hint("It can be as onnx; dna and dot are for programs, named by --program or --store."));
-        }
+        (Some(path), "onnx") => load(path)?.to_onnx(args.batch as usize)?,
         (None, "onnx") => {
             return Err(Failure::usage("a program has no weights to write as onnx")
                 .hint("Train it, then export its --checkpoint."));
         }
-        (None, "dot") => program(args)?.to_dot().map_err(primer_search::Error::from)?.into_bytes(),
-        (None, _) => program(args)?.to_string().into_bytes(),
+        (_, "dot") => program(args)?.dna.to_dot().map_err(primer_search::Error::from)?.into_bytes(),
+        (_, "rust") => program(args)?.to_rust()?.into_bytes(),
+        _ => program(args)?.dna.to_string().into_bytes(),
     };
     write_whole(&args.out, &content).map_err(|e| {
         Failure::new(format!("cannot write {}: {e}", args.out.display())).hint("Choose another file with --out.")
@@ -40,10 +49,53 @@ pub fn run(args: &Export) -> Outcome {
     Ok(())
 }
 
-fn program(args: &Export) -> Outcome<Dna> {
-    let Some(path) = &args.store else {
-        return named(args.program.as_deref().unwrap_or_default());
-    };
+impl Program {
+    fn to_rust(&self) -> Outcome<String> {
+        let refused = |reason: Rejection| Failure::new(format!("{} can't be lowered: {reason}", self.name));
+        let (unit, sizes) = self.planned.map_or_else(|| reference(&self.dna), Ok).map_err(refused)?;
+        let origin = Origin { name: &self.name, history: &self.history };
+        to_rust(&self.dna, unit, sizes, origin).map_err(refused)
+    }
+}
+
+fn load(path: &Path) -> Outcome<LanguageModel> {
+    Ok(LanguageModel::load(path, &Device::cpu_with_threads(1))?)
+}
+
+fn program(args: &Export) -> Outcome<Program> {
+    if let Some(path) = &args.checkpoint {
+        return of_checkpoint(path, &args.format);
+    }
+    if let Some(path) = &args.store {
+        return of_store(path, args);
+    }
+    let name = args.program.clone().unwrap_or_default();
+    let built_in = seeds::PROGRAMS.iter().any(|(known, _)| *known == name);
+    let history = if built_in { "It is built in." } else { "It was read from that file." };
+    Ok(Program { dna: named(&name)?, name, history: history.into(), planned: None })
+}
+
+/// What the model was trained as.
+fn of_checkpoint(path: &Path, format: &str) -> Outcome<Program> {
+    let model = load(path)?;
+    let config = model.config();
+    if config.program.is_empty() {
+        let arch = config.arch;
+        let hint = match format {
+            "rust" => format!("It is one already: models/src/arch/{arch}.rs."),
+            _ => "It can be as onnx; dna, dot and rust are for programs.".into(),
+        };
+        return Err(Failure::usage(format!("the checkpoint is of {arch}, no program to write as {format}")).hint(hint));
+    }
+    let dna: Dna = config.program.parse()?;
+    let unit = config.d_model as u64 / u64::from(dna.dims[0]).max(1);
+    let sizes = Sizes { layers: config.layers, vocab: config.vocab, sequence: config.seq, batch: 1 };
+    let history = format!("It was trained in {}.", path.display());
+    Ok(Program { dna, name: config.label(), history, planned: Some((unit, sizes)) })
+}
+
+/// A candidate of a study.
+fn of_store(path: &Path, args: &Export) -> Outcome<Program> {
     let store = Store::open(path)?;
     let id = match (args.id, args.best) {
         (Some(id), _) => id,
@@ -57,7 +109,26 @@ fn program(args: &Export) -> Outcome<Dna> {
         (None, false) => return Err(Failure::usage("of a store, say which program: --best or --id N")),
     };
     let candidate = store.candidate(id)?.ok_or_else(|| Failure::new(format!("the study has no candidate {id}")))?;
-    Ok(candidate.dna()?)
+    let dna = candidate.dna()?;
+    let mut history = format!("It belongs to the study {:.12}", store.spec_sha256());
+    if let Some(parent) = candidate.parent {
+        history += &format!(", made from candidate {parent}: {}", describe::chain(&candidate.mutations()?));
+    }
+    if let Some(fitness) = candidate.fitness {
+        history += &format!("; its validation loss was {fitness:.4} nats");
+    }
+    history.push('.');
+    let name = format!("candidate {id}");
+    let planned = match &*args.format {
+        "rust" => {
+            let (spec, sizes) = (store.spec(), store.spec().sizes());
+            let refused = |reason: Rejection| Failure::new(format!("{name} can't be lowered: {reason}"));
+            let limits = Limits::around(&spec.seed_dna.parse()?, spec.model.unit.into(), sizes).map_err(refused)?;
+            Some((plan(&dna, sizes, &limits).map_err(refused)?.unit(), sizes))
+        }
+        _ => None,
+    };
+    Ok(Program { dna, name, history, planned })
 }
 
 /// A built-in program, or one in a file.
