@@ -98,9 +98,11 @@ fn weigh_best(scores: &mut [f32], keys: usize, first: usize, scale: &[f32]) {
 fn product([m, n, k]: [usize; 3], out: &mut [f32], a: &[f32], b: &[f32], (row, col): (usize, usize)) {
     assert!(out.len() >= m * n && a.len() >= m * k && b.len() > (k - 1) * row + (n - 1) * col);
     let (n_, k_, row, col) = (n as isize, k as isize, row as isize, col as isize);
-    let (out, a, b, alone) = (out.as_mut_ptr(), a.as_ptr(), b.as_ptr(), gemm::Parallelism::None);
+    let (out, a, b, alone) = (out.as_mut_ptr(), a.as_ptr(), b.as_ptr(), gemm_common::Parallelism::None);
+    let gemm = gemm_f32::gemm::f32::get_gemm_fn();
+    // The kernels want columns of neighbours, so the transpose is computed: bᵀ·aᵀ.
     // SAFETY: all elements lie within the slices, by the assertion.
-    unsafe { gemm::gemm(m, n, k, out, 1, n_, false, a, 1, k_, b, col, row, 0.0, 1.0, false, false, false, alone) };
+    unsafe { gemm(n, m, k, out, n_, 1, false, b, row, col, a, k_, 1, 0.0, 1.0, false, false, false, alone) };
 }
 
 /// The same attention, a block of query rows at a time. `scratch` has block·n elements for each thread.

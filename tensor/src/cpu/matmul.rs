@@ -4,6 +4,7 @@
 //! that neither the number of threads nor who runs what changes a bit.
 
 use super::Bases;
+use super::gemm::{self, Matrix};
 use super::team::Team;
 use crate::plan::{MatMul, View};
 
@@ -140,26 +141,11 @@ impl MatMulKernel {
                 }
                 // SAFETY: the three slabs lie within their views, and `out` is written by this task alone.
                 unsafe {
-                    gemm::gemm(
-                        rows,
-                        cols,
-                        k,
-                        out,
-                        self.out.col,
-                        self.out.row,
-                        false,
-                        at(&self.a, row, 0).cast_const(),
-                        self.a.col,
-                        self.a.row,
-                        at(&self.b, 0, col).cast_const(),
-                        self.b.col,
-                        self.b.row,
-                        0.0,
-                        1.0,
-                        false,
-                        false,
-                        false,
-                        gemm::Parallelism::None,
+                    gemm::product(
+                        [rows, cols, k],
+                        Matrix { start: out, row: self.out.row, col: self.out.col },
+                        Matrix { start: at(&self.a, row, 0).cast_const(), row: self.a.row, col: self.a.col },
+                        Matrix { start: at(&self.b, 0, col).cast_const(), row: self.b.row, col: self.b.col },
                     );
                 }
             }

@@ -7,6 +7,7 @@ mod arena;
 mod buffer;
 mod conv;
 mod executable;
+mod gemm;
 mod indexed;
 mod isa;
 mod kernels;

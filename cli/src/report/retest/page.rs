@@ -34,7 +34,7 @@ fn findings(r: &Retest) -> String {
         let found = match best.and_then(|row| row.difference.as_ref().map(|difference| (row, difference))) {
             None => "not yet measured".to_owned(),
             Some((row, difference)) => format!(
-                "{sure} of {} finalists are surely better than the seed program; the best, {}, by {} nats a token (95%: {})",
+                "surely better than the seed program {sure} of {} finalists; the best, {}, by {} nats a token (95%: {})",
                 finalists.len(),
                 escape(&row.name),
                 with_sd(Some(&-*difference), 4),
