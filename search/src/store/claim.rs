@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, Row};
-
 use super::finish;
 use super::record::{self, Candidate, State, signed};
+use super::sql::{Connection, sql};
 use super::worker_id::{self, WorkerId};
-use super::{BEGIN, Fault, Store, read};
+use super::{Fault, Store, read};
 use crate::error::{Error, Result};
 use crate::evolve::{self, Member};
 use crate::study::{Strategy, StudySpec};
@@ -58,21 +56,14 @@ impl Store {
     /// Otherwise as [`Store::status`].
     pub fn claim(&self, options: &ClaimOptions) -> Result<Claim> {
         let (spec, options) = (Arc::clone(&self.spec), options.clone());
-        self.call("claim", async move |connection| {
-            let mut transaction = connection.begin_with(BEGIN).await?;
-            let claim = claim(&mut transaction, &spec, &options).await?;
-            transaction.commit().await?;
-            Ok(claim)
-        })
+        self.transact("claim", async move |connection| claim(connection, &spec, &options).await)
     }
 }
 
-async fn claim(connection: &mut SqliteConnection, spec: &StudySpec, options: &ClaimOptions) -> Result<Claim, Fault> {
+async fn claim(connection: &mut Connection, spec: &StudySpec, options: &ClaimOptions) -> Result<Claim, Fault> {
     if spec.limits.cost.is_some() || spec.limits.seconds.is_some() {
-        let spent = sqlx::query("SELECT total(predicted_seconds), total(seconds) FROM ledger")
-            .fetch_one(&mut *connection)
-            .await?;
-        let (cost, seconds): (f64, f64) = (spent.try_get(0)?, spent.try_get(1)?);
+        let spent = sql("SELECT total(predicted_seconds), total(seconds) FROM ledger").fetch_one(connection).await?;
+        let (cost, seconds): (f64, f64) = (spent.get(0)?, spent.get(1)?);
         if spec.limits.cost.is_some_and(|limit| cost >= limit)
             || spec.limits.seconds.is_some_and(|limit| seconds >= limit)
         {
@@ -95,9 +86,9 @@ async fn claim(connection: &mut SqliteConnection, spec: &StudySpec, options: &Cl
         let child_no = open.candidate.child_no;
         return lease(connection, child_no, options).await.map(Claim::Leased);
     }
-    let study = sqlx::query("SELECT next_child, done_seq FROM study WHERE id = 1").fetch_one(&mut *connection).await?;
+    let study = sql("SELECT next_child, done_seq FROM study WHERE id = 1").fetch_one(connection).await?;
     let child_no = record::count(&study, 0)?;
-    let Ok(watermark) = u64::try_from(study.try_get::<i64, _>(1)?) else {
+    let Ok(watermark) = u64::try_from(study.get::<i64>(1)?) else {
         return Ok(Claim::Wait);
     };
     if child_no > most {
@@ -125,21 +116,19 @@ struct Open {
 }
 
 /// The first candidate that waits, or whose lease has ended or whose worker is dead.
-async fn open_candidate(connection: &mut SqliteConnection, most: u64) -> Result<Option<Open>, Fault> {
-    let rows = sqlx::query(
-        "SELECT child_no, state, spent, worker,
+async fn open_candidate(connection: &mut Connection, most: u64) -> Result<Option<Open>, Fault> {
+    let rows = sql("SELECT child_no, state, spent, worker,
              lease_until < CAST(unixepoch('subsec') * 1000 AS INTEGER)
          FROM candidate WHERE state IN ('pending', 'leased') AND child_no <= ?
-         ORDER BY child_no",
-    )
+         ORDER BY child_no")
     .bind(signed(most))
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     for row in &rows {
-        let leased = row.try_get::<&str, _>(1)? == "leased";
+        let leased = row.get::<&str>(1)? == "leased";
         if leased {
-            let expired: bool = row.try_get(4)?;
-            let dead = row.try_get::<Option<&str>, _>(3)?.is_some_and(worker_id::is_dead);
+            let expired: bool = row.get(4)?;
+            let dead = row.get::<Option<&str>>(3)?.is_some_and(worker_id::is_dead);
             if !expired && !dead {
                 continue;
             }
@@ -153,100 +142,85 @@ async fn open_candidate(connection: &mut SqliteConnection, most: u64) -> Result<
 }
 
 /// Gives the candidate to the worker under a new attempt.
-async fn lease(connection: &mut SqliteConnection, child_no: u64, options: &ClaimOptions) -> Result<Candidate, Fault> {
-    sqlx::query(
-        "UPDATE candidate SET state = 'leased', worker = ?, attempt = attempt + 1,
+async fn lease(connection: &mut Connection, child_no: u64, options: &ClaimOptions) -> Result<Candidate, Fault> {
+    sql("UPDATE candidate SET state = 'leased', worker = ?, attempt = attempt + 1,
              spent = spent + 1, steps = 0, tokens = 0, flops = 0,
              predicted_seconds = 0, training_seconds = 0, seconds = 0,
              lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + ?
-         WHERE child_no = ?",
-    )
+         WHERE child_no = ?")
     .bind(options.worker.as_str())
     .bind(milliseconds(options.lease))
     .bind(signed(child_no))
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
     reread(connection, child_no).await
 }
 
 /// Makes the next child and puts it in, pending, or rejected if it is too large to look at.
-async fn propose(
-    connection: &mut SqliteConnection,
-    spec: &StudySpec,
-    child_no: u64,
-    watermark: u64,
-) -> Result<(), Fault> {
+async fn propose(connection: &mut Connection, spec: &StudySpec, child_no: u64, watermark: u64) -> Result<(), Fault> {
     let seed = reread(connection, 0).await?;
     if matches!(seed.state, State::Rejected | State::Failed) {
         let reason = seed.error.unwrap_or_default();
         return Err(Error::Seed { reason }.into());
     }
-    let rows = sqlx::query(
-        "SELECT child_no, fitness FROM candidate
-         WHERE done_seq BETWEEN ? AND ? AND child_no > 0 ORDER BY done_seq",
-    )
+    let rows = sql("SELECT child_no, fitness FROM candidate
+         WHERE done_seq BETWEEN ? AND ? AND child_no > 0 ORDER BY done_seq")
     .bind(signed(watermark.saturating_sub(spec.population.into())) + 1)
     .bind(signed(watermark))
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     let mut recent = Vec::with_capacity(rows.len());
     for row in &rows {
-        recent.push(Member { child_no: record::count(row, 0)?, fitness: row.try_get(1)? });
+        recent.push(Member { child_no: record::count(row, 0)?, fitness: row.get(1)? });
     }
     let parent = evolve::select_parent(spec, child_no, seed.fitness, &recent);
     let program = reread(connection, parent).await?.program;
     let child = evolve::breed(spec, child_no, &program)?;
     let bars = bars(connection, spec, watermark).await?;
-    sqlx::query(
-        "INSERT INTO candidate
+    sql("INSERT INTO candidate
              (child_no, parent, mutation, program, canonical, watermark, bars, state)
-         VALUES (?, ?, ?, ?, ?, ?, ?, 'pending')",
-    )
+         VALUES (?, ?, ?, ?, ?, ?, ?, 'pending')")
     .bind(signed(child_no))
     .bind(signed(parent))
-    .bind(child.mutation)
-    .bind(child.program)
-    .bind(child.canonical.as_ref().ok())
+    .bind(&*child.mutation)
+    .bind(&*child.program)
+    .bind(child.canonical.as_deref().ok())
     .bind(signed(watermark))
-    .bind(record::bars_text(&bars))
-    .execute(&mut *connection)
+    .bind(&*record::bars_text(&bars))
+    .execute(connection)
     .await?;
     if let Err(rejection) = child.canonical {
         let child = reread(connection, child_no).await?;
         finish::reject(connection, &child, &rejection.to_string()).await?;
     }
-    sqlx::query("UPDATE study SET next_child = next_child + 1 WHERE id = 1").execute(&mut *connection).await?;
+    sql("UPDATE study SET next_child = next_child + 1 WHERE id = 1").execute(connection).await?;
     Ok(())
 }
 
 /// The bars of a child that sees the log up to `watermark`.
-async fn bars(connection: &mut SqliteConnection, spec: &StudySpec, watermark: u64) -> Result<Vec<Option<f64>>, Fault> {
+async fn bars(connection: &mut Connection, spec: &StudySpec, watermark: u64) -> Result<Vec<Option<f64>>, Fault> {
     let mut bars = Vec::new();
     for mark in 0..spec.fitness.hurdles {
-        let rows = sqlx::query(
-            "SELECT loss FROM mark WHERE mark = ? AND done_seq <= ? AND loss IS NOT NULL
-             ORDER BY done_seq DESC, run DESC LIMIT ?",
-        )
+        let rows = sql("SELECT loss FROM mark WHERE mark = ? AND done_seq <= ? AND loss IS NOT NULL
+             ORDER BY done_seq DESC, run DESC LIMIT ?")
         .bind(mark)
         .bind(signed(watermark))
         .bind(spec.fitness.window)
-        .fetch_all(&mut *connection)
+        .fetch_all(connection)
         .await?;
-        let losses: Vec<f64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let losses: Vec<f64> = rows.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
         bars.push(evolve::bar(&losses));
     }
     Ok(bars)
 }
 
 /// The first finished candidate of that canonical form which was evaluated or rejected itself.
-async fn finished_twin(connection: &mut SqliteConnection, canonical: Option<&str>) -> Result<Option<Candidate>, Fault> {
-    let row = sqlx::query(
-        "SELECT child_no FROM candidate
+async fn finished_twin(connection: &mut Connection, canonical: Option<&str>) -> Result<Option<Candidate>, Fault> {
+    let row = sql("SELECT child_no FROM candidate
          WHERE canonical = ? AND state IN ('done', 'rejected') AND twin IS NULL
-         ORDER BY done_seq LIMIT 1",
-    )
+         ORDER BY done_seq LIMIT 1")
     .bind(canonical)
-    .fetch_optional(&mut *connection)
+    .fetch_optional(connection)
     .await?;
     match row {
         Some(row) => Ok(Some(reread(connection, record::count(&row, 0)?).await?)),
@@ -255,7 +229,7 @@ async fn finished_twin(connection: &mut SqliteConnection, canonical: Option<&str
 }
 
 /// The candidate, which exists: its number was read in this transaction.
-pub(super) async fn reread(connection: &mut SqliteConnection, child_no: u64) -> Result<Candidate, Fault> {
+pub(super) async fn reread(connection: &mut Connection, child_no: u64) -> Result<Candidate, Fault> {
     read::candidate(connection, child_no)
         .await?
         .ok_or_else(|| Fault::Content(format!("candidate {child_no} is missing")))

@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, Row};
-
 use super::claim::{MAX_ATTEMPTS, milliseconds, reread};
 use super::record::{Candidate, Cost, Mark, State, bind_cost, signed};
-use super::{BEGIN, Fault, Store};
+use super::sql::{Connection, sql};
+use super::{Fault, Store};
 use crate::error::Result;
 
 /// The result of an evaluation.
@@ -36,19 +34,17 @@ impl Store {
     pub fn renew(&self, held: &Candidate, lease: Duration, cost: Cost) -> Result<bool> {
         let (child_no, attempt) = (held.child_no, held.attempt);
         self.call("renew", async move |connection| {
-            let changed = sqlx::query(
-                "UPDATE candidate SET steps = ?, tokens = ?, flops = ?, predicted_seconds = ?,
+            let changed = sql("UPDATE candidate SET steps = ?, tokens = ?, flops = ?, predicted_seconds = ?,
                      training_seconds = ?, seconds = ?,
                      lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + ?
-                 WHERE child_no = ? AND attempt = ? AND state = 'leased'",
-            );
+                 WHERE child_no = ? AND attempt = ? AND state = 'leased'");
             let changed = bind_cost(changed, cost)
                 .bind(milliseconds(lease))
                 .bind(signed(child_no))
                 .bind(attempt)
                 .execute(connection)
                 .await?;
-            Ok(changed.rows_affected() == 1)
+            Ok(changed == 1)
         })
     }
 
@@ -60,28 +56,26 @@ impl Store {
     /// As [`Store::status`].
     pub fn finish(&self, held: &Candidate, verdict: Verdict, cost: Cost) -> Result<Option<Candidate>> {
         let held = held.clone();
-        self.call("finish", async move |connection| {
-            let mut transaction = connection.begin_with(BEGIN).await?;
-            let kept = holds(&mut transaction, &held).await?;
+        self.transact("finish", async move |connection| {
+            let kept = holds(connection, &held).await?;
             let kind = if kept { "useful" } else { "wasted" };
-            charge(&mut transaction, &held, kind, cost).await?;
+            charge(connection, &held, kind, cost).await?;
             let mut finished = None;
             if kept {
                 let child_no = held.child_no;
-                match verdict {
+                match &verdict {
                     Verdict::Fitness { loss, passed, marks } => {
-                        let end = End { fitness: Some(loss), passed, cost, ..End::of(State::Done) };
-                        let done_seq = log(&mut transaction, child_no, end).await?;
-                        insert_marks(&mut transaction, child_no, done_seq, &marks).await?;
+                        let end = End { fitness: Some(*loss), passed: *passed, cost, ..End::of(State::Done) };
+                        let done_seq = log(connection, child_no, end).await?;
+                        insert_marks(connection, child_no, done_seq, marks).await?;
                     }
                     Verdict::Rejected(reason) => {
-                        let end = End { error: Some(&reason), cost, ..End::of(State::Rejected) };
-                        log(&mut transaction, child_no, end).await?;
+                        let end = End { error: Some(reason), cost, ..End::of(State::Rejected) };
+                        log(connection, child_no, end).await?;
                     }
                 }
-                finished = Some(reread(&mut transaction, held.child_no).await?);
+                finished = Some(reread(connection, held.child_no).await?);
             }
-            transaction.commit().await?;
             Ok(finished)
         })
     }
@@ -95,32 +89,28 @@ impl Store {
     /// As [`Store::status`].
     pub fn fail(&self, held: &Candidate, reason: &str, cost: Cost) -> Result<Option<Candidate>> {
         let (held, reason) = (held.clone(), reason.to_owned());
-        self.call("record a failure in", async move |connection| {
-            let mut transaction = connection.begin_with(BEGIN).await?;
-            let kept = holds(&mut transaction, &held).await?;
-            charge(&mut transaction, &held, "wasted", cost).await?;
+        self.transact("record a failure in", async move |connection| {
+            let kept = holds(connection, &held).await?;
+            charge(connection, &held, "wasted", cost).await?;
             let mut now = None;
             if kept {
-                let spent: u32 = sqlx::query("SELECT spent FROM candidate WHERE child_no = ?")
+                let spent: i64 = sql("SELECT spent FROM candidate WHERE child_no = ?")
                     .bind(signed(held.child_no))
-                    .fetch_one(&mut *transaction)
+                    .fetch_one(connection)
                     .await?
-                    .try_get(0)?;
-                if spent < MAX_ATTEMPTS {
-                    sqlx::query(
-                        "UPDATE candidate SET state = 'pending', lease_until = NULL, error = ?
-                         WHERE child_no = ?",
-                    )
-                    .bind(&reason)
+                    .get(0)?;
+                if spent < MAX_ATTEMPTS.into() {
+                    sql("UPDATE candidate SET state = 'pending', lease_until = NULL, error = ?
+                         WHERE child_no = ?")
+                    .bind(&*reason)
                     .bind(signed(held.child_no))
-                    .execute(&mut *transaction)
+                    .execute(connection)
                     .await?;
                 } else {
-                    give_up(&mut transaction, held.child_no, &reason, cost).await?;
+                    give_up(connection, held.child_no, &reason, cost).await?;
                 }
-                now = Some(reread(&mut transaction, held.child_no).await?);
+                now = Some(reread(connection, held.child_no).await?);
             }
-            transaction.commit().await?;
             Ok(now)
         })
     }
@@ -133,27 +123,23 @@ impl Store {
     /// As [`Store::status`].
     pub fn release(&self, held: &Candidate, cost: Cost) -> Result<bool> {
         let held = held.clone();
-        self.call("release", async move |connection| {
-            let mut transaction = connection.begin_with(BEGIN).await?;
-            let kept = holds(&mut transaction, &held).await?;
-            charge(&mut transaction, &held, "wasted", cost).await?;
+        self.transact("release", async move |connection| {
+            let kept = holds(connection, &held).await?;
+            charge(connection, &held, "wasted", cost).await?;
             if kept {
-                sqlx::query(
-                    "UPDATE candidate SET state = 'pending', lease_until = NULL,
-                         spent = spent - 1 WHERE child_no = ?",
-                )
+                sql("UPDATE candidate SET state = 'pending', lease_until = NULL,
+                         spent = spent - 1 WHERE child_no = ?")
                 .bind(signed(held.child_no))
-                .execute(&mut *transaction)
+                .execute(connection)
                 .await?;
             }
-            transaction.commit().await?;
             Ok(kept)
         })
     }
 }
 
-async fn holds(connection: &mut SqliteConnection, held: &Candidate) -> Result<bool, Fault> {
-    let row = sqlx::query("SELECT 1 FROM candidate WHERE child_no = ? AND attempt = ? AND state = 'leased'")
+async fn holds(connection: &mut Connection, held: &Candidate) -> Result<bool, Fault> {
+    let row = sql("SELECT 1 FROM candidate WHERE child_no = ? AND attempt = ? AND state = 'leased'")
         .bind(signed(held.child_no))
         .bind(held.attempt)
         .fetch_optional(connection)
@@ -164,43 +150,32 @@ async fn holds(connection: &mut SqliteConnection, held: &Candidate) -> Result<bo
 /// Enters an attempt into the ledger. One that was charged when its lease was lost, and reports
 /// in later, replaces the estimate by what it really spent.
 pub(super) async fn charge(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     held: &Candidate,
     kind: &'static str,
     cost: Cost,
 ) -> Result<(), Fault> {
-    let statement = sqlx::query(
-        "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    let statement = sql("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT DO UPDATE SET
              steps = excluded.steps, tokens = excluded.tokens, flops = excluded.flops,
              predicted_seconds = excluded.predicted_seconds,
-             training_seconds = excluded.training_seconds, seconds = excluded.seconds",
-    )
+             training_seconds = excluded.training_seconds, seconds = excluded.seconds")
     .bind(signed(held.child_no))
     .bind(held.attempt)
-    .bind(&held.worker)
+    .bind(held.worker.as_deref())
     .bind(kind);
     bind_cost(statement, cost).execute(connection).await?;
     Ok(())
 }
 
 /// Finishes a candidate as failed.
-pub(super) async fn give_up(
-    connection: &mut SqliteConnection,
-    child_no: u64,
-    reason: &str,
-    cost: Cost,
-) -> Result<(), Fault> {
+pub(super) async fn give_up(connection: &mut Connection, child_no: u64, reason: &str, cost: Cost) -> Result<(), Fault> {
     log(connection, child_no, End { error: Some(reason), cost, ..End::of(State::Failed) }).await?;
     Ok(())
 }
 
 /// Finishes a new child with its twin's result, at no cost.
-pub(super) async fn inherit(
-    connection: &mut SqliteConnection,
-    child: &Candidate,
-    twin: &Candidate,
-) -> Result<(), Fault> {
+pub(super) async fn inherit(connection: &mut Connection, child: &Candidate, twin: &Candidate) -> Result<(), Fault> {
     charge(connection, child, "cached", Cost::default()).await?;
     let state = match twin.state {
         State::Rejected => State::Rejected,
@@ -218,7 +193,7 @@ pub(super) async fn inherit(
 }
 
 /// Finishes a new child as rejected before it cost anything.
-pub(super) async fn reject(connection: &mut SqliteConnection, child: &Candidate, reason: &str) -> Result<(), Fault> {
+pub(super) async fn reject(connection: &mut Connection, child: &Candidate, reason: &str) -> Result<(), Fault> {
     charge(connection, child, "useful", Cost::default()).await?;
     log(connection, child.child_no, End { error: Some(reason), ..End::of(State::Rejected) }).await?;
     Ok(())
@@ -242,41 +217,34 @@ impl End<'_> {
 
 /// Appends the candidate to the log. The number, which is returned, comes from the study's row in the
 /// same transaction, so the log has no gaps and its order is that of the commits.
-async fn log(connection: &mut SqliteConnection, child_no: u64, end: End<'_>) -> Result<i64, Fault> {
-    let done_seq: i64 = sqlx::query("UPDATE study SET done_seq = done_seq + 1 WHERE id = 1 RETURNING done_seq")
-        .fetch_one(&mut *connection)
+async fn log(connection: &mut Connection, child_no: u64, end: End<'_>) -> Result<i64, Fault> {
+    let done_seq: i64 = sql("UPDATE study SET done_seq = done_seq + 1 WHERE id = 1 RETURNING done_seq")
+        .fetch_one(connection)
         .await?
-        .try_get(0)?;
-    let statement = sqlx::query(
-        "UPDATE candidate SET state = ?, fitness = ?, passed = ?, error = ?, twin = ?, done_seq = ?,
+        .get(0)?;
+    let statement = sql("UPDATE candidate SET state = ?, fitness = ?, passed = ?, error = ?, twin = ?, done_seq = ?,
              steps = ?, tokens = ?, flops = ?, predicted_seconds = ?, training_seconds = ?, seconds = ?,
              lease_until = NULL, finished_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER)
-         WHERE child_no = ?",
-    )
-    .bind(end.state.to_string())
+         WHERE child_no = ?")
+    .bind(&*end.state.to_string())
     .bind(end.fitness.filter(|fitness| fitness.is_finite()))
     .bind(end.passed)
     .bind(end.error)
     .bind(end.twin.map(signed))
     .bind(done_seq);
-    bind_cost(statement, end.cost).bind(signed(child_no)).execute(&mut *connection).await?;
+    bind_cost(statement, end.cost).bind(signed(child_no)).execute(connection).await?;
     Ok(done_seq)
 }
 
-async fn insert_marks(
-    connection: &mut SqliteConnection,
-    child_no: u64,
-    done_seq: i64,
-    marks: &[Mark],
-) -> Result<(), Fault> {
+async fn insert_marks(connection: &mut Connection, child_no: u64, done_seq: i64, marks: &[Mark]) -> Result<(), Fault> {
     for mark in marks {
-        sqlx::query("INSERT INTO mark (child_no, run, mark, loss, done_seq) VALUES (?, ?, ?, ?, ?)")
+        sql("INSERT INTO mark (child_no, run, mark, loss, done_seq) VALUES (?, ?, ?, ?, ?)")
             .bind(signed(child_no))
             .bind(mark.run)
             .bind(mark.mark)
             .bind(mark.loss.filter(|loss| loss.is_finite()))
             .bind(done_seq)
-            .execute(&mut *connection)
+            .execute(connection)
             .await?;
     }
     Ok(())

@@ -1,31 +1,35 @@
 //! The study's store: one SQLite file that several workers, threads and processes share.
 //!
-//! All calls block. The database runs on one thread of its own with its own small runtime, so
-//! nothing asynchronous shows outside. The log of finished candidates is the whole state of a
+//! All calls block. The log of finished candidates is the whole state of a
 //! search: a worker that is killed loses the candidate it had in hand, which another one takes
 //! over, and nothing else.
 
 mod claim;
+mod database;
+mod fault;
 mod file;
 mod finish;
 mod read;
 mod record;
 mod schema;
+mod sql;
 mod worker_id;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection};
-use tokio::runtime::{Builder, Runtime};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 pub use claim::{Claim, ClaimOptions, LEASE, MAX_ATTEMPTS};
 pub use finish::Verdict;
 pub use record::{Best, Candidate, Cost, Counts, Finished, Log, Mark, State, Status};
 pub use worker_id::WorkerId;
+
+use database::Database;
+use fault::Fault;
+use sql::{Connection, sql};
 
 use crate::canonical::canonical_hash;
 use crate::dna::Dna;
@@ -35,12 +39,6 @@ use crate::study::{StudySpec, sha256_hex};
 
 /// How long a call waits for another writer.
 const BUSY: Duration = Duration::from_secs(30);
-
-/// Starts a transaction that may write. A plain BEGIN that reads first and writes later fails at
-/// once, whatever the time-out, if another writer came between.
-const BEGIN: &str = "BEGIN IMMEDIATE";
-
-type Job = Box<dyn FnOnce(&Runtime, &mut SqliteConnection) + Send>;
 
 /// An open store. Shared by reference between threads; each process opens its own.
 #[derive(Debug)]
@@ -121,13 +119,22 @@ impl Store {
         &self.path
     }
 
-    /// Runs `job` on the database's thread.
+    /// Reads, or changes one row.
     fn call<T: Send + 'static>(
         &self,
         action: &'static str,
-        job: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Fault> + Send + 'static,
+        job: impl AsyncFn(&mut Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T> {
         self.database.call(job).map_err(|fault| fault.at(&self.path, action))
+    }
+
+    /// Reads and writes as one, after all others.
+    fn transact<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        job: impl AsyncFn(&mut Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T> {
+        self.database.transact(job).map_err(|fault| fault.at(&self.path, action))
     }
 }
 
@@ -172,144 +179,18 @@ fn fill(unfinished: &Path, spec: &StudySpec) -> Result<(), Fault> {
     let program = spec.seed_dna.clone();
     let mutation = serde_json::to_string(&Chain::default())?;
     let database = Database::start(options(unfinished).journal_mode(SqliteJournalMode::Wal))?;
-    database.call(async move |connection| {
-        let mut transaction = connection.begin_with(BEGIN).await?;
+    database.transact(async move |connection| {
         for statement in schema::CREATE {
-            sqlx::query(statement).execute(&mut *transaction).await?;
+            sql(statement).execute(connection).await?;
         }
-        sqlx::query("INSERT INTO study VALUES (1, ?, ?, 1, -1)")
-            .bind(text)
-            .bind(sha256)
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query(
-            "INSERT INTO candidate (child_no, mutation, program, canonical, watermark, bars, state)
-             VALUES (0, ?, ?, ?, 0, '', 'pending')",
-        )
-        .bind(mutation)
-        .bind(program)
-        .bind(canonical)
-        .execute(&mut *transaction)
+        sql("INSERT INTO study VALUES (1, ?, ?, 1, -1)").bind(&*text).bind(&*sha256).execute(connection).await?;
+        sql("INSERT INTO candidate (child_no, mutation, program, canonical, watermark, bars, state)
+             VALUES (0, ?, ?, ?, 0, '', 'pending')")
+        .bind(&*mutation)
+        .bind(&*program)
+        .bind(&*canonical)
+        .execute(connection)
         .await?;
-        transaction.commit().await?;
         Ok(())
     })
-}
-
-/// The thread that owns the connection. Dropped, it finishes its work and closes the file.
-#[derive(Debug)]
-struct Database {
-    jobs: Option<mpsc::Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Database {
-    fn start(options: SqliteConnectOptions) -> Result<Database, Fault> {
-        let (jobs, queue) = mpsc::channel::<Job>();
-        let (ready, opened) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("primer-store".to_owned())
-            .spawn(move || match connect(&options) {
-                Ok((runtime, mut connection)) => {
-                    // The opener waits for this; if it has gone, the queue is closed as well.
-                    let _ = ready.send(Ok(()));
-                    while let Ok(job) = queue.recv() {
-                        job(&runtime, &mut connection);
-                    }
-                    if let Err(error) = runtime.block_on(connection.close()) {
-                        tracing::warn!(%error, "closing the search store");
-                    }
-                }
-                Err(fault) => {
-                    let _ = ready.send(Err(fault));
-                }
-            })
-            .map_err(|error| Fault::Sql(sqlx::Error::Io(error)))?;
-        let database = Database { jobs: Some(jobs), thread: Some(thread) };
-        opened.recv().map_err(|_| Error::Thread("store"))??;
-        Ok(database)
-    }
-
-    fn call<T: Send + 'static>(
-        &self,
-        job: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Fault> + Send + 'static,
-    ) -> Result<T, Fault> {
-        let (reply, answer) = mpsc::channel();
-        let job: Job = Box::new(move |runtime, connection| {
-            // A caller that has gone doesn't need the answer.
-            let _ = reply.send(runtime.block_on(job(connection)));
-        });
-        self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or(Error::Thread("store"))?;
-        answer.recv().map_err(|_| Error::Thread("store"))?
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::warn!("the store's thread panicked");
-        }
-    }
-}
-
-fn connect(options: &SqliteConnectOptions) -> Result<(Runtime, SqliteConnection), Fault> {
-    let runtime = Builder::new_current_thread().build().map_err(sqlx::Error::Io)?;
-    let connection = runtime.block_on(options.connect())?;
-    Ok((runtime, connection))
-}
-
-/// A failure on the database's thread, which knows neither the file nor what the call was for.
-#[derive(Debug)]
-enum Fault {
-    Sql(sqlx::Error),
-    Content(String),
-    Other(Error),
-}
-
-impl From<sqlx::Error> for Fault {
-    fn from(error: sqlx::Error) -> Fault {
-        Fault::Sql(error)
-    }
-}
-
-impl From<serde_json::Error> for Fault {
-    fn from(error: serde_json::Error) -> Fault {
-        Fault::Other(error.into())
-    }
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Fault {
-        Fault::Other(error)
-    }
-}
-
-impl Fault {
-    fn at(self, path: &Path, action: &'static str) -> Error {
-        let path = path.to_owned();
-        match self {
-            Fault::Sql(source) if is_damage(&source) => {
-                Error::StoreContent { path, reason: format!("it is damaged ({source})") }
-            }
-            Fault::Sql(source) => Error::Store { path, action, source },
-            Fault::Content(reason) => Error::StoreContent { path, reason },
-            Fault::Other(error) => error,
-        }
-    }
-}
-
-/// Whether the file is at fault: SQLITE_CORRUPT and SQLITE_NOTADB with their extended codes, a
-/// table or column that is not there, a value of another type.
-fn is_damage(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(error) => {
-            let code = error.code().and_then(|code| code.parse::<u32>().ok());
-            code.is_some_and(|code| matches!(code & 0xff, 11 | 26)) || error.message().starts_with("no such ")
-        }
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::RowNotFound => true,
-        _ => false,
-    }
 }

@@ -1,9 +1,7 @@
 //! Questions to the store. None of them waits for a worker.
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Row};
-
 use super::record::{self, Best, COLUMNS, Candidate, Cost, Counts, Log, Mark, State, Status, signed};
+use super::sql::{Connection, sql};
 use super::{Fault, Store};
 use crate::error::Result;
 
@@ -13,52 +11,50 @@ pub(super) struct Study {
     pub spec_sha256: String,
 }
 
-pub(super) async fn study(connection: &mut SqliteConnection) -> Result<Study, Fault> {
-    let row = sqlx::query("SELECT spec, spec_sha256 FROM study WHERE id = 1").fetch_one(connection).await?;
-    Ok(Study { spec: row.try_get(0)?, spec_sha256: row.try_get(1)? })
+pub(super) async fn study(connection: &mut Connection) -> Result<Study, Fault> {
+    let row = sql("SELECT spec, spec_sha256 FROM study WHERE id = 1").fetch_one(connection).await?;
+    Ok(Study { spec: row.get(0)?, spec_sha256: row.get(1)? })
 }
 
 /// One candidate by its number.
-pub(super) async fn candidate(connection: &mut SqliteConnection, child_no: u64) -> Result<Option<Candidate>, Fault> {
-    let sql = format!("SELECT {COLUMNS} FROM candidate WHERE child_no = ?");
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(signed(child_no)).fetch_optional(connection).await?;
+pub(super) async fn candidate(connection: &mut Connection, child_no: u64) -> Result<Option<Candidate>, Fault> {
+    let text = format!("SELECT {COLUMNS} FROM candidate WHERE child_no = ?");
+    let row = sql(text).bind(signed(child_no)).fetch_optional(connection).await?;
     row.as_ref().map(record::candidate).transpose()
 }
 
-async fn standing(connection: &mut SqliteConnection) -> Result<(Counts, Option<Best>), Fault> {
+async fn standing(connection: &mut Connection) -> Result<(Counts, Option<Best>), Fault> {
     let mut counts = Counts::default();
-    let rows = sqlx::query("SELECT state, count(*) FROM candidate GROUP BY state").fetch_all(&mut *connection).await?;
+    let rows = sql("SELECT state, count(*) FROM candidate GROUP BY state").fetch_all(connection).await?;
     for row in &rows {
-        let name: &str = row.try_get(0)?;
+        let name: &str = row.get(0)?;
         let state = State::from_name(name).ok_or_else(|| record::unknown_state(name))?;
         *counts.slot(state) = record::count(row, 1)?;
     }
-    let best = sqlx::query(
-        "SELECT child_no, fitness FROM candidate WHERE fitness IS NOT NULL
-         ORDER BY fitness, done_seq LIMIT 1",
-    )
-    .fetch_optional(&mut *connection)
+    let best = sql("SELECT child_no, fitness FROM candidate WHERE fitness IS NOT NULL
+         ORDER BY fitness, done_seq LIMIT 1")
+    .fetch_optional(connection)
     .await?;
     let best = match best {
-        Some(row) => Some(Best { child_no: record::count(&row, 0)?, fitness: row.try_get(1)? }),
+        Some(row) => Some(Best { child_no: record::count(&row, 0)?, fitness: row.get(1)? }),
         None => None,
     };
     Ok((counts, best))
 }
 
-async fn status(connection: &mut SqliteConnection) -> Result<Status, Fault> {
+async fn status(connection: &mut Connection) -> Result<Status, Fault> {
     let (counts, best) = standing(connection).await?;
-    let seed = sqlx::query("SELECT fitness FROM candidate WHERE child_no = 0").fetch_one(&mut *connection).await?;
+    let seed = sql("SELECT fitness FROM candidate WHERE child_no = 0").fetch_one(connection).await?;
     let mut status =
-        Status { counts, best, seed_fitness: seed.try_get(0)?, useful: Cost::default(), wasted: Cost::default() };
-    let rows = sqlx::query(
+        Status { counts, best, seed_fitness: seed.get(0)?, useful: Cost::default(), wasted: Cost::default() };
+    let rows = sql(
         "SELECT kind, sum(steps), sum(tokens), sum(flops), sum(predicted_seconds), sum(training_seconds), sum(seconds)
          FROM ledger GROUP BY kind",
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
     for row in &rows {
-        match row.try_get(0)? {
+        match row.get::<&str>(0)? {
             "useful" => status.useful = record::cost(row, 1)?,
             "wasted" => status.wasted = record::cost(row, 1)?,
             _ => {}
@@ -94,14 +90,13 @@ impl Store {
     pub fn log(&self) -> Result<Log> {
         self.call("read", async |connection| {
             // One statement sees one state of the store.
-            let rows = sqlx::query(
-                "SELECT next_child, child_no, c.done_seq, state, twin, fitness, canonical, passed, finished_ms,
+            let rows =
+                sql("SELECT next_child, child_no, c.done_seq, state, twin, fitness, canonical, passed, finished_ms,
                      steps, tokens, flops, predicted_seconds, training_seconds, seconds
                  FROM study LEFT JOIN candidate c ON c.done_seq IS NOT NULL
-                 ORDER BY c.done_seq",
-            )
-            .fetch_all(connection)
-            .await?;
+                 ORDER BY c.done_seq")
+                .fetch_all(connection)
+                .await?;
             let mut log = Log { candidates: 1, finished: Vec::with_capacity(rows.len()) };
             for row in &rows {
                 log.candidates = record::count(row, 0)?;
@@ -120,8 +115,8 @@ impl Store {
     /// See [`Store::status`].
     pub fn marks(&self, child_no: u64) -> Result<Vec<Mark>> {
         self.call("read", async move |connection| {
-            let sql = "SELECT run, mark, loss FROM mark WHERE child_no = ? ORDER BY run, mark";
-            let rows = sqlx::query(sql).bind(signed(child_no)).fetch_all(connection).await?;
+            let text = "SELECT run, mark, loss FROM mark WHERE child_no = ? ORDER BY run, mark";
+            let rows = sql(text).bind(signed(child_no)).fetch_all(connection).await?;
             rows.iter().map(|row| record::mark(row, 0)).collect()
         })
     }
@@ -133,8 +128,8 @@ impl Store {
     /// See [`Store::status`].
     pub fn all_marks(&self) -> Result<Vec<(u64, Mark)>> {
         self.call("read", async |connection| {
-            let sql = "SELECT done_seq, run, mark, loss FROM mark ORDER BY done_seq, run, mark";
-            let rows = sqlx::query(sql).fetch_all(connection).await?;
+            let text = "SELECT done_seq, run, mark, loss FROM mark ORDER BY done_seq, run, mark";
+            let rows = sql(text).fetch_all(connection).await?;
             rows.iter().map(|row| Ok((record::count(row, 0)?, record::mark(row, 1)?))).collect()
         })
     }
@@ -191,8 +186,8 @@ impl Store {
     /// Candidates by a condition with one number in it.
     fn list(&self, condition: &'static str, number: i64) -> Result<Vec<Candidate>> {
         self.call("read", async move |connection| {
-            let sql = format!("SELECT {COLUMNS} FROM candidate WHERE {condition}");
-            let rows = sqlx::query(AssertSqlSafe(sql)).bind(number).fetch_all(connection).await?;
+            let text = format!("SELECT {COLUMNS} FROM candidate WHERE {condition}");
+            let rows = sql(text).bind(number).fetch_all(connection).await?;
             rows.iter().map(record::candidate).collect()
         })
     }

@@ -3,10 +3,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
 use super::Fault;
+use super::sql::{Row, Statement};
 use crate::dna::Dna;
 use crate::error::Result;
 use crate::mutate::Chain;
@@ -249,25 +248,25 @@ pub(super) const COLUMNS: &str = "child_no, parent, mutation, program, canonical
      steps, tokens, flops, predicted_seconds, training_seconds, seconds";
 
 /// Reads a row of [`COLUMNS`].
-pub(super) fn candidate(row: &SqliteRow) -> Result<Candidate, Fault> {
-    let state: &str = row.try_get(7)?;
+pub(super) fn candidate(row: &Row) -> Result<Candidate, Fault> {
+    let state: &str = row.get(7)?;
     Ok(Candidate {
         child_no: count(row, 0)?,
         parent: count_or_null(row, 1)?,
-        mutation: row.try_get(2)?,
-        program: row.try_get(3)?,
-        canonical: row.try_get(4)?,
+        mutation: row.get(2)?,
+        program: row.get(3)?,
+        canonical: row.get(4)?,
         watermark: count(row, 5)?,
-        bars: bars_from(row.try_get(6)?)?,
+        bars: bars_from(row.get(6)?)?,
         state: State::from_name(state).ok_or_else(|| unknown_state(state))?,
-        worker: row.try_get(8)?,
+        worker: row.get(8)?,
         attempt: small_count(row, 9)?,
         done_seq: count_or_null(row, 10)?,
         twin: count_or_null(row, 11)?,
-        fitness: row.try_get(12)?,
+        fitness: row.get(12)?,
         passed: small_count(row, 13)?,
-        error: row.try_get(14)?,
-        finished_ms: row.try_get(15)?,
+        error: row.get(14)?,
+        finished_ms: row.get(15)?,
         cost: cost(row, 16)?,
     })
 }
@@ -288,38 +287,35 @@ fn bars_from(text: &str) -> Result<Vec<Option<f64>>, Fault> {
 
 /// Reads the row of [`super::Store::log`], which is empty but for the study where nothing is
 /// finished.
-pub(super) fn finished(row: &SqliteRow) -> Result<Option<Finished>, Fault> {
+pub(super) fn finished(row: &Row) -> Result<Option<Finished>, Fault> {
     let Some(child_no) = count_or_null(row, 1)? else {
         return Ok(None);
     };
-    let state: &str = row.try_get(3)?;
+    let state: &str = row.get(3)?;
     Ok(Some(Finished {
         child_no,
         done_seq: count(row, 2)?,
         state: State::from_name(state).ok_or_else(|| unknown_state(state))?,
         twin: count_or_null(row, 4)?,
-        fitness: row.try_get(5)?,
-        canonical: row.try_get(6)?,
+        fitness: row.get(5)?,
+        canonical: row.get(6)?,
         passed: small_count(row, 7)?,
-        finished_ms: row.try_get(8)?,
+        finished_ms: row.get(8)?,
         cost: cost(row, 9)?,
     }))
 }
 
 /// Reads run, mark and loss from three columns.
-pub(super) fn mark(row: &SqliteRow, at: usize) -> Result<Mark, Fault> {
-    Ok(Mark { run: small_count(row, at)?, mark: small_count(row, at + 1)?, loss: row.try_get(at + 2)? })
+pub(super) fn mark(row: &Row, at: usize) -> Result<Mark, Fault> {
+    Ok(Mark { run: small_count(row, at)?, mark: small_count(row, at + 1)?, loss: row.get(at + 2)? })
 }
 
 pub(super) fn unknown_state(name: &str) -> Fault {
     Fault::Content(format!("a candidate's state is {name:?}"))
 }
 
-/// A statement that takes a cost as its next six numbers.
-pub(super) type Statement<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
-
 /// Gives a statement steps, tokens, flops, predicted seconds, training seconds and seconds.
-pub(super) fn bind_cost(statement: Statement<'_>, cost: Cost) -> Statement<'_> {
+pub(super) fn bind_cost(statement: Statement, cost: Cost) -> Statement {
     statement
         .bind(signed(cost.steps))
         .bind(signed(cost.tokens))
@@ -330,30 +326,28 @@ pub(super) fn bind_cost(statement: Statement<'_>, cost: Cost) -> Statement<'_> {
 }
 
 /// Reads what [`bind_cost`] writes.
-pub(super) fn cost(row: &SqliteRow, at: usize) -> Result<Cost, Fault> {
+pub(super) fn cost(row: &Row, at: usize) -> Result<Cost, Fault> {
     Ok(Cost {
         steps: count(row, at)?,
         tokens: count(row, at + 1)?,
         flops: count(row, at + 2)?,
-        predicted_seconds: row.try_get(at + 3)?,
-        training_seconds: row.try_get(at + 4)?,
-        seconds: row.try_get(at + 5)?,
+        predicted_seconds: row.get(at + 3)?,
+        training_seconds: row.get(at + 4)?,
+        seconds: row.get(at + 5)?,
     })
 }
 
 /// Reads a number that is never negative.
-pub(super) fn count(row: &SqliteRow, at: usize) -> Result<u64, Fault> {
-    u64::try_from(row.try_get::<i64, _>(at)?).map_err(|_| negative("a count"))
+pub(super) fn count(row: &Row, at: usize) -> Result<u64, Fault> {
+    u64::try_from(row.get::<i64>(at)?).map_err(|_| negative("a count"))
 }
 
-fn small_count(row: &SqliteRow, at: usize) -> Result<u32, Fault> {
+fn small_count(row: &Row, at: usize) -> Result<u32, Fault> {
     u32::try_from(count(row, at)?).map_err(|_| negative("a count"))
 }
 
-fn count_or_null(row: &SqliteRow, at: usize) -> Result<Option<u64>, Fault> {
-    row.try_get::<Option<i64>, _>(at)?
-        .map(|value| u64::try_from(value).map_err(|_| negative("a reference")))
-        .transpose()
+fn count_or_null(row: &Row, at: usize) -> Result<Option<u64>, Fault> {
+    row.get::<Option<i64>>(at)?.map(|value| u64::try_from(value).map_err(|_| negative("a reference"))).transpose()
 }
 
 fn negative(what: &str) -> Fault {
