@@ -91,14 +91,29 @@ impl From<primer_models::Error> for Failure {
 impl From<primer_search::Error> for Failure {
     fn from(e: primer_search::Error) -> Self {
         use primer_search::Error as E;
+        use primer_search::error::ServerProblem as P;
         if let E::Model(e) = e {
             return e.into();
         }
         let failure = Self::new(e.to_string());
-        match e {
+        match &e {
             E::Option { .. } => Self::usage(e.to_string()),
             E::StudyMismatch { .. } => Self::usage(e.to_string())
                 .hint("A study's options are fixed when it is made; leave them out to go on with it."),
+            E::StoreServer { problem, .. } => match problem {
+                P::Url { .. } => Self::usage(e.to_string()).hint("Write postgres://USER@HOST:PORT/DATABASE."),
+                P::Tls => failure.hint("Take a tunnel, as `ssh -L 5432:localhost:5432 HOST`, and sslmode=disable."),
+                P::Unreachable { .. } => failure.hint("Check the address, and that the server lets this machine in."),
+                P::Login { .. } => failure.hint("Give the password in PGPASSWORD or ~/.pgpass."),
+                P::NoDatabase { .. } => failure.hint("Make it with `createdb`, or name another one in --store."),
+                P::NoSchema => failure.hint("Make it with CREATE SCHEMA, or name another search_path in --store."),
+                P::NoStudy => failure.hint("Make one with `primer search init`."),
+                P::Study => failure.hint("Go on with it by `primer search run`, or give another --store."),
+                P::Occupied { .. } => failure.hint("Give the study a schema or a database of its own."),
+                P::Permission { .. } => {
+                    failure.hint("Log in as the user that made the study, or GRANT it to this one.")
+                }
+            },
             E::StoreVersion { .. } => failure.hint("Read it with the version that wrote it, or begin a new store."),
             _ => failure,
         }

@@ -1,7 +1,11 @@
 //! The search, with a study of a few tiny candidates.
 
+#[cfg(unix)]
+use crate::cluster;
 use crate::kit::{self, bad, good, json};
 use std::path::Path;
+#[cfg(unix)]
+use std::process::{Command, Stdio};
 
 const STORE: [&str; 2] = ["--store", "sqlite:study.db"];
 const STUDY: [&str; 22] = [
@@ -29,86 +33,98 @@ const STUDY: [&str; 22] = [
     "model.batch=4",
 ];
 
-fn run(folder: &Path, candidates: &str) -> serde_json::Value {
+fn run(folder: &Path, store: [&str; 2], candidates: &str) -> serde_json::Value {
     let args = ["search", "run", "--corpus", "text.txt", "--device", "cpu", "--json", "--candidates", candidates];
-    json(folder, &[&args[..], &STORE, &STUDY].concat())
+    json(folder, &[&args[..], &store, &STUDY].concat())
 }
 
 #[test]
 fn a_search_runs_goes_on_and_can_be_looked_at() {
     let folder = kit::folder_with_text();
-    let path = folder.path();
-    let first = run(path, "6");
+    a_search(folder.path(), STORE);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_search_on_a_server_is_the_same() {
+    let folder = kit::folder_with_text();
+    let (url, _) = cluster::shared().schema();
+    a_search(folder.path(), ["--store", &url]);
+}
+
+fn a_search(path: &Path, store: [&str; 2]) {
+    let first = run(path, store, "6");
     assert_eq!(first["status"]["counts"]["pending"], 0);
     assert!(first["finished"].as_u64().unwrap() >= 7, "{first}");
-    let more = run(path, "9");
+    let more = run(path, store, "9");
     assert_eq!(more["finished"].as_u64().unwrap(), 3, "the finished ones were done again: {more}");
 
-    let status = json(path, &[&["search", "status", "--json"], &STORE[..]].concat());
+    let status = json(path, &[&["search", "status", "--json"], &store[..]].concat());
     assert_eq!(status["status"]["counts"], more["status"]["counts"]);
-    assert!(good(path, &[&["search", "status"], &STORE[..]].concat()).stdout.contains("best"));
-    let top = json(path, &[&["search", "top", "--count", "3", "--json"], &STORE[..]].concat());
+    assert!(good(path, &[&["search", "status"], &store[..]].concat()).stdout.contains("best"));
+    let top = json(path, &[&["search", "top", "--count", "3", "--json"], &store[..]].concat());
     let losses: Vec<f64> =
         top["candidates"].as_array().unwrap().iter().map(|c| c["fitness"].as_f64().unwrap()).collect();
     assert!(!losses.is_empty() && losses.is_sorted(), "{losses:?}");
-    let shown = good(path, &[&["search", "show", "0"], &STORE[..]].concat());
+    let shown = good(path, &[&["search", "show", "0"], &store[..]].concat());
     assert!(shown.stdout.contains("the seed program") && shown.stdout.contains("S0"), "{}", shown.stdout);
-    let shown = json(path, &[&["search", "show", "0", "--json"], &STORE[..]].concat());
+    let shown = json(path, &[&["search", "show", "0", "--json"], &store[..]].concat());
     // Two runs of the seed program with a loss at t, 3t and the end.
     assert_eq!(shown["marks"].as_array().unwrap().len(), 6, "{shown}");
     assert!(shown["resolved"].as_str().unwrap().contains("T_MAT_MUL("));
     for child in 1..=9 {
         let child = child.to_string();
-        let lineage = json(path, &[&["search", "lineage", &child, "--json"], &STORE[..]].concat());
+        let lineage = json(path, &[&["search", "lineage", &child, "--json"], &store[..]].concat());
         let last = lineage["lineage"].as_array().unwrap().last().unwrap().clone();
         assert_eq!(last["child_no"], 0, "{lineage}");
-        let diff = good(path, &[&["search", "diff", &child], &STORE[..]].concat()).stdout;
+        let diff = good(path, &[&["search", "diff", &child], &store[..]].concat()).stdout;
         assert!(diff.lines().any(|line| line.starts_with("+ ") && !line.contains("candidate")), "{diff}");
     }
-    good(path, &[&["search", "report", "--out", "report"], &STORE[..]].concat());
+    good(path, &[&["search", "report", "--out", "report"], &store[..]].concat());
     let page = std::fs::read_to_string(path.join("report/report.html")).unwrap();
     assert!(page.contains("Was it luck?") && !page.contains("NaN") && !page.contains("<script"), "{page}");
     let report: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(path.join("report/report.json")).unwrap()).unwrap();
     assert_eq!(report["search"]["candidates"].as_array().unwrap().len(), 10, "{report}");
-    // Every child that was measured reached the first of the three marks; each further one is reached by those that passed.
+    // Every child that was measured reached the first of the three marks; each further one is reached by those that
+    // passed.
     let hurdles = report["hurdles"].as_array().unwrap();
     let count = |i: usize, key: &str| hurdles[i][key].as_u64().unwrap();
     assert_eq!((hurdles.len(), hurdles[2]["units"].as_u64()), (3, Some(7)));
     assert!(count(0, "reached") >= count(0, "passed") && count(0, "passed") >= count(1, "reached"), "{hurdles:?}");
     assert_eq!(report["odds"][1]["draws"], 20_000);
     assert!(report["spent"][0]["flops"].as_u64().unwrap() > 0, "{report}");
-    bad(path, &[&["search", "report", "--out", "report"], &STORE[..]].concat(), 1, &["not empty", "--force"]);
-    good(path, &[&["export", "--best", "--format", "dna", "--out", "best.dna"], &STORE[..]].concat());
-    good(path, &[&["export", "--id", "0", "--format", "dot", "--out", "seed.dot"], &STORE[..]].concat());
-    good(path, &[&["export", "--best", "--format", "rust", "--out", "best.rs"], &STORE[..]].concat());
+    bad(path, &[&["search", "report", "--out", "report"], &store[..]].concat(), 1, &["not empty", "--force"]);
+    good(path, &[&["export", "--best", "--format", "dna", "--out", "best.dna"], &store[..]].concat());
+    good(path, &[&["export", "--id", "0", "--format", "dot", "--out", "seed.dot"], &store[..]].concat());
+    good(path, &[&["export", "--best", "--format", "rust", "--out", "best.rs"], &store[..]].concat());
     let rust = std::fs::read_to_string(path.join("best.rs")).unwrap();
     assert!(rust.contains("belongs to the study") && rust.contains("pub fn block("), "{rust}");
-    bad(path, &[&["export", "--id", "99", "--format", "dna", "--out", "x.dna"], &STORE[..]].concat(), 1, &["99"]);
-    bad(path, &[&["export", "--format", "dna", "--out", "x.dna"], &STORE[..]].concat(), 2, &["--best", "--id"]);
+    bad(path, &[&["export", "--id", "99", "--format", "dna", "--out", "x.dna"], &store[..]].concat(), 1, &["99"]);
+    bad(path, &[&["export", "--format", "dna", "--out", "x.dna"], &store[..]].concat(), 2, &["--best", "--id"]);
     // What was exported can be searched from.
     let from = ["--from", "best.dna", "--store", "sqlite:next.db"];
     good(path, &[&["search", "init", "--corpus", "text.txt"], &STUDY[..], &from].concat());
-    let same = good(path, &[&["search", "diff", "3", "3"], &STORE[..]].concat()).stdout;
+    let same = good(path, &[&["search", "diff", "3", "3"], &store[..]].concat()).stdout;
     assert!(same.contains("the same"), "{same}");
-    let verified = good(path, &[&["search", "verify"], &STORE[..]].concat());
+    let verified = good(path, &[&["search", "verify"], &store[..]].concat());
     assert!(verified.stdout.contains("all 9 candidates"), "{}", verified.stdout);
     // The store may come from the environment.
-    let out = kit::command(path, &["search", "top"]).env("PRIMER_STORE", "sqlite:study.db").output().unwrap();
+    let out = kit::command(path, &["search", "top"]).env("PRIMER_STORE", store[1]).output().unwrap();
     assert!(out.status.success());
 
     // The study stays what it was made as.
     let other = ["search", "run", "--corpus", "text.txt", "--set", "population=5"];
-    bad(path, &[&other[..], &STORE].concat(), 2, &["population", "4", "5"]);
+    bad(path, &[&other[..], &store].concat(), 2, &["population", "4", "5"]);
     std::fs::write(path.join("other.txt"), "another text\n".repeat(500)).unwrap();
     let other = ["search", "run", "--corpus", "other.txt"];
-    bad(path, &[&other[..], &STORE].concat(), 2, &["another text"]);
+    bad(path, &[&other[..], &store].concat(), 2, &["another text"]);
     for command in ["show", "lineage", "diff"] {
-        bad(path, &[&["search", command, "999"], &STORE[..]].concat(), 1, &["no candidate 999"]);
+        bad(path, &[&["search", command, "999"], &store[..]].concat(), 1, &["no candidate 999"]);
     }
-    bad(path, &[&["search", "diff", "0"], &STORE[..]].concat(), 2, &["no parent"]);
+    bad(path, &[&["search", "diff", "0"], &store[..]].concat(), 2, &["no parent"]);
     let again = ["search", "init", "--corpus", "text.txt", "--preset", "small"];
-    bad(path, &[&again[..], &STORE].concat(), 1, &["already there"]);
+    bad(path, &[&again[..], &store].concat(), 1, &["already there"]);
 }
 
 #[test]
@@ -203,7 +219,7 @@ fn wrong_search_options_name_what_is_right() {
         bad(path, &args.iter().map(String::as_str).collect::<Vec<_>>(), 2, words);
         assert!(!path.join("new.db").exists(), "{more:?} left a store");
     }
-    bad(path, &["search", "status", "--store", "postgres://host/db"], 2, &["sqlite:PATH"]);
+    bad(path, &["search", "status", "--store", "mysql://host/db"], 2, &["sqlite:PATH", "postgres://"]);
     bad(path, &["search", "status"], 2, &["--store"]);
     // Seed programs whose shapes can't be resolved: no such branching, and a width that 16 heads can't share.
     let args = ["search", "run", "--corpus", "text.txt", "--device", "cpu", "--candidates", "1", "--preset", "small"];
@@ -212,4 +228,56 @@ fn wrong_search_options_name_what_is_right() {
     assert!(!path.join("three.db").exists());
     let odd = ["--set", "model.heads=16", "--set", "model.unit=1", "--store", "sqlite:odd.db"];
     bad(path, &[&args[..], &odd].concat(), 1, &["no unit"]);
+}
+
+/// A cluster that wants its machine back sends SIGTERM: the candidate in hand waits for the next worker, at no attempt
+/// lost.
+#[cfg(unix)]
+#[test]
+fn a_worker_told_to_go_puts_its_candidate_back() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    let long = ["search", "init", "--corpus", "text.txt", "--budget", "tokens", "--set", "fitness.unit=100000"];
+    good(path, &[&long[..], &STUDY[..6], &STUDY[8..], &STORE].concat());
+    let worker = ["search", "worker", "--corpus", "text.txt", "--device", "cpu"];
+    let mut command = kit::command(path, &[&worker[..], &STORE].concat());
+    let mut worker = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let counts = || json(path, &[&["search", "status", "--json"], &STORE[..]].concat())["status"]["counts"].clone();
+    while counts()["leased"] != 1 {
+        assert!(worker.try_wait().unwrap().is_none(), "it ended by itself");
+    }
+    assert!(Command::new("kill").args(["-TERM", &worker.id().to_string()]).status().unwrap().success());
+    assert_eq!(worker.wait().unwrap().code(), Some(0));
+    assert_eq!((&counts()["pending"], &counts()["leased"]), (&1.into(), &0.into()));
+}
+
+/// What is wrong with a server is said in one sentence with what to do, and never with the password.
+#[cfg(unix)]
+#[test]
+fn servers_that_cannot_be_used_are_refused() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    let (empty, _) = cluster::shared().schema();
+    let (login, database) = {
+        let cluster = cluster::shared();
+        (cluster.url("primer", "wrong-word", "postgres"), cluster.url("primer", cluster::PASSWORD, "nowhere"))
+    };
+    let unreachable = format!("postgres://ann:{}@127.0.0.1:1/db", cluster::PASSWORD);
+    let tls = format!("{database}?sslmode=require");
+    let nonsense = format!("postgres://ann:{}@host:port/db", cluster::PASSWORD);
+    let cases: [(&str, i32, &[&str]); 6] = [
+        (&empty, 1, &["no study", "primer search init"]),
+        (&login, 1, &["refuses the login", "PGPASSWORD"]),
+        (&database, 1, &["\"nowhere\" does not exist", "createdb"]),
+        (&unreachable, 1, &["postgres://ann@127.0.0.1:1/db", "can't be reached", "Check the address"]),
+        (&tls, 1, &["TLS", "tunnel"]),
+        (&nonsense, 2, &["invalid port", "postgres://USER@HOST"]),
+    ];
+    for (url, code, words) in cases {
+        bad(path, &["search", "status", "--store", url], code, words);
+        let said = kit::run(path, &["search", "verify", "--store", url]).stderr;
+        assert!(!said.contains(cluster::PASSWORD) && !said.contains("wrong-word"), "{said}");
+    }
+    let help = kit::command(path, &["search", "top", "--help"]).env("PRIMER_STORE", &login).output().unwrap();
+    assert!(!String::from_utf8_lossy(&help.stdout).contains("wrong-word"));
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use primer_models::text::Corpus;
 use primer_search::Evaluator;
 use primer_search::dna::seeds;
-use primer_search::store::Store;
+use primer_search::store::{Location, Store};
 use primer_search::study::{Fitness, Preset, StudySpec};
 use primer_search::worker::{Event, RunOptions, run};
 use primer_tensor::Device;
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let folder = std::env::temp_dir().join(format!("primer-short-search-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let store = Store::create(&folder.join("study.sqlite"), &spec)?;
+    let store = Store::create(&Location::Sqlite(folder.join("study.sqlite")), &spec)?;
     let evaluator = Evaluator::new(&spec, &corpus, &Device::cpu())?;
     let options = RunOptions { children: Some(8), ..RunOptions::default() };
     run(

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::store::Location;
+
 /// A fallible result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -61,30 +63,44 @@ pub enum Error {
 
     // ---- storage ----
     /// The database failed.
-    #[error("the search store {}: {action} failed: {source}", .path.display())]
+    #[error("the search store {location}: {action} failed: {source}")]
     Store {
-        /// The store's file.
-        path: PathBuf,
+        /// Where the store lies.
+        location: Location,
         /// What was being done, as a noun ("open", "claim").
         action: &'static str,
         /// The database's own error.
         source: sqlx::Error,
     },
+    /// A server can't be used.
+    #[error("the search store {location}: {problem}")]
+    StoreServer {
+        /// Where the store lies.
+        location: Location,
+        /// What stands in the way.
+        problem: ServerProblem,
+    },
+    /// A store's URL can't be understood.
+    #[error("{reason}")]
+    StoreUrl {
+        /// What to write instead.
+        reason: String,
+    },
     /// The store was written by another version of the program.
-    #[error("the search store {} has version {found}, this program reads version {expected}", .path.display())]
+    #[error("the search store {location} has version {found}, this program reads version {expected}")]
     StoreVersion {
-        /// The store's file.
-        path: PathBuf,
-        /// Version found in the file.
+        /// Where the store lies.
+        location: Location,
+        /// Version found.
         found: i64,
         /// Version this build reads and writes.
         expected: i64,
     },
-    /// The file is not one of this program's stores, or a row in it can't be understood.
-    #[error("the search store {} can't be read: {reason}", .path.display())]
+    /// It is not one of this program's stores, or a row in it can't be understood.
+    #[error("the search store {location} can't be read: {reason}")]
     StoreContent {
-        /// The store's file.
-        path: PathBuf,
+        /// Where the store lies.
+        location: Location,
         /// What is wrong.
         reason: String,
     },
@@ -138,6 +154,59 @@ pub enum Error {
     /// A worker thread ended without an answer.
     #[error("the {0} thread ended unexpectedly")]
     Thread(&'static str),
+}
+
+/// Why a server can't be used as a store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ServerProblem {
+    /// The address makes no sense.
+    #[error("the address can't be understood: {reason}")]
+    Url {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It asks for an encrypted connection.
+    #[error("connections by TLS are not supported")]
+    Tls,
+    /// Nobody answers, or not any more.
+    #[error("the server can't be reached: {reason}")]
+    Unreachable {
+        /// The system's or the server's reason.
+        reason: String,
+    },
+    /// A wrong password, an unknown user, a host that isn't let in.
+    #[error("the server refuses the login: {reason}")]
+    Login {
+        /// The server's reason.
+        reason: String,
+    },
+    /// The server has no such database.
+    #[error("{reason}")]
+    NoDatabase {
+        /// The server's words, with the name.
+        reason: String,
+    },
+    /// None of the schemas in the connection's search path exists.
+    #[error("no schema of the search path exists")]
+    NoSchema,
+    /// The database is there and holds no study.
+    #[error("there is no study in it")]
+    NoStudy,
+    /// There is a study where a new one was to be made.
+    #[error("it holds a study already")]
+    Study,
+    /// A table of one of our names is someone else's.
+    #[error("the schema holds another program's tables: {reason}")]
+    Occupied {
+        /// The server's words, with the name.
+        reason: String,
+    },
+    /// The user may look but not write, or not even look.
+    #[error("the user lacks the right: {reason}")]
+    Permission {
+        /// The server's words.
+        reason: String,
+    },
 }
 
 /// A rule of the program space that one instruction breaks.

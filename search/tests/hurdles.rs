@@ -4,7 +4,7 @@ use primer_models::text::Corpus;
 use primer_search::Evaluator;
 use primer_search::dna::seeds;
 use primer_search::roofline::Roofline;
-use primer_search::store::{Candidate, Claim, ClaimOptions, Cost, LEASE, Mark, Store, Verdict, WorkerId};
+use primer_search::store::{Candidate, Claim, ClaimOptions, Cost, LEASE, Location, Mark, Store, Verdict, WorkerId};
 use primer_search::study::{Budget, Fitness, ModelDims, Preset, StudySpec};
 use primer_search::worker::{Control, Outcome};
 use primer_tensor::Device;
@@ -27,7 +27,7 @@ fn corpus() -> Corpus {
 /// The seed program and one child, as a worker gets them.
 fn candidates(spec: &StudySpec) -> [Candidate; 2] {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(&folder.path().join("store.db"), spec).unwrap();
+    let store = Store::create(&Location::Sqlite(folder.path().join("store.db")), spec).unwrap();
     let options = ClaimOptions { worker: WorkerId::new(), lease: LEASE, children: None };
     let claim = || match store.claim(&options).unwrap() {
         Claim::Leased(candidate) => candidate,

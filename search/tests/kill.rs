@@ -1,59 +1,125 @@
-//! SIGKILL at any moment loses nothing.
+//! SIGKILL at any moment, of workers and of the server, loses nothing.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use primer_search::evolve::{Verification, verify};
 use primer_search::rng::{Purpose, Rng};
-use primer_search::store::Store;
-use primer_search::worker::{self, Event, RunOptions};
+use primer_search::store::{State, Store, Verdict};
+use primer_search::worker::{self, Control, Event, Outcome, RunOptions};
 
-use crate::synthetic::{assert_complete, course, evaluate, spec, undisturbed};
+#[cfg(unix)]
+use crate::cluster::{Cluster, PASSWORD};
+use crate::engines::{at, each};
+use crate::synthetic::{assert_complete, course, evaluate, spec};
 
 const STORE: &str = "PRIMER_TEST_KILLED_WORKER_STORE";
-const CHILDREN: u64 = 40;
+const CHILDREN: &str = "PRIMER_TEST_KILLED_WORKER_CHILDREN";
 
-/// The test starts itself as the worker to be killed.
+/// A worker's process, started by the tests below.
+#[test]
+fn worker_process() {
+    let (Ok(url), Ok(children)) = (std::env::var(STORE), std::env::var(CHILDREN)) else { return };
+    work(&url, children.parse().unwrap(), |child_no| {
+        writeln!(std::io::stdout(), "finished {child_no}").unwrap();
+    });
+}
+
 #[test]
 fn killed_workers_lose_nothing() {
-    if let Some(path) = std::env::var_os(STORE) {
-        return work(Path::new(&path), |child_no| {
-            writeln!(std::io::stdout(), "finished {child_no}").unwrap();
-        });
+    const MANY: u64 = 40;
+    each(|engine| {
+        let url = engine.place();
+        Store::create(&at(&url), &spec()).unwrap();
+        let mut rng = Rng::new(2026, 0, Purpose::Batches);
+        for _ in 0..7 {
+            let mut process = Process::start(&url, MANY);
+            process.finishes(1 + rng.below(4));
+            std::thread::sleep(Duration::from_micros(rng.below(9_000) as u64));
+            process.kill();
+        }
+        let store = Store::open(&at(&url)).unwrap();
+        let (counts, _) = store.standing().unwrap();
+        assert!(counts.finished() < MANY, "the workers outran their killers");
+        finish(&url, MANY);
+        assert_complete(&store, MANY);
+        let attempts = (0..=MANY).map(|child_no| store.candidate(child_no).unwrap().unwrap().attempt);
+        let again = attempts.filter(|&attempt| attempt > 1).count();
+        assert!(again > 1, "{again} of the kills hit an evaluation");
+        assert_eq!(verify(&store).unwrap(), Verification::Same { children: MANY });
+        // A candidate that was lost is found at once on Linux, so that not even the order differs.
+        if cfg!(target_os = "linux") {
+            let whole = engine.undisturbed(MANY);
+            assert_eq!(course(&store), course(&whole));
+            assert_eq!(store.status().unwrap().useful, whole.status().unwrap().useful);
+        }
+    });
+}
+
+/// Four processes, killed and replaced one after the other, and a server that is killed under them.
+#[cfg(unix)]
+#[test]
+fn a_server_restarted_among_dying_workers_loses_nothing() {
+    const MANY: u64 = 300;
+    let mut cluster = Cluster::start();
+    let url = cluster.url("primer", PASSWORD, "postgres");
+    Store::create(&at(&url), &spec()).unwrap();
+    let mut rng = Rng::new(407, 0, Purpose::Batches);
+    let mut workers: Vec<Process> = (0..4).map(|_| Process::start(&url, MANY)).collect();
+    workers[0].finishes(1);
+    for round in 0..8 {
+        std::thread::sleep(Duration::from_millis(rng.below(60) as u64));
+        let place = rng.below(4);
+        std::mem::replace(&mut workers[place], Process::start(&url, MANY)).kill();
+        if round == 4 {
+            // Those that have opened the store go on by themselves; who comes while the server is away doesn't wait.
+            workers.iter_mut().for_each(|worker| worker.finishes(1));
+            cluster.restart();
+        }
     }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("killed.db");
-    Store::create(&path, &spec()).unwrap();
-    let mut rng = Rng::new(2026, 0, Purpose::Batches);
-    for _ in 0..7 {
-        kill_after(&path, 1 + rng.below(4), Duration::from_micros(rng.below(9_000) as u64));
-    }
-    let store = Store::open(&path).unwrap();
+    let store = Store::open(&at(&url)).unwrap();
     let (counts, _) = store.standing().unwrap();
-    assert!(counts.finished() < CHILDREN, "the workers outran their killers");
-    // Where a dead process can't be told from a living one, its lease has to run out first.
-    while store.standing().unwrap().0.finished() <= CHILDREN {
-        work(&path, |_| {});
+    assert!(counts.finished() < MANY, "the workers outran their killers");
+    workers.into_iter().for_each(Process::wait);
+    finish(&url, MANY);
+    assert_complete(&store, MANY);
+    assert_eq!(verify(&store).unwrap(), Verification::Same { children: MANY });
+    // What each candidate got is what it gets undisturbed, with the same bars.
+    for candidate in course(&store) {
+        let undisturbed = match evaluate(&candidate, &mut |_| Control::Continue) {
+            Outcome::Result { verdict, cost } => (verdict, cost),
+            other => panic!("{other:?}"),
+        };
+        match (&undisturbed.0, candidate.state) {
+            (Verdict::Fitness { loss, passed, .. }, State::Done) => {
+                assert_eq!((candidate.fitness, candidate.passed), (Some(*loss).filter(|l| l.is_finite()), *passed));
+                assert_eq!(candidate.cost, undisturbed.1);
+            }
+            (Verdict::Rejected(_), State::Rejected) | (_, State::Cached) => {}
+            // Its program was too large to be evaluated, or its twin was rejected.
+            (_, State::Rejected) if candidate.canonical.is_none() || candidate.twin.is_some() => {}
+            other => panic!("{}: {other:?}", candidate.child_no),
+        }
     }
-    assert_complete(&store, CHILDREN);
-    let attempts = (0..=CHILDREN).map(|child_no| store.candidate(child_no).unwrap().unwrap().attempt);
-    let again = attempts.filter(|&attempt| attempt > 1).count();
-    assert!(again > 1, "{again} of the kills hit an evaluation");
-    assert_eq!(verify(&store).unwrap(), Verification::Same { children: CHILDREN });
-    // A candidate that was lost is found at once on Linux, so that not even the order differs.
-    if cfg!(target_os = "linux") {
-        let whole = undisturbed(&folder.path().join("whole.db"), CHILDREN);
-        assert_eq!(course(&store), course(&whole));
-        assert_eq!(store.status().unwrap().useful, whole.status().unwrap().useful);
+    // The ledger has each of them once, and every lost attempt besides.
+    let status = store.status().unwrap();
+    let measured = course(&store).iter().map(|candidate| candidate.cost.steps).sum::<u64>();
+    assert_eq!(status.useful.steps, measured);
+}
+
+/// Works until nothing is left. Where a dead process can't be told from a living one, its lease has to run out first.
+fn finish(url: &str, children: u64) {
+    let store = Store::open(&at(url)).unwrap();
+    while store.standing().unwrap().0.finished() <= children {
+        work(url, children, |_| {});
     }
 }
 
-fn work(path: &Path, mut finished: impl FnMut(u64)) {
-    let store = Store::open(path).unwrap();
-    let options = RunOptions { children: Some(CHILDREN), lease: Duration::from_secs(2), ..RunOptions::default() };
+fn work(url: &str, children: u64, mut finished: impl FnMut(u64)) {
+    let store = Store::open(&at(url)).unwrap();
+    let options = RunOptions { children: Some(children), lease: Duration::from_secs(2), ..RunOptions::default() };
     let slowly = |candidate: &_, report: &mut dyn FnMut(_) -> _| {
         evaluate(candidate, &mut |progress| {
             std::thread::sleep(Duration::from_millis(1));
@@ -69,22 +135,44 @@ fn work(path: &Path, mut finished: impl FnMut(u64)) {
     .unwrap();
 }
 
-/// Starts a worker process and kills it a moment after it has finished so many candidates.
-fn kill_after(path: &Path, candidates: usize, moment: Duration) {
-    let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "kill::killed_workers_lose_nothing", "--nocapture"])
-        .env(STORE, path)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // The pipe stays open until the kill: a worker that can't write would end by itself.
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let seen = lines.by_ref().map_while(Result::ok).filter(|line| line.contains("finished ")).take(candidates).count();
-    assert_eq!(seen, candidates, "the worker ended by itself");
-    std::thread::sleep(moment);
-    process.kill().unwrap();
-    let status = process.wait().unwrap();
-    #[cfg(unix)]
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
-    assert!(!status.success());
+/// A worker in a process of its own.
+struct Process {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    fn start(url: &str, children: u64) -> Process {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "kill::worker_process", "--nocapture"])
+            .env(STORE, url)
+            .env(CHILDREN, children.to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The pipe stays open until the end: a worker that can't write would end by itself.
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Process { child, lines }
+    }
+
+    /// Waits until it has finished so many candidates more.
+    fn finishes(&mut self, candidates: usize) {
+        let lines = self.lines.by_ref().map_while(Result::ok);
+        let seen = lines.filter(|line| line.contains("finished ")).take(candidates).count();
+        assert_eq!(seen, candidates, "the worker ended by itself");
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        let status = self.child.wait().unwrap();
+        #[cfg(unix)]
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+        assert!(!status.success());
+    }
+
+    /// Waits until it has ended by itself, and well.
+    fn wait(mut self) {
+        self.lines.by_ref().for_each(drop);
+        assert!(self.child.wait().unwrap().success());
+    }
 }

@@ -2,8 +2,11 @@
 
 mod block;
 mod canonical;
+#[cfg(unix)]
+mod cluster;
 mod costs;
 mod dna;
+mod engines;
 mod export;
 mod faults;
 mod fuzz;
@@ -12,10 +15,13 @@ mod kill;
 mod leak;
 mod leases;
 mod lower;
+mod many;
 mod mutate;
 mod naive;
 mod resume;
 mod rng;
+#[cfg(unix)]
+mod server;
 mod synthetic;
 mod twin;
 mod twins;

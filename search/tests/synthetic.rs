@@ -1,6 +1,5 @@
 //! A study whose evaluations cost nothing: the fitness is a hash of the program.
 
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use primer_search::dna::seeds;
@@ -92,13 +91,6 @@ pub fn run(store: &Store, children: u64) -> RunSummary {
 pub fn run_with(store: &Store, children: u64, stop: &AtomicBool, on_event: impl FnMut(&Event)) -> RunSummary {
     let options = RunOptions { children: Some(children), ..RunOptions::default() };
     run_worker(store, &options, stop, evaluate, on_event).unwrap()
-}
-
-/// A store in which one worker made `children` children undisturbed.
-pub fn undisturbed(path: &Path, children: u64) -> Store {
-    let store = Store::create(path, &spec()).unwrap();
-    run(&store, children);
-    store
 }
 
 /// All candidates without what may differ between runs: worker, attempts, moments.

@@ -7,6 +7,7 @@
 
 mod deps;
 mod examples;
+mod postgres;
 mod setup;
 mod test;
 mod vulkan;
@@ -20,7 +21,7 @@ Usage: cargo xtask <COMMAND>
 
 Commands:
   test           run every test: unit, integration, documentation, examples, each benchmark once
-  test --setup   first install what the tests need (a Vulkan driver, where none is found)
+  test --setup   first install what the tests need and this machine lacks (a Vulkan driver, Postgres)
   deps-check     check that the dependency tree holds no fontconfig, onig, openssl or aws-lc
 ";
 

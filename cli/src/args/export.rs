@@ -1,6 +1,7 @@
 //! `primer export`.
 
 use clap::{ArgGroup, Args};
+use primer_search::store::Location;
 use std::path::PathBuf;
 
 /// `primer export`
@@ -14,8 +15,8 @@ pub struct Export {
     #[arg(long, value_name = "NAME|FILE", group = "source")]
     pub program: Option<String>,
     /// A search's store, with --best or --id; it may be at work
-    #[arg(long, value_name = "URL", value_parser = super::search::store, group = "source")]
-    pub store: Option<PathBuf>,
+    #[arg(long, value_name = "URL", group = "source")]
+    pub store: Option<Location>,
     /// The best program of the store
     #[arg(long, requires = "store", conflicts_with = "id")]
     pub best: bool,

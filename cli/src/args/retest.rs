@@ -1,21 +1,27 @@
 //! The arguments of `primer search retest`.
 
-use super::search::store;
 use super::{Compute, positive};
 use clap::Args;
 use primer_search::retest::Setting;
+use primer_search::store::Location;
 use std::path::PathBuf;
 
 /// `primer search retest`
 #[derive(Debug, Args)]
 pub struct SearchRetest {
-    /// The store of the search: sqlite:PATH
-    #[arg(long, env = "PRIMER_STORE", value_name = "URL", value_parser = store, required_unless_present = "resume",
-        conflicts_with = "resume")]
-    pub store: Option<PathBuf>,
+    /// The store of the search: sqlite:PATH, or postgres://USER@HOST/DATABASE
+    #[arg(
+        long,
+        env = "PRIMER_STORE",
+        hide_env_values = true,
+        value_name = "URL",
+        required_unless_present = "resume",
+        conflicts_with = "resume"
+    )]
+    pub store: Option<Location>,
     /// The store of a control, whose best program is tested too; may be repeated
-    #[arg(long, value_name = "URL", value_parser = store, conflicts_with = "resume")]
-    pub control: Vec<PathBuf>,
+    #[arg(long, value_name = "URL", conflicts_with = "resume")]
+    pub control: Vec<Location>,
     /// The search's text
     #[arg(long, value_name = "C")]
     pub corpus: Option<String>,

@@ -10,7 +10,7 @@ use primer_search::Rejection;
 use primer_search::dna::{Dna, seeds};
 use primer_search::export::{Origin, reference, to_rust};
 use primer_search::lower::{Limits, Sizes, plan};
-use primer_search::store::Store;
+use primer_search::store::{Location, Store};
 use primer_tensor::Device;
 use std::path::Path;
 
@@ -66,8 +66,8 @@ fn program(args: &Export) -> Outcome<Program> {
     if let Some(path) = &args.checkpoint {
         return of_checkpoint(path, &args.format);
     }
-    if let Some(path) = &args.store {
-        return of_store(path, args);
+    if let Some(location) = &args.store {
+        return of_store(location, args);
     }
     let name = args.program.clone().unwrap_or_default();
     let built_in = seeds::PROGRAMS.iter().any(|(known, _)| *known == name);
@@ -95,8 +95,8 @@ fn of_checkpoint(path: &Path, format: &str) -> Outcome<Program> {
 }
 
 /// A candidate of a study.
-fn of_store(path: &Path, args: &Export) -> Outcome<Program> {
-    let store = Store::open(path)?;
+fn of_store(location: &Location, args: &Export) -> Outcome<Program> {
+    let store = Store::open(location)?;
     let id = match (args.id, args.best) {
         (Some(id), _) => id,
         (None, true) => {

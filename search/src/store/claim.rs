@@ -22,7 +22,8 @@ pub const MAX_ATTEMPTS: u32 = 3;
 /// What a worker asks for.
 #[derive(Debug, Clone)]
 pub struct ClaimOptions {
-    /// Who asks.
+    /// Who asks. A worker holds one candidate at a time: what it holds already is handed out to it again, since
+    /// the answer to an earlier call may have been lost.
     pub worker: WorkerId,
     /// Until when it is the worker's, without a renewal.
     pub lease: Duration,
@@ -62,7 +63,9 @@ impl Store {
 
 async fn claim(connection: &mut Connection, spec: &StudySpec, options: &ClaimOptions) -> Result<Claim, Fault> {
     if spec.limits.cost.is_some() || spec.limits.seconds.is_some() {
-        let spent = sql("SELECT total(predicted_seconds), total(seconds) FROM ledger").fetch_one(connection).await?;
+        let spent = sql("SELECT coalesce(sum(predicted_seconds), 0.0), coalesce(sum(seconds), 0.0) FROM ledger")
+            .fetch_one(connection)
+            .await?;
         let (cost, seconds): (f64, f64) = (spent.get(0)?, spent.get(1)?);
         if spec.limits.cost.is_some_and(|limit| cost >= limit)
             || spec.limits.seconds.is_some_and(|limit| seconds >= limit)
@@ -72,18 +75,21 @@ async fn claim(connection: &mut Connection, spec: &StudySpec, options: &ClaimOpt
     }
     let limits = [spec.limits.children, options.children];
     let most = limits.into_iter().flatten().min().unwrap_or(u64::MAX);
-    if let Some(open) = open_candidate(connection, most).await? {
+    if let Some(open) = open_candidate(connection, most, &options.worker).await? {
+        let child_no = open.candidate.child_no;
+        if open.candidate.worker.as_deref() == Some(options.worker.as_str()) && open.candidate.state == State::Leased {
+            return prolong(connection, child_no, options).await.map(Claim::Leased);
+        }
         if open.candidate.state == State::Leased {
             // The attempt that was lost: what it spent is known up to its last renewal.
             finish::charge(connection, &open.candidate, "wasted", open.candidate.cost).await?;
             if open.spent >= MAX_ATTEMPTS {
-                let Candidate { child_no, cost, .. } = open.candidate;
+                let cost = open.candidate.cost;
                 let reason = format!("its worker died in each of {MAX_ATTEMPTS} attempts");
                 finish::give_up(connection, child_no, &reason, cost).await?;
                 return Ok(Claim::Settled(reread(connection, child_no).await?));
             }
         }
-        let child_no = open.candidate.child_no;
         return lease(connection, child_no, options).await.map(Claim::Leased);
     }
     let study = sql("SELECT next_child, done_seq FROM study WHERE id = 1").fetch_one(connection).await?;
@@ -115,8 +121,8 @@ struct Open {
     spent: u32,
 }
 
-/// The first candidate that waits, or whose lease has ended or whose worker is dead.
-async fn open_candidate(connection: &mut Connection, most: u64) -> Result<Option<Open>, Fault> {
+/// The first candidate that waits, or whose lease has ended or whose worker is dead, or who asks.
+async fn open_candidate(connection: &mut Connection, most: u64, worker: &WorkerId) -> Result<Option<Open>, Fault> {
     let rows = sql("SELECT child_no, state, spent, worker,
              lease_until < CAST(unixepoch('subsec') * 1000 AS INTEGER)
          FROM candidate WHERE state IN ('pending', 'leased') AND child_no <= ?
@@ -128,8 +134,8 @@ async fn open_candidate(connection: &mut Connection, most: u64) -> Result<Option
         let leased = row.get::<&str>(1)? == "leased";
         if leased {
             let expired: bool = row.get(4)?;
-            let dead = row.get::<Option<&str>>(3)?.is_some_and(worker_id::is_dead);
-            if !expired && !dead {
+            let open = |holder: &str| holder == worker.as_str() || worker_id::is_dead(holder);
+            if !expired && !row.get::<Option<&str>>(3)?.is_some_and(open) {
                 continue;
             }
         }
@@ -153,6 +159,16 @@ async fn lease(connection: &mut Connection, child_no: u64, options: &ClaimOption
     .bind(signed(child_no))
     .execute(connection)
     .await?;
+    reread(connection, child_no).await
+}
+
+/// Gives the worker what it has, for as long as if it had just got it.
+async fn prolong(connection: &mut Connection, child_no: u64, options: &ClaimOptions) -> Result<Candidate, Fault> {
+    sql("UPDATE candidate SET lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + ? WHERE child_no = ?")
+        .bind(milliseconds(options.lease))
+        .bind(signed(child_no))
+        .execute(connection)
+        .await?;
     reread(connection, child_no).await
 }
 

@@ -2,13 +2,31 @@
 
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use sqlx::sqlite::SqliteConnectOptions;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
 use super::Fault;
+use super::location::ServerUrl;
 use super::sql::Connection;
 use crate::error::Error;
+
+/// How long a call goes on trying where the server has gone away, as it does when it is restarted.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The pauses between tries: the first, and the longest to which they grow.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(4));
+
+/// How long a server may take over one call, before the connection is taken for a dead one.
+const CALL: Duration = Duration::from_secs(120);
+
+/// What to connect to.
+pub(super) enum Target {
+    Sqlite(Box<SqliteConnectOptions>),
+    Postgres(ServerUrl),
+}
 
 type Job = Box<dyn FnOnce(&mut Session) + Send>;
 
@@ -21,12 +39,12 @@ pub(super) struct Database {
 
 impl Database {
     /// Connects.
-    pub(super) fn start(options: SqliteConnectOptions) -> Result<Database, Fault> {
+    pub(super) fn start(target: Target) -> Result<Database, Fault> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let (ready, opened) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("primer-store".to_owned())
-            .spawn(move || match Session::open(&options) {
+            .spawn(move || match Session::open(target) {
                 Ok(mut session) => {
                     // The opener waits for this; if it has gone, the queue is closed as well.
                     let _ = ready.send(Ok(()));
@@ -46,6 +64,9 @@ impl Database {
     }
 
     /// Runs `job` on the database's thread.
+    ///
+    /// Where the connection breaks it is run again, also if only the answer was lost: a job is one whose
+    /// repetition does no harm.
     pub(super) fn call<T: Send + 'static>(
         &self,
         job: impl AsyncFn(&mut Connection) -> Result<T, Fault> + Send + 'static,
@@ -65,11 +86,13 @@ impl Database {
         job: impl AsyncFn(&mut Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         self.call(async move |connection| {
-            connection.begin().await?;
-            let done = match job(connection).await {
-                Ok(result) => connection.commit().await.map(|()| result),
-                Err(fault) => Err(fault),
+            let attempt = async {
+                connection.begin().await?;
+                let result = job(connection).await?;
+                connection.commit().await?;
+                Ok(result)
             };
+            let done = attempt.await;
             if done.is_err() {
                 connection.roll_back().await;
             }
@@ -92,22 +115,62 @@ impl Drop for Database {
 /// What the thread works with.
 struct Session {
     runtime: Runtime,
-    connection: Connection,
+    target: Target,
+    /// None where it broke.
+    connection: Option<Connection>,
+    /// Whether the last call found the server; one after another that waited in vain doesn't wait again.
+    patient: bool,
 }
 
 impl Session {
-    fn open(options: &SqliteConnectOptions) -> Result<Session, Fault> {
-        let runtime = Builder::new_current_thread().build().map_err(sqlx::Error::Io)?;
-        let connection = runtime.block_on(Connection::open(options))?;
-        Ok(Session { runtime, connection })
+    fn open(target: Target) -> Result<Session, Fault> {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(sqlx::Error::Io)?;
+        let connection = runtime.block_on(Connection::open(&target))?;
+        Ok(Session { runtime, target, connection: Some(connection), patient: true })
     }
 
     fn call<T>(&mut self, job: &impl AsyncFn(&mut Connection) -> Result<T, Fault>) -> Result<T, Fault> {
-        self.runtime.block_on(job(&mut self.connection))
+        let (mut pause, longest) = PAUSES;
+        let mut broken = None;
+        loop {
+            let fault = match self.attempt(job) {
+                Err(fault) if fault.is_broken_connection() => fault,
+                result => {
+                    self.patient = true;
+                    return result;
+                }
+            };
+            self.connection = None;
+            let since = broken.get_or_insert_with(Instant::now);
+            if !self.patient || since.elapsed() + pause > PATIENCE {
+                self.patient = false;
+                return Err(fault);
+            }
+            tracing::warn!(?fault, "the search store's server is gone; trying again");
+            std::thread::sleep(pause);
+            pause = longest.min(pause * 2);
+        }
+    }
+
+    fn attempt<T>(&mut self, job: &impl AsyncFn(&mut Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.runtime.block_on(async {
+            let connection = match &mut self.connection {
+                Some(connection) => connection,
+                broken => broken.insert(Connection::open(&self.target).await?),
+            };
+            match self.target {
+                Target::Sqlite(_) => job(connection).await,
+                Target::Postgres(_) => {
+                    let late = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+                    timeout(CALL, job(connection)).await.map_err(late)?
+                }
+            }
+        })
     }
 
     fn close(self) {
-        if let Err(error) = self.runtime.block_on(self.connection.close()) {
+        let Some(connection) = self.connection else { return };
+        if let Err(error) = self.runtime.block_on(connection.close()) {
             tracing::warn!(%error, "closing the search store");
         }
     }

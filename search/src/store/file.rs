@@ -20,7 +20,7 @@ const HEADER: usize = 100;
 /// short, [`Error::StoreVersion`] if another version wrote it.
 pub(super) fn inspect(path: &Path) -> Result<()> {
     let io = |source| Error::Io { path: path.to_owned(), source };
-    let content = |reason: &str| Error::StoreContent { path: path.to_owned(), reason: reason.to_owned() };
+    let content = |reason: &str| Error::StoreContent { location: path.into(), reason: reason.to_owned() };
     let mut file = File::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     if length < HEADER as u64 {
@@ -38,7 +38,7 @@ pub(super) fn inspect(path: &Path) -> Result<()> {
     }
     let found = i64::from(word(60));
     if found != schema::VERSION {
-        return Err(Error::StoreVersion { path: path.to_owned(), found, expected: schema::VERSION });
+        return Err(Error::StoreVersion { location: path.into(), found, expected: schema::VERSION });
     }
     let page_size = match u16::from_be_bytes([header[16], header[17]]) {
         1 => 65_536,

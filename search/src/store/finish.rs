@@ -49,7 +49,8 @@ impl Store {
     }
 
     /// Puts a result into the log. The finished candidate, or none if the lease was lost; the
-    /// cost is charged either way.
+    /// cost is charged either way. A second call for the same attempt changes nothing and gives what the first
+    /// one put in, since the first one's answer may have been lost.
     ///
     /// # Errors
     ///
@@ -57,6 +58,11 @@ impl Store {
     pub fn finish(&self, held: &Candidate, verdict: Verdict, cost: Cost) -> Result<Option<Candidate>> {
         let held = held.clone();
         self.transact("finish", async move |connection| {
+            let now = reread(connection, held.child_no).await?;
+            let by_this_attempt = (now.attempt, &now.worker) == (held.attempt, &held.worker);
+            if by_this_attempt && matches!(now.state, State::Done | State::Rejected) {
+                return Ok(Some(now));
+            }
             let kept = holds(connection, &held).await?;
             let kind = if kept { "useful" } else { "wasted" };
             charge(connection, &held, kind, cost).await?;
@@ -156,7 +162,7 @@ pub(super) async fn charge(
     cost: Cost,
 ) -> Result<(), Fault> {
     let statement = sql("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET
+         ON CONFLICT (child_no, attempt) DO UPDATE SET
              steps = excluded.steps, tokens = excluded.tokens, flops = excluded.flops,
              predicted_seconds = excluded.predicted_seconds,
              training_seconds = excluded.training_seconds, seconds = excluded.seconds")

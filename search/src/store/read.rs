@@ -5,6 +5,22 @@ use super::sql::{Connection, sql};
 use super::{Fault, Store};
 use crate::error::Result;
 
+/// All candidates by state.
+const COUNTS: &str = "SELECT state, count(*) FROM candidate GROUP BY state";
+
+/// The best candidate.
+const BEST: &str =
+    "SELECT child_no, fitness FROM candidate WHERE fitness IS NOT NULL ORDER BY fitness, done_seq LIMIT 1";
+
+/// The best ones, without those that took a twin's result. A condition on the state would have SQLite sort them all.
+const TOP: &str = "fitness IS NOT NULL AND twin IS NULL ORDER BY fitness, done_seq LIMIT ?";
+
+/// What attempts of one kind have spent. Grouped by kind, SQLite would sort the whole ledger first.
+const SPENT: &str = "SELECT coalesce(CAST(sum(steps) AS INTEGER), 0), coalesce(CAST(sum(tokens) AS INTEGER), 0),
+         coalesce(CAST(sum(flops) AS INTEGER), 0), coalesce(sum(predicted_seconds), 0.0),
+         coalesce(sum(training_seconds), 0.0), coalesce(sum(seconds), 0.0)
+     FROM ledger WHERE kind = ?";
+
 /// The study's row.
 pub(super) struct Study {
     pub spec: String,
@@ -25,16 +41,13 @@ pub(super) async fn candidate(connection: &mut Connection, child_no: u64) -> Res
 
 async fn standing(connection: &mut Connection) -> Result<(Counts, Option<Best>), Fault> {
     let mut counts = Counts::default();
-    let rows = sql("SELECT state, count(*) FROM candidate GROUP BY state").fetch_all(connection).await?;
+    let rows = sql(COUNTS).fetch_all(connection).await?;
     for row in &rows {
         let name: &str = row.get(0)?;
         let state = State::from_name(name).ok_or_else(|| record::unknown_state(name))?;
         *counts.slot(state) = record::count(row, 1)?;
     }
-    let best = sql("SELECT child_no, fitness FROM candidate WHERE fitness IS NOT NULL
-         ORDER BY fitness, done_seq LIMIT 1")
-    .fetch_optional(connection)
-    .await?;
+    let best = sql(BEST).fetch_optional(connection).await?;
     let best = match best {
         Some(row) => Some(Best { child_no: record::count(&row, 0)?, fitness: row.get(1)? }),
         None => None,
@@ -45,22 +58,13 @@ async fn standing(connection: &mut Connection) -> Result<(Counts, Option<Best>),
 async fn status(connection: &mut Connection) -> Result<Status, Fault> {
     let (counts, best) = standing(connection).await?;
     let seed = sql("SELECT fitness FROM candidate WHERE child_no = 0").fetch_one(connection).await?;
-    let mut status =
-        Status { counts, best, seed_fitness: seed.get(0)?, useful: Cost::default(), wasted: Cost::default() };
-    let rows = sql(
-        "SELECT kind, sum(steps), sum(tokens), sum(flops), sum(predicted_seconds), sum(training_seconds), sum(seconds)
-         FROM ledger GROUP BY kind",
-    )
-    .fetch_all(connection)
-    .await?;
-    for row in &rows {
-        match row.get::<&str>(0)? {
-            "useful" => status.useful = record::cost(row, 1)?,
-            "wasted" => status.wasted = record::cost(row, 1)?,
-            _ => {}
-        }
-    }
-    Ok(status)
+    let useful = spent(connection, "useful").await?;
+    let wasted = spent(connection, "wasted").await?;
+    Ok(Status { counts, best, seed_fitness: seed.get(0)?, useful, wasted })
+}
+
+async fn spent(connection: &mut Connection, kind: &str) -> Result<Cost, Fault> {
+    record::cost(&sql(SPENT).bind(kind).fetch_one(connection).await?, 0)
 }
 
 impl Store {
@@ -149,7 +153,7 @@ impl Store {
     ///
     /// See [`Store::status`].
     pub fn top(&self, count: u32) -> Result<Vec<Candidate>> {
-        self.list("state = 'done' AND fitness IS NOT NULL ORDER BY fitness, done_seq LIMIT ?", count.into())
+        self.list(TOP, count.into())
     }
 
     /// The candidates in order of their numbers, at most 256 from `first` on.
@@ -190,5 +194,40 @@ impl Store {
             let rows = sql(text).bind(number).fetch_all(connection).await?;
             rows.iter().map(record::candidate).collect()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dna::seeds;
+    use crate::store::Location;
+    use crate::study::{Preset, StudySpec};
+
+    /// What is asked again and again reads an index in its order, and never sorts a whole table.
+    #[test]
+    fn no_question_sorts_the_study() {
+        let folder = tempfile::tempdir().unwrap();
+        let seed = seeds::transformer().unwrap().to_string();
+        let spec = StudySpec::preset(Preset::Small, seed, String::new(), 1);
+        let store = Store::create(&Location::Sqlite(folder.path().join("study.db")), &spec).unwrap();
+        let plan = |statement: String| {
+            let lines = store.call("plan", async move |connection| {
+                let rows = sql(format!("EXPLAIN QUERY PLAN {statement}")).fetch_all(connection).await?;
+                rows.iter().map(|row| row.get::<String>(3)).collect::<Result<Vec<_>, _>>()
+            });
+            lines.unwrap().join("\n")
+        };
+        let top = format!("SELECT {COLUMNS} FROM candidate WHERE {TOP}").replace('?', "10");
+        let spent = SPENT.replace('?', "'useful'");
+        for (statement, index) in [
+            (COUNTS, "COVERING INDEX candidate_state"),
+            (BEST, "candidate_fitness"),
+            (&top, "candidate_fitness"),
+            (&spent, "ledger"),
+        ] {
+            let plan = plan(statement.to_owned());
+            assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{statement}: {plan}");
+        }
     }
 }

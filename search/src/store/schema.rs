@@ -1,10 +1,17 @@
-//! The tables, and the numbers by which a file is known to hold them.
+//! The tables, and what a store is known by.
 
-/// Version of the tables, kept in the file's `user_version`. A change of any table raises it.
+/// Version of the tables, kept in a file's `user_version`, on a server in [`VERSION_TABLE`]. A change of any
+/// table raises it.
 pub(super) const VERSION: i64 = 2;
 
-/// Kept in the file's `application_id`: "Prim".
+/// Kept in the file's `application_id`: "Prim". On a server, the lock under which tables are made.
 pub(super) const APPLICATION_ID: i64 = 0x5072_696d;
+
+/// Marks a file as a store.
+pub(super) const MARK_FILE: [&str; 2] = ["PRAGMA application_id = 1349675373", "PRAGMA user_version = 2"];
+
+/// The table that marks a server's schema as a store, with one row and one column: the version.
+pub(super) const VERSION_TABLE: &str = "primer_store";
 
 /// Makes the tables of an empty database, one statement each.
 ///
@@ -12,9 +19,7 @@ pub(super) const APPLICATION_ID: i64 = 0x5072_696d;
 /// and resumption all follow from it, and nothing else is kept that could disagree with it.
 /// `fitness` is NULL where it was not finite, which ranks last everywhere. `bars` are the losses above
 /// which a mark ends the candidate, `passed` the hurdles that it passed.
-pub(super) const CREATE: [&str; 10] = [
-    "PRAGMA application_id = 1349675373",
-    "PRAGMA user_version = 2",
+pub(super) const CREATE: [&str; 8] = [
     // `next_child` is the number of the next new child; `done_seq` the last one given out,
     // −1 before the seed program (child 0) is finished.
     "CREATE TABLE study (
@@ -57,8 +62,8 @@ pub(super) const CREATE: [&str; 10] = [
     "CREATE INDEX candidate_state ON candidate (state, child_no)",
     "CREATE INDEX candidate_canonical ON candidate (canonical, done_seq)",
     "CREATE INDEX candidate_fitness ON candidate (fitness, done_seq) WHERE fitness IS NOT NULL",
-    // The losses at the marks of a finished candidate; NULL where not finite. The seed program has several runs. `done_seq` is
-    // the candidate's, repeated for the windows from which bars follow.
+    // The losses at the marks of a finished candidate; NULL where not finite. The seed program has several runs.
+    // `done_seq` is the candidate's, repeated for the windows from which bars follow.
     "CREATE TABLE mark (
         child_no INTEGER NOT NULL REFERENCES candidate (child_no),
         run INTEGER NOT NULL,
@@ -90,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_statements_carry_the_same_numbers() {
-        assert_eq!(CREATE[0], format!("PRAGMA application_id = {APPLICATION_ID}"));
-        assert_eq!(CREATE[1], format!("PRAGMA user_version = {VERSION}"));
+        assert_eq!(MARK_FILE[0], format!("PRAGMA application_id = {APPLICATION_ID}"));
+        assert_eq!(MARK_FILE[1], format!("PRAGMA user_version = {VERSION}"));
     }
 }

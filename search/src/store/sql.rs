@@ -2,19 +2,23 @@
 
 use std::borrow::Cow;
 
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Decode, Executor, Sqlite, Type};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Decode, Encode, Executor, IntoArguments, Postgres, Sqlite, Type};
 
-use super::Fault;
+use super::database::Target;
+use super::{Fault, postgres};
 
 /// An open connection.
-pub(super) struct Connection {
-    engine: SqliteConnection,
+pub(super) enum Connection {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
 }
 
 /// A row of an answer.
-pub(super) struct Row {
-    engine: SqliteRow,
+pub(super) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
 }
 
 /// A statement with its values so far.
@@ -31,7 +35,8 @@ pub(super) enum Value {
     Text(Option<String>),
 }
 
-/// Begins a statement. Each `?` of the text stands for the next value.
+/// Begins a statement in SQLite's SQL, as far as [`postgres::translated`] knows it. Each `?` of the text stands
+/// for the next value.
 pub(super) fn sql(text: impl Into<Cow<'static, str>>) -> Statement {
     Statement { text: text.into(), values: Vec::new() }
 }
@@ -45,20 +50,30 @@ impl Statement {
 
     /// Runs it; the number of rows that it changed.
     pub(super) async fn execute(self, connection: &mut Connection) -> Result<u64, Fault> {
-        let done = connection.engine.execute(self.query()?).await?;
-        Ok(done.rows_affected())
+        Ok(match connection {
+            Connection::Sqlite(engine) => engine.execute(self.for_sqlite()?).await?.rows_affected(),
+            Connection::Postgres(engine) => engine.execute(self.for_postgres()?).await?.rows_affected(),
+        })
     }
 
     /// All rows of its answer.
     pub(super) async fn fetch_all(self, connection: &mut Connection) -> Result<Vec<Row>, Fault> {
-        let rows = connection.engine.fetch_all(self.query()?).await?;
-        Ok(rows.into_iter().map(|engine| Row { engine }).collect())
+        Ok(match connection {
+            Connection::Sqlite(engine) => {
+                engine.fetch_all(self.for_sqlite()?).await?.into_iter().map(Row::Sqlite).collect()
+            }
+            Connection::Postgres(engine) => {
+                engine.fetch_all(self.for_postgres()?).await?.into_iter().map(Row::Postgres).collect()
+            }
+        })
     }
 
     /// The first row of its answer, if there is one.
     pub(super) async fn fetch_optional(self, connection: &mut Connection) -> Result<Option<Row>, Fault> {
-        let row = connection.engine.fetch_optional(self.query()?).await?;
-        Ok(row.map(|engine| Row { engine }))
+        Ok(match connection {
+            Connection::Sqlite(engine) => engine.fetch_optional(self.for_sqlite()?).await?.map(Row::Sqlite),
+            Connection::Postgres(engine) => engine.fetch_optional(self.for_postgres()?).await?.map(Row::Postgres),
+        })
     }
 
     /// The first row of its answer.
@@ -67,41 +82,77 @@ impl Statement {
         row.ok_or(Fault::Sql(sqlx::Error::RowNotFound))
     }
 
-    fn query(self) -> Result<sqlx::query::Query<'static, Sqlite, SqliteArguments>, Fault> {
-        let mut arguments = SqliteArguments::default();
-        for value in self.values {
-            match value {
-                Value::Integer(value) => arguments.add(value),
-                Value::Real(value) => arguments.add(value),
-                Value::Text(value) => arguments.add(value),
-            }
-            .map_err(sqlx::Error::Encode)?;
-        }
-        Ok(sqlx::query_with(AssertSqlSafe(self.text.into_owned()), arguments))
+    fn for_sqlite(self) -> Result<Query<Sqlite>, Fault> {
+        query(self.text.into_owned(), self.values)
     }
+
+    fn for_postgres(self) -> Result<Query<Postgres>, Fault> {
+        let storable = |value| match value {
+            // The one character that Postgres has no place for; a driver's message might hold it.
+            Value::Text(Some(text)) => Value::Text(Some(text.replace('\0', "\u{fffd}"))),
+            value => value,
+        };
+        query(postgres::translated(&self.text), self.values.into_iter().map(storable).collect())
+    }
+}
+
+type Query<E> = sqlx::query::Query<'static, E, <E as sqlx::Database>::Arguments>;
+
+fn query<E: sqlx::Database>(text: String, values: Vec<Value>) -> Result<Query<E>, Fault>
+where
+    E::Arguments: IntoArguments<E>,
+    Option<i64>: Encode<'static, E> + Type<E>,
+    Option<f64>: Encode<'static, E> + Type<E>,
+    Option<String>: Encode<'static, E> + Type<E>,
+{
+    let mut arguments = E::Arguments::default();
+    for value in values {
+        match value {
+            Value::Integer(value) => arguments.add(value),
+            Value::Real(value) => arguments.add(value),
+            Value::Text(value) => arguments.add(value),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(sqlx::query_with(AssertSqlSafe(text), arguments))
 }
 
 impl Row {
     /// The value of a column, counted from 0.
-    pub(super) fn get<'r, T: Decode<'r, Sqlite> + Type<Sqlite>>(&'r self, column: usize) -> Result<T, Fault> {
-        Ok(sqlx::Row::try_get(&self.engine, column)?)
+    pub(super) fn get<'r, T>(&'r self, column: usize) -> Result<T, Fault>
+    where
+        T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>,
+    {
+        Ok(match self {
+            Row::Sqlite(row) => sqlx::Row::try_get(row, column)?,
+            Row::Postgres(row) => sqlx::Row::try_get(row, column)?,
+        })
     }
 }
 
 impl Connection {
-    pub(super) async fn open(options: &SqliteConnectOptions) -> Result<Connection, Fault> {
-        Ok(Connection { engine: options.connect().await? })
+    pub(super) async fn open(target: &Target) -> Result<Connection, Fault> {
+        Ok(match target {
+            Target::Sqlite(options) => Connection::Sqlite(options.connect().await?),
+            Target::Postgres(url) => Connection::Postgres(postgres::connect(url).await?),
+        })
     }
 
     pub(super) async fn close(self) -> sqlx::Result<()> {
-        sqlx::Connection::close(self.engine).await
+        match self {
+            Connection::Sqlite(engine) => sqlx::Connection::close(engine).await,
+            Connection::Postgres(engine) => sqlx::Connection::close(engine).await,
+        }
     }
 
     /// Starts a transaction that may write, after those of all others.
     pub(super) async fn begin(&mut self) -> Result<(), Fault> {
-        // A plain BEGIN that reads first and writes later fails at once, whatever the time-out, if another
-        // writer came between.
-        sql("BEGIN IMMEDIATE").execute(self).await?;
+        match self {
+            // A plain BEGIN that reads first and writes later fails at once, whatever the time-out, if
+            // another writer came between.
+            Connection::Sqlite(engine) => engine.execute("BEGIN IMMEDIATE").await.map(drop)?,
+            Connection::Postgres(engine) => engine.execute(sqlx::raw_sql(postgres::BEGIN)).await.map(drop)?,
+        }
         Ok(())
     }
 

@@ -55,7 +55,7 @@ pub fn run(
             let _ = std::fs::remove_file(out.join(part));
         }
     }
-    let store = Store::create(&path, &spec)?;
+    let store = Store::create(&path.as_path().into(), &spec)?;
     let live = Live::new(&store, Some(time), None);
     let evaluator = Evaluator::new(&spec, corpus, device)?;
     // The seed program and a first child in any case: without them there is nothing to compare.

@@ -31,7 +31,7 @@ pub fn status(args: &SearchStatus) -> Outcome {
         let c = &status.counts;
         let best = status.best.map_or("none yet".into(), |b| format!("{:.4} (candidate {})", b.fitness, b.child_no));
         let seed = status.seed_fitness.map_or("not measured yet".into(), |f| format!("{f:.4}"));
-        terminal::line(&format!("study      {:.12} in {}", store.spec_sha256(), args.store.store.display()))?;
+        terminal::line(&format!("study      {:.12} in {}", store.spec_sha256(), args.store.store))?;
         terminal::line(&format!(
             "candidates {} finished: {} evaluated, {} cached, {} rejected, {} failed; {} running, {} waiting",
             c.finished(),

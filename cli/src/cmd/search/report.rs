@@ -69,7 +69,7 @@ fn study(store: &Store) -> Outcome<Study> {
         ("primer", env!("CARGO_PKG_VERSION").into()),
     ];
     Ok(Study {
-        command: format!("primer search report --store sqlite:{}", store.path().display()),
+        command: format!("primer search report --store {}", store.location()),
         study_sha256: store.spec_sha256().to_owned(),
         corpus_sha256: spec.corpus.clone(),
         settings: settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),

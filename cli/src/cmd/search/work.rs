@@ -9,11 +9,10 @@ use crate::stop::Stop;
 use crate::terminal::{self, Progress};
 use primer_models::text::Corpus;
 use primer_search::evaluate::Evaluator;
-use primer_search::store::{State, Store};
+use primer_search::store::{Location, State, Store};
 use primer_search::study::StudySpec;
 use primer_search::worker::{self, End, Event, RunOptions, RunSummary};
 use serde_json::json;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,15 +22,15 @@ use std::time::{Duration, Instant};
 /// A store that is already there, an option that means nothing.
 pub fn init(args: &SearchInit) -> Outcome {
     let corpus = folder::corpus(&args.corpus)?;
-    let path = &args.store.store;
-    if path.exists() {
-        return Err(Failure::new(format!("the store {} is already there", path.display()))
+    let location = &args.store.store;
+    if Store::exists(location)? {
+        return Err(Failure::new(format!("the store {location} is already there"))
             .hint("Go on with it by `primer search run`, or give another --store."));
     }
     let spec = new_study(&args.study, &corpus, &args.compute)?;
-    let store = Store::create(path, &spec)?;
+    let store = Store::create(location, &spec)?;
     terminal::note(&format!("corpus: {} (sha256 {:.12})", corpus.name(), corpus.sha256()));
-    terminal::line(&format!("study {:.12} in {}", store.spec_sha256(), path.display()))
+    terminal::line(&format!("study {:.12} in {}", store.spec_sha256(), location))
 }
 
 /// The study of the options, with its roofline measured on the device if the study needs one.
@@ -64,15 +63,15 @@ pub fn shared(compute: &Compute, workers: u16) -> Compute {
 /// A store, option or corpus that can't be used; a device that fails.
 pub fn run(args: &SearchRun) -> Outcome {
     let corpus = folder::corpus(&args.corpus)?;
-    let path = &args.store.store;
-    let store = if path.exists() {
-        let store = Store::open(path)?;
+    let location = &args.store.store;
+    let store = if Store::exists(location)? {
+        let store = Store::open(location)?;
         same_corpus(&store, &corpus)?;
         store.spec().check_same(&options::over(store.spec(), &args.study, &corpus.sha256())?)?;
         store
     } else {
         let compute = shared(&args.compute, args.workers);
-        Store::open_or_create(path, &new_study(&args.study, &corpus, &compute)?)?
+        Store::open_or_create(location, &new_study(&args.study, &corpus, &compute)?)?
     };
     let options = RunOptions { children: args.candidates, time: args.time, ..RunOptions::default() };
     work(&store, &corpus, &args.compute, &options, args.workers, args.json)
@@ -89,13 +88,11 @@ pub fn worker(args: &SearchWorker) -> Outcome {
     work(&store, &corpus, &args.compute, &RunOptions::default(), 1, args.json)
 }
 
-fn existing(path: &Path) -> Outcome<Store> {
-    if !path.exists() {
-        return Err(
-            Failure::new(format!("there is no store {}", path.display())).hint("Make one with `primer search init`.")
-        );
+fn existing(location: &Location) -> Outcome<Store> {
+    if !Store::exists(location)? {
+        return Err(Failure::new(format!("there is no store {location}")).hint("Make one with `primer search init`."));
     }
-    Ok(Store::open(path)?)
+    Ok(Store::open(location)?)
 }
 
 /// Refuses another text than the study's.
@@ -162,7 +159,7 @@ fn work(
     live.finish(&format!("{finished} candidates finished here, best loss {best}; {why}"));
     if as_json {
         return terminal::json(&json!({
-            "store": store.path(),
+            "store": store.location(),
             "study": store.spec_sha256(),
             "finished": finished,
             "end": end,

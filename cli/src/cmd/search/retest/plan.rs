@@ -10,7 +10,7 @@ use crate::stop::Stop;
 use crate::terminal;
 use primer_models::text::{Corpus, TokenSet, Tokenizer, TokenizerSpec};
 use primer_search::retest::{Measurement, Protocol, Task, shortlist};
-use primer_search::store::Store;
+use primer_search::store::{Location, Store};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -30,7 +30,7 @@ pub struct Plan {
     /// The command that it was begun with, as it was typed.
     pub typed: String,
     /// The store of the search, then those of its controls.
-    pub stores: Vec<PathBuf>,
+    pub stores: Vec<Location>,
     /// SHA-256 of each study's options.
     pub studies: Vec<String>,
     /// The search's text as it was named.
@@ -82,11 +82,11 @@ impl Retest {
         let named = |given: &Option<String>, begun: Option<&String>| given.clone().or(begun.cloned());
         let corpus = named(&args.corpus, stored.as_ref().map(|plan| &plan.corpus)).unwrap_or_else(|| "rust".into());
         let test_corpus = named(&args.test_corpus, stored.as_ref().map(|plan| &plan.test_corpus)).unwrap_or_default();
-        let paths = match &stored {
+        let locations = match &stored {
             Some(plan) => plan.stores.clone(),
             None => args.store.iter().chain(&args.control).cloned().collect(),
         };
-        let stores = paths.iter().map(|path| Ok(Store::open(path)?)).collect::<Outcome<Vec<Store>>>()?;
+        let stores = locations.iter().map(|location| Ok(Store::open(location)?)).collect::<Outcome<Vec<Store>>>()?;
         let (text, test) = (folder::corpus(&corpus)?, folder::corpus(&test_corpus)?);
         for store in &stores {
             same_corpus(store, &text)?;
@@ -110,7 +110,7 @@ impl Retest {
         };
         let plan = match stored {
             Some(plan) => plan,
-            None => new_plan(args, paths, &stores, corpus, test_corpus, &test)?,
+            None => new_plan(args, locations, &stores, corpus, test_corpus, &test)?,
         };
         let out = folder::prepare(args.out.as_deref(), "retest", existing)?;
         terminal::note(&format!("device: {} ({}), {workers} runs at a time", chosen.device, chosen.why));
@@ -227,7 +227,7 @@ fn cores() -> u16 {
 
 fn new_plan(
     args: &SearchRetest,
-    stores: Vec<PathBuf>,
+    stores: Vec<Location>,
     open: &[Store],
     corpus: String,
     test_corpus: String,
@@ -247,16 +247,17 @@ fn new_plan(
     for (study, store) in open.iter().enumerate() {
         let best = shortlist(store, protocol.top, protocol.margin)?;
         if best.is_empty() {
-            return Err(Failure::new(format!(
-                "in {} no program but the seed has been measured yet",
-                stores[study].display()
-            )));
+            let location = &stores[study];
+            return Err(Failure::new(format!("in {location} no program but the seed has been measured yet")));
         }
         listed.extend(best.iter().map(|candidate| (study, candidate.child_no)));
     }
-    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let absolute = |location| match location {
+        Location::Sqlite(path) => Location::Sqlite(std::path::absolute(&path).unwrap_or(path)),
+        server => server,
+    };
     Ok(Plan {
-        typed: typed(),
+        typed: stores.iter().fold(typed(), |text, location| location.hide_password(&text)),
         studies: open.iter().map(|store| store.spec_sha256().to_owned()).collect(),
         stores: stores.into_iter().map(absolute).collect(),
         corpus,
