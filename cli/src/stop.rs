@@ -1,4 +1,5 @@
-//! Ctrl-C: the first asks the work to save and stop, the second ends the program.
+//! Ctrl-C, or the SIGTERM of a cluster that wants its machine back: the first asks the work to save and stop,
+//! the second ends the program.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
