@@ -31,6 +31,10 @@ pub struct StudySpec {
     pub model: ModelDims,
     /// Learning rate of a candidate's training.
     pub learning_rate: f64,
+    /// How often a measured score is passed on to programs that seem to compute the same ([`crate::probe`]); then the next one is
+    /// measured itself. With 0 there is no probe, and twins are programs of the same canonical form.
+    #[serde(default)]
+    pub probe_hits: u32,
     /// SHA-256 of the corpus, in hexadecimal.
     pub corpus: String,
     /// Version of the random draws ([`crate::rng::RNG_VERSION`]); a build replays its own version only.
@@ -180,6 +184,7 @@ impl StudySpec {
             roofline: Roofline::default(),
             model: ModelDims { layers: 6, heads: 8, unit: 64, seq: 64, batch: 64, vocab: 1 << 15 },
             learning_rate: 1e-3,
+            probe_hits: 0,
             corpus,
             rng_version: crate::rng::RNG_VERSION,
             seed_dna,

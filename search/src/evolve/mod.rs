@@ -12,8 +12,9 @@ pub use verify::{Difference, Verification, verify};
 use crate::Rejection;
 use crate::canonical::canonical_hash;
 use crate::dna::Dna;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mutate::{self, Chain};
+use crate::probe;
 use crate::rng::{Purpose, Rng};
 use crate::study::{Strategy, StudySpec};
 
@@ -31,7 +32,7 @@ pub struct Member {
 pub struct Child {
     /// Text of the program.
     pub program: String,
-    /// Hash of its canonical form, or why it is too large to have one.
+    /// What twins have in common: the hash of its canonical form, with a probe its fingerprint; or why it is too large to have one.
     pub canonical: Result<String, Rejection>,
     /// JSON of the mutations that made it.
     pub mutation: String,
@@ -92,17 +93,39 @@ pub fn breed(spec: &StudySpec, child_no: u64, parent: &str) -> Result<Child> {
     if spec.strategy == Strategy::None {
         return Ok(Child {
             program: parent.to_string(),
-            canonical: canonical_hash(&parent).map(|hash| hash.to_string()),
+            canonical: identity(spec, &parent)?,
             mutation: serde_json::to_string(&Chain::default())?,
         });
     }
     let mut rng = Rng::new(spec.seed, child_no, Purpose::Mutation);
     let (dna, chain) = mutate::mutate(&parent, &mut rng)?;
-    Ok(Child {
-        program: dna.to_string(),
-        canonical: canonical_hash(&dna).map(|hash| hash.to_string()),
-        mutation: serde_json::to_string(&chain)?,
-    })
+    Ok(Child { program: dna.to_string(), canonical: identity(spec, &dna)?, mutation: serde_json::to_string(&chain)? })
+}
+
+/// What a fingerprint begins with where a canonical form could stand.
+const PROBED: &str = "probe ";
+
+/// Whether [`identity`] is that of a probe.
+pub fn is_probed(identity: &str) -> bool {
+    identity.starts_with(PROBED)
+}
+
+/// What twins of the program have in common.
+///
+/// # Errors
+///
+/// The engine's, of the probe.
+pub fn identity(spec: &StudySpec, dna: &Dna) -> Result<Result<String, Rejection>> {
+    let canonical = canonical_hash(dna).map(|hash| hash.to_string());
+    if spec.probe_hits == 0 || canonical.is_err() {
+        return Ok(canonical);
+    }
+    match probe::fingerprint(dna, spec.model.unit.into()) {
+        Ok(Some(fingerprint)) => Ok(Ok(format!("{PROBED}{fingerprint}"))),
+        // Of it nothing is known, or it will be rejected.
+        Ok(None) | Err(Error::Rejected(_)) => Ok(canonical),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use primer_tensor::Device;
+
 use super::finish;
 use super::record::{self, Candidate, State, signed};
 use super::sql::{Connection, sql};
@@ -10,6 +12,7 @@ use super::worker_id::{self, WorkerId};
 use super::{Fault, Store, read};
 use crate::error::{Error, Result};
 use crate::evolve::{self, Member};
+use crate::leak::leak_test;
 use crate::study::{Strategy, StudySpec};
 
 /// How long a worker may go without a sign of progress before another takes its candidate.
@@ -104,7 +107,7 @@ async fn claim(connection: &mut Connection, spec: &StudySpec, options: &ClaimOpt
     let child = reread(connection, child_no).await?;
     // Without mutations every child is the seed's twin, and wants to be measured all the same.
     if spec.strategy != Strategy::None
-        && let Some(twin) = finished_twin(connection, child.canonical.as_deref()).await?
+        && let Some(twin) = finished_twin(connection, spec, &child).await?
     {
         finish::inherit(connection, &child, &twin).await?;
     }
@@ -230,18 +233,54 @@ async fn bars(connection: &mut Connection, spec: &StudySpec, watermark: u64) -> 
     Ok(bars)
 }
 
-/// The first finished candidate of that canonical form which was evaluated or rejected itself.
-async fn finished_twin(connection: &mut Connection, canonical: Option<&str>) -> Result<Option<Candidate>, Fault> {
-    let row = sql("SELECT child_no FROM candidate
-         WHERE canonical = ? AND state IN ('done', 'rejected') AND twin IS NULL
-         ORDER BY done_seq LIMIT 1")
-    .bind(canonical)
-    .fetch_optional(connection)
-    .await?;
-    match row {
-        Some(row) => Ok(Some(reread(connection, record::count(&row, 0)?).await?)),
-        None => Ok(None),
+/// The finished candidate whose result the child takes, if there is one.
+async fn finished_twin(
+    connection: &mut Connection,
+    spec: &StudySpec,
+    child: &Candidate,
+) -> Result<Option<Candidate>, Fault> {
+    let canonical = child.canonical.as_deref();
+    let row = match canonical.filter(|identity| evolve::is_probed(identity)) {
+        // The first of that canonical form which was evaluated or rejected itself.
+        None => {
+            sql("SELECT child_no FROM candidate
+                 WHERE canonical = ? AND state IN ('done', 'rejected') AND twin IS NULL
+                 ORDER BY done_seq LIMIT 1")
+            .bind(canonical)
+            .fetch_optional(connection)
+            .await?
+        }
+        // The last of that fingerprint which was evaluated itself, unless its result was taken often enough. Reasons for a
+        // rejection lie in a program's form.
+        Some(fingerprint) => {
+            sql("SELECT child_no FROM (
+                     SELECT child_no, done_seq FROM candidate
+                     WHERE canonical = ? AND state = 'done'
+                     ORDER BY done_seq DESC LIMIT 1
+                 ) AS last
+                 WHERE (
+                     SELECT count(*) FROM candidate c
+                     WHERE c.canonical = ? AND c.state = 'cached' AND c.twin = last.child_no
+                 ) < ?")
+            .bind(fingerprint)
+            .bind(fingerprint)
+            .bind(spec.probe_hits)
+            .fetch_optional(connection)
+            .await?
+        }
+    };
+    let Some(row) = row else { return Ok(None) };
+    let twin = reread(connection, record::count(&row, 0)?).await?;
+    // Of another form, it has to show that it doesn't leak before it has a fitness.
+    if twin.program != child.program && canonical.is_some_and(evolve::is_probed) {
+        let (dna, device) = (child.dna()?, Device::cpu_with_threads(1));
+        match leak_test(&dna, spec.model.unit.into(), &device) {
+            // It is evaluated, and rejected with the reason.
+            Err(Error::Rejected(_)) => return Ok(None),
+            other => other?,
+        }
     }
+    Ok(Some(twin))
 }
 
 /// The candidate, which exists: its number was read in this transaction.

@@ -31,9 +31,9 @@ use database::{Database, Target};
 use fault::Fault;
 use sql::{Connection, sql};
 
-use crate::canonical::canonical_hash;
 use crate::dna::Dna;
 use crate::error::{Error, Result, ServerProblem};
+use crate::evolve;
 use crate::mutate::Chain;
 use crate::study::{StudySpec, sha256_hex};
 
@@ -199,7 +199,7 @@ impl NewStudy {
             spec: text,
             mutation: serde_json::to_string(&Chain::default())?,
             program: spec.seed_dna.clone(),
-            canonical: canonical_hash(&seed)?.to_string(),
+            canonical: evolve::identity(spec, &seed)??,
         })
     }
 

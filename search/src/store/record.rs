@@ -20,7 +20,7 @@ pub enum State {
     Leased,
     /// Evaluated.
     Done,
-    /// Took the result of a twin: a finished candidate of the same canonical form.
+    /// Took the result of a twin: a finished candidate of the same canonical form, or with the same fingerprint.
     Cached,
     /// Can't be trained; the reason is kept.
     Rejected,
@@ -98,7 +98,8 @@ pub struct Candidate {
     pub mutation: String,
     /// The program's text; see [`Candidate::dna`].
     pub program: String,
-    /// Hash of the canonical form; none if the program is too large to have one.
+    /// What twins have in common: the hash of the canonical form, or the fingerprint of a probe; none if the program is too large to
+    /// have one.
     pub canonical: Option<String>,
     /// Finished children that its selection saw.
     pub watermark: u64,
@@ -223,7 +224,7 @@ pub struct Finished {
     pub twin: Option<u64>,
     /// Validation loss in nats a token; none if not finite.
     pub fitness: Option<f64>,
-    /// Hash of its canonical form.
+    /// What its twins have in common with it.
     pub canonical: Option<String>,
     /// Hurdles that it passed.
     pub passed: u32,

@@ -141,7 +141,7 @@ fn studies(retest: &Retest) -> Outcome<Vec<data::Study>> {
     let of = |store: &primer_search::store::Store| -> Outcome<data::Study> {
         let (spec, status) = (store.spec(), store.status()?);
         Ok(data::Study {
-            store: store.path().display().to_string(),
+            store: store.location().to_string(),
             study_sha256: store.spec_sha256().to_owned(),
             corpus_sha256: spec.corpus.clone(),
             strategy: serde_json::to_value(spec.strategy)

@@ -204,8 +204,7 @@ impl Plan {
         for ((store, known), path) in stores.iter().zip(&self.studies).zip(&self.stores) {
             if store.spec_sha256() != known {
                 return Err(Failure::new(format!(
-                    "{} now holds another study than the one that the retest was begun with",
-                    path.display()
+                    "{path} now holds another study than the one that the retest was begun with"
                 )));
             }
         }
