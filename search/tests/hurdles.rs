@@ -151,3 +151,21 @@ fn a_measured_roofline_predicts_the_seed_program() {
         );
     }
 }
+
+/// Whatever was measured of the machine, the seed program's marks lie where the study says.
+#[test]
+fn the_seed_gets_its_own_steps_with_any_roofline() {
+    let corpus = corpus();
+    for budget in [Budget::Cost, Budget::Flops] {
+        let spec = spec(&corpus, budget);
+        for i in 0..60 {
+            let roofline = Roofline { flops_per_second: 3.3e9 + 1.7e8 * f64::from(i), ..Roofline::default() };
+            // 7 units of 1 to 7 steps.
+            let fitness = Fitness { unit: f64::from(1 + i % 7), ..spec.fitness };
+            let spec = StudySpec { roofline, fitness, ..spec.clone() };
+            let evaluator = Evaluator::new(&spec, &corpus, &Device::cpu_with_threads(1)).unwrap();
+            let steps = evaluator.steps_to_the_end(&spec.seed_dna.parse().unwrap()).unwrap();
+            assert_eq!(steps, 7 * (1 + i as u64 % 7), "{:?}", spec.roofline);
+        }
+    }
+}

@@ -355,8 +355,9 @@ impl Evaluator {
         let limit = match self.spec.fitness.budget {
             Budget::Seconds => 1.0,
             Budget::Tokens => mark,
-            Budget::Flops => mark * seed_flops as f64 / flops as f64,
-            Budget::Cost => mark * seed_predicted / predicted,
+            // The quotient first: of a program that costs what the seed does it is 1, and not a last bit less than the mark.
+            Budget::Flops => mark * (seed_flops as f64 / flops as f64),
+            Budget::Cost => mark * (seed_predicted / predicted),
         };
         (limit.floor() as u64).max(1)
     }

@@ -142,6 +142,6 @@ pub fn steps(spec: &StudySpec, configs: &[RunConfig], first: u64, device: &Devic
     };
     let costs = configs.iter().map(cost).collect::<Result<Vec<f64>>>()?;
     let base = costs.first().copied().unwrap_or(1.0);
-    // The slack is that of rounding: the first gets its own steps exactly.
-    Ok(costs.iter().map(|cost| ((first as f64 * base / cost * (1.0 + 1e-12)).floor() as u64).max(1)).collect())
+    // The quotient first, as in the search: the first gets its own steps exactly.
+    Ok(costs.iter().map(|cost| ((first as f64 * (base / cost)).floor() as u64).max(1)).collect())
 }
