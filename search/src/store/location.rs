@@ -67,11 +67,7 @@ impl Location {
 impl<'de> Deserialize<'de> for Location {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Location, D::Error> {
         let text = String::deserialize(deserializer)?;
-        match text.parse() {
-            // Plans of retests that were begun before there were servers hold the path alone.
-            Err(_) if !text.contains("://") => Ok(Location::Sqlite(text.into())),
-            location => location.map_err(serde::de::Error::custom),
-        }
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
