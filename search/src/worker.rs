@@ -1,12 +1,16 @@
 //! One worker: takes candidates from the store, has them evaluated, puts the results in.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::store::{Best, Candidate, Claim, ClaimOptions, Cost, Counts, LEASE, State, Store, Verdict, WorkerId};
+
+/// After a pause of its own, a worker waits so long at most, a third of the lease where that is less, before it claims: whoever was
+/// frozen with it, as all are by a machine that sleeps, renews meanwhile what it holds.
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// How long to wait where another worker has the seed program.
 const POLL: Duration = Duration::from_millis(20);
@@ -159,11 +163,17 @@ pub fn run(
 ) -> Result<RunSummary> {
     let clock = Clock { stop, start: Instant::now(), time: options.time };
     let claim_options = ClaimOptions { worker: WorkerId::new(), lease: options.lease, children: options.children };
+    let mut pulse = Pulse::new(options.lease, SystemTime::now());
     let mut finished = 0;
     let mut failures = 0;
     loop {
         if let Some(end) = clock.end() {
             return Ok(RunSummary { end, finished });
+        }
+        pulse.beat(SystemTime::now());
+        if pulse.is_settling(SystemTime::now()) {
+            std::thread::sleep(POLL);
+            continue;
         }
         let candidate = match store.claim(&claim_options)? {
             Claim::Leased(candidate) => candidate,
@@ -182,7 +192,7 @@ pub fn run(
             }
         };
         let held = Held::new(store, candidate);
-        let event = attempt(held, options.lease, &clock, &mut evaluate, &mut on_event)?;
+        let event = attempt(held, options.lease, &clock, &mut pulse, &mut evaluate, &mut on_event)?;
         match &event {
             Event::Finished { candidate, .. } => {
                 finished += 1;
@@ -216,6 +226,7 @@ fn attempt(
     held: Held<'_>,
     lease: Duration,
     clock: &Clock<'_>,
+    pulse: &mut Pulse,
     evaluate: &mut impl FnMut(&Candidate, &mut dyn FnMut(Progress) -> Control) -> Outcome,
     on_event: &mut impl FnMut(&Event),
 ) -> Result<Event> {
@@ -225,6 +236,7 @@ fn attempt(
     let mut lost = false;
     let mut broken = None;
     let outcome = evaluate(&held.candidate, &mut |progress| {
+        pulse.beat(SystemTime::now());
         if clock.end().is_some() || lost || broken.is_some() {
             return Control::Stop;
         }
@@ -261,6 +273,35 @@ fn attempt(
 fn finished_event(store: &Store, candidate: Candidate) -> Result<Event> {
     let (counts, best) = store.standing()?;
     Ok(Event::Finished { candidate, best, counts })
+}
+
+/// Notices that its worker was frozen: by the machine's sleep, or by a signal that stops a process.
+#[derive(Debug)]
+struct Pulse {
+    lease: Duration,
+    /// By the clock on the wall, which goes on while a machine sleeps.
+    last: SystemTime,
+    thawed: Option<SystemTime>,
+}
+
+impl Pulse {
+    fn new(lease: Duration, now: SystemTime) -> Pulse {
+        Pulse { lease, last: now, thawed: None }
+    }
+
+    /// To be called often. A pause in which leases may have run out is taken for a freeze.
+    fn beat(&mut self, now: SystemTime) {
+        if now.duration_since(self.last).is_ok_and(|pause| pause >= self.lease / 3) {
+            self.thawed = Some(now);
+        }
+        self.last = now;
+    }
+
+    /// Whether others that were frozen may not yet have renewed their leases.
+    fn is_settling(&self, now: SystemTime) -> bool {
+        let since = self.thawed.and_then(|thawed| now.duration_since(thawed).ok());
+        since.is_some_and(|since| since < SETTLE.min(self.lease / 3))
+    }
 }
 
 /// When to stop.
@@ -308,5 +349,31 @@ impl Drop for Held<'_> {
         if let Err(error) = failed {
             tracing::warn!(%error, "giving a candidate back");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_was_frozen_lets_others_renew_first() {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut pulse = Pulse::new(Duration::from_secs(120), start);
+        for second in 1..100 {
+            pulse.beat(at(second));
+            assert!(!pulse.is_settling(at(second)));
+        }
+        // Ten minutes' sleep.
+        pulse.beat(at(700));
+        assert!(pulse.is_settling(at(700)) && pulse.is_settling(at(709)) && !pulse.is_settling(at(710)));
+        for second in 701..730 {
+            pulse.beat(at(second));
+        }
+        assert!(!pulse.is_settling(at(730)));
+        // A clock that is set back is no pause.
+        pulse.beat(at(10));
+        assert!(!pulse.is_settling(at(10)));
     }
 }

@@ -4,6 +4,7 @@ use crate::args::Info;
 use crate::failure::{Failure, Outcome};
 use crate::report::chart::short;
 use crate::terminal;
+use primer_models::Arch;
 use primer_models::arch::Model;
 use primer_models::train::step_program;
 use primer_tensor::Device;
@@ -74,9 +75,14 @@ pub fn run(args: &Info) -> Outcome {
         }));
     }
     let m = &config.model;
+    let inside = match m.arch {
+        // A program has its own.
+        Arch::Program => String::new(),
+        _ => format!("{} heads, ff {}, ", m.heads, m.d_ff),
+    };
     terminal::line(&format!(
-        "{} {}: d {}, {} layers, {} heads, ff {}, sequence {}, batch {}",
-        args.arch, args.size, m.d_model, m.layers, m.heads, m.d_ff, m.seq, config.train.batch
+        "{} {}: d {}, {} layers, {inside}sequence {}, batch {}",
+        args.arch, args.size, m.d_model, m.layers, m.seq, config.train.batch
     ))?;
     terminal::line(&format!(
         "parameters       {} (embedding {}, a block {})",
