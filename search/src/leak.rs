@@ -16,15 +16,12 @@ use primer_tensor::{DType, Data, Device, Graph, InputKind, Program, State};
 
 use crate::dna::Dna;
 use crate::error::Result;
-use crate::lower::{DISTURBANCE, Init, POSITIONS, Plan, Probe, Sizes, TOKENS, plan_with_unit, positions};
+use crate::lower::{DISTURBANCE, Init, POSITIONS, Plan, Probe, Sizes, TOKENS, plan_narrow, plan_with_unit, positions};
 use crate::rejection::Rejection;
 use crate::rng::{Purpose, Rng};
 
 /// Tokens a sequence in the test.
 const SEQUENCE: usize = 16;
-
-/// Least width at which the gradients are taken: a norm over two channels has no gradient to show.
-const LEAST_WIDTH: usize = 8;
 
 const SIZES: Sizes = Sizes { layers: 2, vocab: 29, sequence: SEQUENCE, batch: 1 };
 
@@ -41,14 +38,7 @@ pub fn leak_test(dna: &Dna, unit: u64, device: &Device) -> Result<()> {
 fn test(dna: &Dna, unit: u64, device: &Device, masked: bool) -> Result<()> {
     compare_bits(&plan_with_unit(dna, unit, SIZES)?, device, masked)?;
     // Gradients don't need the width, and the reference is slow.
-    let narrow = (1..=unit).find_map(|u| {
-        let plan = plan_with_unit(dna, u, Sizes { batch: SEQUENCE, ..SIZES }).ok()?;
-        (plan.width() >= LEAST_WIDTH || u == unit).then_some(plan)
-    });
-    match narrow {
-        Some(plan) => compare_gradients(&plan, masked),
-        None => Ok(()), // not reached: the unit itself was planned above
-    }
+    compare_gradients(&plan_narrow(dna, unit, Sizes { batch: SEQUENCE, ..SIZES })?, masked)
 }
 
 /// Random values for each parameter, around its start and spread as that is: uniform, since these need no tails.

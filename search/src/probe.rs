@@ -14,13 +14,10 @@ use sha2::{Digest, Sha256};
 
 use crate::dna::Dna;
 use crate::error::Result;
-use crate::lower::{POSITIONS, Plan, Sizes, TOKENS, initial_values, plan_with_unit, positions};
+use crate::lower::{POSITIONS, Plan, Sizes, TOKENS, initial_values, plan_narrow, positions};
 use crate::rng::{Purpose, Rng};
 
 const SIZES: Sizes = Sizes { layers: 1, vocab: 16, sequence: 8, batch: 2 };
-
-/// Least width, as in the leak test: a norm over two channels says nothing.
-const LEAST_WIDTH: usize = 8;
 
 /// Steps of gradient descent; the loss is read before each, and after the last.
 const STEPS: usize = 3;
@@ -36,14 +33,7 @@ const TARGETS: &str = "targets";
 /// # Errors
 /// The reason for which the program can't be lowered with a unit up to `unit`; the engine's errors.
 pub fn fingerprint(dna: &Dna, unit: u64) -> Result<Option<String>> {
-    let narrow = (1..unit).find_map(|u| {
-        let plan = plan_with_unit(dna, u, SIZES).ok()?;
-        (plan.width() >= LEAST_WIDTH).then_some(plan)
-    });
-    let plan = match narrow {
-        Some(plan) => plan,
-        None => plan_with_unit(dna, unit, SIZES)?,
-    };
+    let plan = plan_narrow(dna, unit, SIZES)?;
     let losses = losses(&plan)?;
     if losses.iter().any(|loss| !loss.is_finite()) {
         return Ok(None);

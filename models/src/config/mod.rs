@@ -4,7 +4,7 @@ mod arch;
 mod size;
 
 pub use arch::Arch;
-pub use size::Size;
+pub use size::{Size, gated_width};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -136,12 +136,18 @@ impl Size {
     fn gated_width(self) -> usize {
         let dense = self.shape().d_ff;
         match self {
-            Self::Nano | Self::Micro | Self::Mini => (dense * 2 / 3 + 4) / 8 * 8,
+            Self::Nano | Self::Micro | Self::Mini => gated_width(dense),
             Self::Large => 5462,
             // 1364 of 2048; exact for 3072.
             _ => dense * 2 / 3 / 2 * 2,
         }
     }
+}
+
+/// The width inside a gated layer, which has three matrices, beside a dense one of width `dense`: two thirds, to the nearest multiple
+/// of a vector.
+pub fn gated_width(dense: usize) -> usize {
+    (dense * 2 / 3 + 4) / 8 * 8
 }
 
 impl std::fmt::Display for Size {

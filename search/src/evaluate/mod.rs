@@ -60,6 +60,22 @@ enum Trained {
     Stopped,
 }
 
+/// How far a run has come on its way to a mark.
+enum Advanced {
+    Reached,
+    /// A loss that is not finite.
+    Diverged,
+    Stopped,
+}
+
+/// What one run has spent of its budget.
+#[derive(Default)]
+struct Spent {
+    steps: u64,
+    /// Those of the training thread on a CPU, by the clock on a GPU.
+    seconds: f64,
+}
+
 /// What a run of a candidate has to keep to.
 struct Course<'a> {
     run: u32,
@@ -216,29 +232,13 @@ impl Evaluator {
         report: &mut dyn FnMut(&mut Cost, Option<f64>) -> Control,
     ) -> Result<Trained> {
         let mut training = Training::new(self, plan, course.seed)?;
-        let tokens_per_step = (self.sizes.batch * self.sizes.sequence) as u64;
-        let (flops, predicted) = self.step_cost(&training);
-        let (mut steps, mut spent, mut measured) = (0, 0.0, f64::NAN);
+        let (mut spent, mut measured) = (Spent::default(), f64::NAN);
         let end = self.spec.fitness.hurdles;
         for (mark, units) in (0..).zip(self.spec.fitness.marks()) {
-            while !self.has_reached(units as f64 * self.spec.fitness.unit, steps, spent, (flops, predicted)) {
-                let (wall, thread) = (Instant::now(), ThreadTime::now());
-                let loss = training.step()?;
-                let wall = wall.elapsed().as_secs_f64();
-                // A thread that waits for the processor spends none of its budget; one that waits for a GPU does.
-                spent += if matches!(self.device, Device::Gpu(_)) { wall } else { thread.elapsed().as_secs_f64() };
-                steps += 1;
-                cost.steps += 1;
-                cost.tokens += tokens_per_step;
-                cost.flops += flops;
-                cost.predicted_seconds += predicted;
-                cost.training_seconds += wall;
-                if loss.is_some_and(|loss| !loss.is_finite()) {
-                    return Ok(Trained::Loss { loss: f64::INFINITY, passed: mark });
-                }
-                if let Control::Stop = report(cost, loss) {
-                    return Ok(Trained::Stopped);
-                }
+            match self.advance(&mut training, units as f64 * self.spec.fitness.unit, &mut spent, cost, report)? {
+                Advanced::Reached => {}
+                Advanced::Diverged => return Ok(Trained::Loss { loss: f64::INFINITY, passed: mark }),
+                Advanced::Stopped => return Ok(Trained::Stopped),
             }
             measured = training.evaluate(EVALUATION_TOKENS[usize::from(mark == end)])?;
             marks.push(Mark { run: course.run, mark, loss: Some(measured).filter(|loss| loss.is_finite()) });
@@ -248,6 +248,39 @@ impl Evaluator {
             }
         }
         Ok(Trained::Loss { loss: measured, passed: end })
+    }
+
+    /// Trains on until a run that has `spent` so much is at a mark, its loss isn't finite, or `report` says to stop.
+    fn advance(
+        &self,
+        training: &mut Training<'_>,
+        mark: f64,
+        spent: &mut Spent,
+        cost: &mut Cost,
+        report: &mut dyn FnMut(&mut Cost, Option<f64>) -> Control,
+    ) -> Result<Advanced> {
+        let tokens_per_step = (self.sizes.batch * self.sizes.sequence) as u64;
+        let (flops, predicted) = self.step_cost(training);
+        while !self.has_reached(mark, spent, (flops, predicted)) {
+            let (wall, thread) = (Instant::now(), ThreadTime::now());
+            let loss = training.step()?;
+            let wall = wall.elapsed().as_secs_f64();
+            // A thread that waits for the processor spends none of its budget; one that waits for a GPU does.
+            spent.seconds += if matches!(self.device, Device::Gpu(_)) { wall } else { thread.elapsed().as_secs_f64() };
+            spent.steps += 1;
+            cost.steps += 1;
+            cost.tokens += tokens_per_step;
+            cost.flops += flops;
+            cost.predicted_seconds += predicted;
+            cost.training_seconds += wall;
+            if loss.is_some_and(|loss| !loss.is_finite()) {
+                return Ok(Advanced::Diverged);
+            }
+            if let Control::Stop = report(cost, loss) {
+                return Ok(Advanced::Stopped);
+            }
+        }
+        Ok(Advanced::Reached)
     }
 
     /// A program trained once more to the end of the study's budget, without hurdles and with a seed of its own, measured on the
@@ -264,21 +297,14 @@ impl Evaluator {
     ) -> Result<Option<(f64, u64)>> {
         let plan = lower::plan(dna, self.sizes, &self.limits)?;
         let mut training = Training::new(self, &plan, seed)?;
-        let costs = self.step_cost(&training);
-        let mut cost = Cost::default();
-        while !self.has_reached(self.end(), cost.steps, cost.training_seconds, costs) {
-            let began = Instant::now();
-            let loss = training.step()?;
-            cost.steps += 1;
-            cost.training_seconds += began.elapsed().as_secs_f64();
-            if loss.is_some_and(|loss| !loss.is_finite()) {
-                return Ok(Some((f64::INFINITY, cost.steps)));
-            }
-            if let Control::Stop = report(Progress { cost, loss }) {
-                return Ok(None);
-            }
-        }
-        Ok(Some((training.evaluate_beyond(EVALUATION_TOKENS[1])?, cost.steps)))
+        let (mut spent, mut cost) = (Spent::default(), Cost::default());
+        let mut report = |cost: &mut Cost, loss| report(Progress { cost: *cost, loss });
+        let loss = match self.advance(&mut training, self.end(), &mut spent, &mut cost, &mut report)? {
+            Advanced::Reached => training.evaluate_beyond(EVALUATION_TOKENS[1])?,
+            Advanced::Diverged => f64::INFINITY,
+            Advanced::Stopped => return Ok(None),
+        };
+        Ok(Some((loss, spent.steps)))
     }
 
     /// Steps that a program gets for the whole of the study's budget, without hurdles; 1 where that is in measured seconds.
@@ -342,10 +368,10 @@ impl Evaluator {
     }
 
     /// Whether a run is at a mark: one more step would spend more than the mark allows, or, in seconds, the last one did.
-    fn has_reached(&self, mark: f64, steps: u64, spent: f64, costs: (u64, f64)) -> bool {
+    fn has_reached(&self, mark: f64, spent: &Spent, costs: (u64, f64)) -> bool {
         match self.spec.fitness.budget {
-            Budget::Seconds => spent >= mark,
-            _ => steps >= self.limit(mark, costs),
+            Budget::Seconds => spent.seconds >= mark,
+            _ => spent.steps >= self.limit(mark, costs),
         }
     }
 

@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 use crate::dna::Dna;
 use crate::lower::{MAX_UNIT, Sizes, plan_with_unit};
 use crate::rejection::Rejection;
-use crate::study::sha256_hex;
+use crate::study::{Preset, StudySpec, sha256_hex};
 use names::Names;
 use walk::Walk;
 use width::{Reference, lcm};
@@ -42,11 +42,12 @@ pub struct Origin<'a> {
 ///
 /// The reason for which it can't be lowered.
 pub fn reference(dna: &Dna) -> Result<(u64, Sizes), Rejection> {
-    let sizes = Sizes { layers: 2, vocab: 256, sequence: 64, batch: 16 };
+    let small = StudySpec::preset(Preset::Small, String::new(), String::new(), 0);
+    let (own, sizes) = (u64::from(small.model.unit), small.sizes());
     let works = |unit: &u64| plan_with_unit(dna, *unit, sizes).is_ok();
-    match std::iter::once(32).chain(1..=MAX_UNIT).find(works) {
+    match std::iter::once(own).chain(1..=MAX_UNIT).find(works) {
         Some(unit) => Ok((unit, sizes)),
-        None => plan_with_unit(dna, 32, sizes).map(|plan| (plan.unit(), sizes)),
+        None => plan_with_unit(dna, own, sizes).map(|plan| (plan.unit(), sizes)),
     }
 }
 

@@ -179,6 +179,21 @@ pub fn plan_with_unit(dna: &Dna, unit: u64, sizes: Sizes) -> Result<Plan, Reject
     finish(dna, dna.inline_live()?, unit, sizes)
 }
 
+/// Least width of [`plan_narrow`]: a norm over two channels has no gradient to show.
+const LEAST_WIDTH: usize = 8;
+
+/// Plans a valid program as narrow as says anything of it, for checks on the oracle, which is slow: with the least unit up to `unit`
+/// that gives a width of at least 8 channels, else with `unit` itself.
+///
+/// # Errors
+///
+/// As [`plan_with_unit`].
+pub(crate) fn plan_narrow(dna: &Dna, unit: u64, sizes: Sizes) -> Result<Plan, Rejection> {
+    let wide_enough = |plan: &Plan| plan.width() >= LEAST_WIDTH;
+    let narrow = (1..unit).find_map(|u| plan_with_unit(dna, u, sizes).ok().filter(wide_enough));
+    narrow.map_or_else(|| plan_with_unit(dna, unit, sizes), Ok)
+}
+
 fn finish(dna: &Dna, inlined: Inlined, unit: u64, sizes: Sizes) -> Result<Plan, Rejection> {
     let planned = Planned::new(dna, &inlined, unit, sizes)?.ok_or(Rejection::ParameterWindow {
         min: 0,

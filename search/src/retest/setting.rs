@@ -1,6 +1,6 @@
 //! What is tested, and the runs' settings.
 
-use primer_models::config::{FinalNorm, Positions};
+use primer_models::config::{FinalNorm, Positions, gated_width};
 use primer_models::optim::Decay;
 use primer_models::text::TokenizerSpec;
 use primer_models::train::step_program;
@@ -72,9 +72,8 @@ impl Setting {
             Contestant::Written(arch) => *arch,
             Contestant::Program(_) => Arch::Program,
         };
-        // A gated layer has two thirds of the width, to the nearest multiple of a vector, as at the sizes that have a name.
-        let d_ff = channels(seed.dims[1]);
-        let d_ff = if arch.is_gated() { (d_ff * 2 / 3 + 4) / 8 * 8 } else { d_ff };
+        let dense = channels(seed.dims[1]);
+        let d_ff = if arch.is_gated() { gated_width(dense) } else { dense };
         let base = ModelConfig {
             vocab,
             d_model: channels(seed.dims[0]),

@@ -239,14 +239,15 @@ async fn finished_twin(
     spec: &StudySpec,
     child: &Candidate,
 ) -> Result<Option<Candidate>, Fault> {
-    let canonical = child.canonical.as_deref();
-    let row = match canonical.filter(|identity| evolve::is_probed(identity)) {
+    let identity = child.canonical.as_deref();
+    let fingerprint = identity.filter(|identity| evolve::is_probed(identity));
+    let row = match fingerprint {
         // The first of that canonical form which was evaluated or rejected itself.
         None => {
             sql("SELECT child_no FROM candidate
                  WHERE canonical = ? AND state IN ('done', 'rejected') AND twin IS NULL
                  ORDER BY done_seq LIMIT 1")
-            .bind(canonical)
+            .bind(identity)
             .fetch_optional(connection)
             .await?
         }
@@ -272,7 +273,7 @@ async fn finished_twin(
     let Some(row) = row else { return Ok(None) };
     let twin = reread(connection, record::count(&row, 0)?).await?;
     // Of another form, it has to show that it doesn't leak before it has a fitness.
-    if twin.program != child.program && canonical.is_some_and(evolve::is_probed) {
+    if fingerprint.is_some() && twin.program != child.program {
         let (dna, device) = (child.dna()?, Device::cpu_with_threads(1));
         match leak_test(&dna, spec.model.unit.into(), &device) {
             // It is evaluated, and rejected with the reason.
