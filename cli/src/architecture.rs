@@ -97,8 +97,7 @@ impl std::str::FromStr for Architecture {
             return Ok(Self::BuiltIn(known));
         }
         let text = std::fs::read_to_string(program).map_err(|e| {
-            let names: Vec<&str> = seeds::PROGRAMS.iter().map(|&(name, _)| name).collect();
-            format!("there is no program {program}: {e}; name a file in the text form, or one of {}", names.join(", "))
+            format!("there is no program {program}: {e}; name a file in the text form, or one of {}", seeds::names())
         })?;
         let dna: Dna = text.parse().map_err(|e| format!("{program}: {e}"))?;
         Ok(Self::File { path: program.to_owned(), dna: Box::new(dna) })

@@ -17,6 +17,17 @@ pub enum Existing {
     Resume,
 }
 
+impl Existing {
+    /// What `--resume` and `--force` ask for.
+    pub fn of(resume: bool, force: bool) -> Self {
+        match (resume, force) {
+            (true, _) => Self::Resume,
+            (_, true) => Self::Overwrite,
+            _ => Self::Refuse,
+        }
+    }
+}
+
 /// Makes sure that `wanted`, or a new `runs/<command>-<time>` without it, exists and can be written.
 ///
 /// # Errors
@@ -64,6 +75,31 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     std::fs::write(&beside, content)
         .and_then(|()| std::fs::rename(&beside, path))
         .inspect_err(|_| drop(std::fs::remove_file(&beside)))
+}
+
+/// Removes files of `folder` that are there.
+///
+/// # Errors
+/// One that can't be removed.
+pub fn remove_files(folder: &Path, files: &[&str]) -> Outcome {
+    for path in files.iter().map(|file| folder.join(file)) {
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(unwritable(&path, &e)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Why something in the output folder isn't written.
+pub fn unwritable(path: &Path, e: &io::Error) -> Failure {
+    Failure::new(format!("cannot write {}: {e}", path.display())).hint("Choose another folder with --out.")
+}
+
+/// Why there is no report.
+pub fn no_report(out: &Path, e: &io::Error) -> Failure {
+    Failure::new(format!("cannot write the report into {}: {e}", out.display()))
+        .hint("Choose another folder with --out.")
 }
 
 /// The corpus that a user names, with its tokens kept in the user's cache folder where that is worth it.

@@ -26,6 +26,32 @@ pub const TINY: [&str; 16] = [
     "cpu",
 ];
 
+/// Settings of a study of candidates that train in a blink.
+pub const STUDY: [&str; 22] = [
+    "--preset",
+    "small",
+    "--set",
+    "population=4",
+    "--set",
+    "tournament=2",
+    "--set",
+    "fitness.unit=1",
+    "--set",
+    "fitness.hurdles=2",
+    "--set",
+    "fitness.seed_runs=2",
+    "--set",
+    "model.layers=1",
+    "--set",
+    "model.heads=2",
+    "--set",
+    "model.unit=4",
+    "--set",
+    "model.seq=16",
+    "--set",
+    "model.batch=4",
+];
+
 /// How a command ended.
 pub struct Run {
     pub code: Option<i32>,

@@ -1,35 +1,10 @@
 //! Retests: the best of a tiny search and of its control, trained again and tested on another text.
 
-use crate::kit::{bad, command, good, json};
+use crate::kit::{STUDY, bad, command, good, json};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
-
-const STUDY: [&str; 22] = [
-    "--preset",
-    "small",
-    "--set",
-    "population=4",
-    "--set",
-    "tournament=2",
-    "--set",
-    "fitness.unit=1",
-    "--set",
-    "fitness.hurdles=2",
-    "--set",
-    "fitness.seed_runs=2",
-    "--set",
-    "model.layers=1",
-    "--set",
-    "model.heads=2",
-    "--set",
-    "model.unit=4",
-    "--set",
-    "model.seq=16",
-    "--set",
-    "model.batch=4",
-];
 
 /// Lines of words, the same for a seed, of about `bytes` bytes.
 fn text(seed: u64, bytes: usize) -> String {

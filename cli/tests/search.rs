@@ -2,37 +2,12 @@
 
 #[cfg(unix)]
 use crate::cluster;
-use crate::kit::{self, bad, good, json};
+use crate::kit::{self, STUDY, bad, good, json};
 use std::path::Path;
 #[cfg(unix)]
 use std::process::{Command, Stdio};
 
 const STORE: [&str; 2] = ["--store", "sqlite:study.db"];
-const STUDY: [&str; 22] = [
-    "--preset",
-    "small",
-    "--set",
-    "population=4",
-    "--set",
-    "tournament=2",
-    "--set",
-    "fitness.unit=1",
-    "--set",
-    "fitness.hurdles=2",
-    "--set",
-    "fitness.seed_runs=2",
-    "--set",
-    "model.layers=1",
-    "--set",
-    "model.heads=2",
-    "--set",
-    "model.unit=4",
-    "--set",
-    "model.seq=16",
-    "--set",
-    "model.batch=4",
-];
-
 fn run(folder: &Path, store: [&str; 2], candidates: &str) -> serde_json::Value {
     let args = ["search", "run", "--corpus", "text.txt", "--device", "cpu", "--json", "--candidates", candidates];
     json(folder, &[&args[..], &store, &STUDY].concat())

@@ -116,28 +116,33 @@ fn the_seeds_agree_with_the_naive_interpreter() {
     }
 }
 
+/// The primitive on a V, on an A and inside two branches, its result on the way to the output; what branches an attention matrix is
+/// among them, which no lowering takes.
+pub fn in_every_place(primitive: Primitive) -> [Dna; 6] {
+    let op = |inputs: &str| {
+        let first = inputs.split(',').next().unwrap();
+        let inputs = if primitive.uses_input_2() { inputs } else { first };
+        let constant = if primitive.uses_constant() { " c1" } else { "" };
+        let dim = if primitive.uses_dim() { " d1" } else { "" };
+        format!("{}({inputs}){constant}{dim}", primitive.name())
+    };
+    [
+        format!("h2 = CONV_1X1(h0) d0; h3 = {}", op("h2, h0")),
+        format!("h2 = CONV_1X1(h0) d3; h3 = {}", op("h2, h0")),
+        format!("h2 = CONV_1X1(h0) d0; h3 = {} b2; h4 = SHIFT(h3)", op("h2, h0")),
+        format!("h2 = SCALE(h0); h3 = T_MAT_MUL(h2, h0); h4 = {}", op("h3, h0")),
+        format!("h2 = SCALE(h0); h3 = T_MAT_MUL(h2, h0); h4 = {}; h5 = SHIFT(h4)", op("h0, h3")),
+        format!("h2 = SCALE(h0); h3 = T_MAT_MUL(h2, h0); h4 = {}; h5 = MAT_MUL(h4, h2)", op("h3, h3")),
+    ]
+    .map(|body| program(&body))
+}
+
 /// Each primitive on a V, on an A and inside two branches, its result on the way to the output.
 #[test]
 fn every_primitive_agrees_with_the_naive_interpreter() {
     for primitive in Primitive::ALL {
-        let op = |inputs: &str| {
-            let first = inputs.split(',').next().unwrap();
-            let inputs = if primitive.uses_input_2() { inputs } else { first };
-            let constant = if primitive.uses_constant() { " c1" } else { "" };
-            let dim = if primitive.uses_dim() { " d1" } else { "" };
-            format!("{}({inputs}){constant}{dim}", primitive.name())
-        };
-        let bodies = [
-            format!("h2 = CONV_1X1(h0) d0; h3 = {}", op("h2, h0")),
-            format!("h2 = CONV_1X1(h0) d3; h3 = {}", op("h2, h0")),
-            format!("h2 = CONV_1X1(h0) d0; h3 = {} b2; h4 = SHIFT(h3)", op("h2, h0")),
-            format!("h2 = SCALE(h0); h3 = T_MAT_MUL(h2, h0); h4 = {}", op("h3, h0")),
-            format!("h2 = SCALE(h0); h3 = T_MAT_MUL(h2, h0); h4 = {}; h5 = SHIFT(h4)", op("h0, h3")),
-            format!("h2 = SCALE(h0); h3 = T_MAT_MUL(h2, h0); h4 = {}; h5 = MAT_MUL(h4, h2)", op("h3, h3")),
-        ];
         let mut compared = 0;
-        for body in bodies {
-            let dna = program(&body);
+        for dna in in_every_place(primitive) {
             match plan_with_unit(&dna, 2, TINY) {
                 Ok(_) => compared += usize::from(compare(&dna, TINY, 2)),
                 Err(rejection) => {

@@ -140,9 +140,8 @@ pub fn named(name: &str) -> Outcome<Dna> {
         return Ok(dna?);
     }
     let text = std::fs::read_to_string(name).map_err(|e| {
-        let names: Vec<&str> = seeds::PROGRAMS.iter().map(|&(name, _)| name).collect();
         Failure::usage(format!("there is no program {name}: {e}"))
-            .hint(format!("Name a file in the text form, or one of {}.", names.join(", ")))
+            .hint(format!("Name a file in the text form, or one of {}.", seeds::names()))
     })?;
     text.parse().map_err(|e| Failure::new(format!("{name}: {e}")))
 }

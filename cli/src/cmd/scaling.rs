@@ -4,6 +4,7 @@ use crate::architecture::Architecture;
 use crate::args::Scaling;
 use crate::cmd::experiment::{self, Cost, Experiment, Job, Kind, Length, Record, distinct};
 use crate::failure::{Failure, Outcome};
+use crate::folder;
 use crate::report::html::pretty;
 use crate::report::scaling::{self, data};
 use crate::terminal;
@@ -36,7 +37,7 @@ pub fn run(args: &Scaling) -> Outcome {
 
     let finished = experiment.finished(&jobs)?;
     let report = report(&experiment, &costs, &finished)?;
-    let page = scaling::write(&report, &experiment.out).map_err(|e| experiment.no_report(&e))?;
+    let page = scaling::write(&report, &experiment.out).map_err(|e| folder::no_report(&experiment.out, &e))?;
     if args.experiment.json {
         let summary = |arch: &data::Arch| {
             let saving = arch.saving.as_ref().map(|saving| saving.mean);

@@ -18,16 +18,11 @@ use serde_json::json;
 /// # Errors
 /// A setting, corpus, folder or checkpoint that can't be used; a device that fails.
 pub fn run(args: &Train) -> Outcome {
-    let existing = match (args.resume, args.force) {
-        (true, _) => Existing::Resume,
-        (_, true) => Existing::Overwrite,
-        _ => Existing::Refuse,
-    };
     let mut config = config(args)?;
     let limit = limit(args, &config);
     let corpus = folder::corpus(&args.corpus)?;
     let chosen = device::open(&args.compute)?;
-    let out = folder::prepare(args.out.as_deref(), "train", existing)?;
+    let out = folder::prepare(args.out.as_deref(), "train", Existing::of(args.resume, args.force))?;
     if let Some(note) = corpus.note() {
         terminal::note(note);
     }

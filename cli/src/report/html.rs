@@ -124,6 +124,24 @@ pub fn grid(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Strin
     html + "</table></div>\n"
 }
 
+/// A table of numbers whose last column is text; cells are safe already.
+pub fn wordy(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let cell = |(i, text): (usize, String)| match i {
+        0 => format!("<th>{text}</th>"),
+        i if i + 1 == head.len() => format!("<td>{text}</td>"),
+        _ => format!("<td class=\"n\">{text}</td>"),
+    };
+    let names = head.iter().enumerate().map(|(i, name)| {
+        let class = if i > 0 && i + 1 < head.len() { " class=\"n\"" } else { "" };
+        format!("<th{class}>{name}</th>")
+    });
+    let mut html = format!("<div class=\"scroll\"><table><thead><tr>{}</tr></thead>\n", names.collect::<String>());
+    for row in rows {
+        html += &format!("<tr>{}</tr>\n", row.into_iter().enumerate().map(cell).collect::<String>());
+    }
+    html + "</table></div>\n"
+}
+
 /// A number that stands out.
 pub fn card(what: &str, number: &str, note: &str) -> String {
     format!(

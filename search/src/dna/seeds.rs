@@ -68,6 +68,11 @@ pub fn discovered() -> Result<Dna> {
     DISCOVERED.parse()
 }
 
+/// The names of [`PROGRAMS`] as a list for a reader.
+pub fn names() -> String {
+    PROGRAMS.map(|(name, _)| name).join(", ")
+}
+
 /// The built-in program of that name, one of [`PROGRAMS`].
 ///
 /// # Errors

@@ -18,6 +18,7 @@ use primer_search::rng::{Purpose, Rng};
 use primer_tensor::reference::{Precision, evaluate};
 use primer_tensor::{DType, Graph, NodeId, Program, Tensor};
 
+use crate::lower::in_every_place;
 use interpreter::Exported;
 
 type Block<'a> = &'a dyn Fn(Scope<'_>, Dims, &Tensor) -> Tensor;
@@ -164,26 +165,8 @@ fn committed_exports_are_what_is_exported() {
 #[test]
 fn every_primitive_is_exported_as_it_is_lowered() {
     for primitive in Primitive::ALL {
-        let op = |inputs: &str| {
-            let first = inputs.split(',').next().unwrap();
-            let inputs = if primitive.uses_input_2() { inputs } else { first };
-            let constant = if primitive.uses_constant() { " c1" } else { "" };
-            let dim = if primitive.uses_dim() { " d1" } else { "" };
-            format!("{}({inputs}){constant}{dim}", primitive.name())
-        };
-        let bodies = [
-            format!("h2 = CONV_1X1(h0) d0; h3 = {}", op("h2, h0")),
-            format!("h2 = CONV_1X1(h0) d3; h3 = {}", op("h2, h0")),
-            format!("h2 = CONV_1X1(h0) d0; h3 = {} b2; h4 = SHIFT(h3)", op("h2, h0")),
-            format!("h2 = SCALE(h0); h3 = T_MAT_MUL(h2, h0); h4 = {}", op("h3, h0")),
-            format!("h2 = SCALE(h0); h3 = T_MAT_MUL(h2, h0); h4 = {}; h5 = SHIFT(h4)", op("h0, h3")),
-            format!("h2 = SCALE(h0); h3 = T_MAT_MUL(h2, h0); h4 = {}; h5 = MAT_MUL(h4, h2)", op("h3, h3")),
-        ];
         let mut compared = 0;
-        for body in bodies {
-            let lines: Vec<&str> = body.split(';').collect();
-            let text = format!("constants 0.5 -0.25\ndims 2 4 1 8 4 16\nS0:\n{}", lines.join("\n"));
-            let dna: Dna = text.parse().unwrap();
+        for dna in in_every_place(primitive) {
             // what branches an attention matrix is no program
             let sizes = Sizes { layers: 1, vocab: 11, sequence: 5, batch: 2 };
             let Ok(plan) = plan_with_unit(&dna, 2, sizes) else { continue };

@@ -7,6 +7,7 @@ use crate::architecture::Architecture;
 use crate::args::{Compare, Equal};
 use crate::cmd::experiment::{self, Cost, Experiment, Job, Kind, Length, distinct};
 use crate::failure::{Failure, Outcome};
+use crate::folder;
 use crate::report::comparison::{self, data::Comparison};
 use crate::report::html::pretty;
 use crate::report::spread::{speedups, with_sd};
@@ -53,7 +54,7 @@ pub fn run(args: &Compare) -> Outcome {
         tables,
         runs,
     };
-    let page = comparison::write(&comparison, &experiment.out).map_err(|e| experiment.no_report(&e))?;
+    let page = comparison::write(&comparison, &experiment.out).map_err(|e| folder::no_report(&experiment.out, &e))?;
     if args.experiment.json {
         return terminal::json(&json!({
             "out": experiment.out,

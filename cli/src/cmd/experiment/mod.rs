@@ -16,7 +16,7 @@ pub use runs::{Evaluation, Job, Record};
 use crate::args::ExperimentArgs;
 use crate::cmd::device::{self, Chosen};
 use crate::failure::{Failure, Outcome};
-use crate::folder::{self, Existing};
+use crate::folder::{self, Existing, unwritable};
 use crate::report;
 use crate::stop::Stop;
 use crate::terminal::{self, Progress};
@@ -83,12 +83,7 @@ impl Experiment {
         let name = args.corpus.clone().or(begun).unwrap_or_else(|| "rust".into());
         let corpus = folder::corpus(&name)?;
         let chosen = device::open(&args.compute)?;
-        let existing = match (args.resume, args.force) {
-            (true, _) => Existing::Resume,
-            (_, true) => Existing::Overwrite,
-            _ => Existing::Refuse,
-        };
-        let out = folder::prepare(args.out.as_deref(), command, existing)?;
+        let out = folder::prepare(args.out.as_deref(), command, Existing::of(args.resume, args.force))?;
         terminal::note(&format!("device: {} ({})", chosen.device, chosen.why));
         terminal::note(&format!("folder: {}", out.display()));
         if let Some(note) = corpus.note() {
@@ -194,12 +189,6 @@ impl Experiment {
         Ok(())
     }
 
-    /// Why there is no report.
-    pub fn no_report(&self, e: &io::Error) -> Failure {
-        Failure::new(format!("cannot write the report into {}: {e}", self.out.display()))
-            .hint("Choose another folder with --out.")
-    }
-
     /// How a report of it came to be.
     pub fn origin(&self, title: String) -> report::data::Origin {
         report::data::Origin {
@@ -262,12 +251,7 @@ fn begin(out: &Path, mut plan: Plan, corpus: Corpus) -> Outcome<(Plan, Corpus)> 
     TokenSet::valid(&corpus)?.check(longest)?;
     plan.tokenizer = corpus.tokenizer().id().to_owned();
     // Left by an experiment that this one replaces.
-    for file in [PLAN, CALIBRATION, TOKENIZER] {
-        match std::fs::remove_file(out.join(file)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(unwritable(&out.join(file), &e)),
-            _ => {}
-        }
-    }
+    folder::remove_files(out, &[PLAN, CALIBRATION, TOKENIZER])?;
     runs::remove_all(out)?;
     corpus.tokenizer().save(out)?;
     write_json(&out.join(PLAN), &plan)?;
@@ -320,10 +304,6 @@ fn same_text(plan: &Plan, corpus: Corpus, out: &Path) -> Outcome<Corpus> {
 
 fn damaged(path: &Path, why: impl std::fmt::Display) -> Failure {
     Failure::new(format!("{} can't be read: {why}", path.display())).hint("Remove it, or begin anew in another folder.")
-}
-
-fn unwritable(path: &Path, e: &io::Error) -> Failure {
-    Failure::new(format!("cannot write {}: {e}", path.display())).hint("Choose another folder with --out.")
 }
 
 /// A JSON file; none where there is no such file.

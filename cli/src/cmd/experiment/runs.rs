@@ -1,7 +1,8 @@
 //! The runs of an experiment, each in a folder of its own, one after the other.
 
-use super::{Arm, Experiment, damaged, unwritable};
+use super::{Arm, Experiment, damaged};
 use crate::failure::Outcome;
+use crate::folder::unwritable;
 use crate::terminal::{self, Progress, clock};
 use primer_models::RunConfig;
 use primer_models::checkpoint::CheckpointDir;

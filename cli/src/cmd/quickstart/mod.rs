@@ -84,10 +84,7 @@ pub fn run(args: &Quickstart) -> Outcome {
         arms: trained.into_iter().map(|arm| arm.data).collect(),
         search,
     };
-    let page = report::write(&report, &out).map_err(|e| {
-        crate::failure::Failure::new(format!("cannot write the report into {}: {e}", out.display()))
-            .hint("Choose another folder with --out.")
-    })?;
+    let page = report::write(&report, &out).map_err(|e| folder::no_report(&out, &e))?;
     closing(&report)?;
     terminal::line(&format!("\nreport: {}", page.display()))
 }

@@ -2,7 +2,7 @@
 
 use super::{look, summary};
 use crate::args::SearchReport;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::folder::{self, Existing};
 use crate::report::search::data::{Hurdle, Odds, Spent, Study, Top};
 use crate::report::search::write;
@@ -23,12 +23,8 @@ const DRAWS: u64 = 20_000;
 /// A store that can't be read, a folder that can't be written.
 pub fn run(args: &SearchReport) -> Outcome {
     let store = Store::open(&args.store.store)?;
-    let existing = if args.force { Existing::Overwrite } else { Existing::Refuse };
-    let out = folder::prepare(args.out.as_deref(), "search-report", existing)?;
-    let page = write(&study(&store)?, &out).map_err(|e| {
-        Failure::new(format!("cannot write the report into {}: {e}", out.display()))
-            .hint("Choose another folder with --out.")
-    })?;
+    let out = folder::prepare(args.out.as_deref(), "search-report", Existing::of(false, args.force))?;
+    let page = write(&study(&store)?, &out).map_err(|e| folder::no_report(&out, &e))?;
     terminal::line(&format!("report: {}", page.display()))
 }
 

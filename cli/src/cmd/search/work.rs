@@ -11,7 +11,7 @@ use primer_models::text::Corpus;
 use primer_search::evaluate::Evaluator;
 use primer_search::store::{Location, State, Store};
 use primer_search::study::StudySpec;
-use primer_search::worker::{self, End, Event, RunOptions, RunSummary};
+use primer_search::worker::{self, End, Event, RunOptions};
 use serde_json::json;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -124,23 +124,18 @@ fn work(
     let stop = Stop::on_ctrl_c();
     let compute = shared(compute, workers);
     let live = Live::new(store, options.time, options.children);
-    let results: Vec<Outcome<RunSummary>> = std::thread::scope(|scope| {
-        let worker = || -> Outcome<RunSummary> {
-            let chosen = device::open(&compute)?;
-            let evaluator = Evaluator::new(store.spec(), corpus, &chosen.device)?;
-            evaluator.notes().for_each(terminal::note);
-            let flag = stop.flag();
-            Ok(worker::run(
-                store,
-                options,
-                &flag,
-                |candidate, report| evaluator.evaluate(candidate, report),
-                |event| live.show(event),
-            )?)
-        };
-        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
-        let failed = || Err(Failure::new("a worker ended unexpectedly"));
-        handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| failed())).collect()
+    let results = in_threads(usize::from(workers), |_| {
+        let chosen = device::open(&compute)?;
+        let evaluator = Evaluator::new(store.spec(), corpus, &chosen.device)?;
+        evaluator.notes().for_each(terminal::note);
+        let flag = stop.flag();
+        Ok(worker::run(
+            store,
+            options,
+            &flag,
+            |candidate, report| evaluator.evaluate(candidate, report),
+            |event| live.show(event),
+        )?)
     });
     let mut finished = 0;
     let mut end = End::Limit;
@@ -167,6 +162,16 @@ fn work(
         }));
     }
     Ok(())
+}
+
+/// What each of `workers` threads makes of its number, when all are done.
+pub fn in_threads<T: Send>(workers: usize, work: impl Fn(usize) -> Outcome<T> + Sync) -> Vec<Outcome<T>> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(worker))).collect();
+        let failed = || Err(Failure::new("a worker ended unexpectedly"));
+        handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| failed())).collect()
+    })
 }
 
 /// Progress of a search, fed by any number of workers.

@@ -79,7 +79,7 @@ pub struct Table {
 }
 
 /// What one contestant reached.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Row {
     /// Its name.
     pub name: String,

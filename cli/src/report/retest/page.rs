@@ -1,7 +1,7 @@
 //! The page of a retest.
 
 use super::data::{Ablation, Retest, Row, Shortlisted, Table};
-use crate::report::html::{details, document, escape, grid, heading, pretty};
+use crate::report::html::{details, document, escape, grid, heading, pretty, wordy};
 use crate::report::spread::{interval, with_sd};
 use primer_search::retest::FAIR;
 
@@ -109,24 +109,6 @@ fn ablation(a: &Ablation) -> String {
         wordy(&["candidate", "held-out loss", "less the one before (95%)", "edit"], rows),
         diffs.collect::<String>()
     )
-}
-
-/// A table of numbers whose last column is text.
-fn wordy(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let cell = |(i, text): (usize, String)| match i {
-        0 => format!("<th>{text}</th>"),
-        i if i + 1 == head.len() => format!("<td>{text}</td>"),
-        _ => format!("<td class=\"n\">{text}</td>"),
-    };
-    let names = head.iter().enumerate().map(|(i, name)| {
-        let class = if i > 0 && i + 1 < head.len() { " class=\"n\"" } else { "" };
-        format!("<th{class}>{name}</th>")
-    });
-    let mut html = format!("<div class=\"scroll\"><table><thead><tr>{}</tr></thead>\n", names.collect::<String>());
-    for row in rows {
-        html += &format!("<tr>{}</tr>\n", row.into_iter().enumerate().map(cell).collect::<String>());
-    }
-    html + "</table></div>\n"
 }
 
 fn shortlist(r: &Retest) -> String {

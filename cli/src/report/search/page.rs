@@ -3,11 +3,9 @@
 use super::data::{Odds, Study};
 use crate::report::chart::short;
 use crate::report::derive::of_search;
-use crate::report::html::{card, document, escape, grid};
+use crate::report::html::{card, document, escape, grid, wordy};
 use crate::report::search_page;
-
-/// Measured over predicted cost, relative to the seed program's, within which a candidate counts.
-const FAIR: std::ops::RangeInclusive<f64> = 0.8..=1.25;
+use primer_search::retest::FAIR;
 
 /// The whole page.
 ///
@@ -70,27 +68,24 @@ fn hurdles(study: &Study) -> String {
 }
 
 fn top(study: &Study) -> String {
-    let mut html = String::from(
-        "<h3>The best candidates</h3>\n<div class=\"scroll\"><table><thead><tr><th>candidate</th><th class=\"n\">loss</th>\
-         <th class=\"n\">hurdles</th><th class=\"n\">step's cost</th><th class=\"n\">measured</th><th>made by</th></tr></thead>\n",
-    );
-    for top in &study.top {
+    let rows = study.top.iter().map(|top| {
         let measured = match top.measured_over_predicted {
             Some(ratio) if study.predicted && !FAIR.contains(&ratio) => format!("{ratio:.2}, not fair"),
             Some(ratio) => format!("{ratio:.2}"),
             None => "n/a".into(),
         };
-        html += &format!(
-            "<tr><th>{}</th><td class=\"n\">{:.4}</td><td class=\"n\">{}</td><td class=\"n\">{:.2}</td>\
-             <td class=\"n\">{measured}</td><td>{}</td></tr>\n",
-            top.id,
-            top.loss,
-            top.passed,
-            top.predicted_step,
-            escape(&top.mutation)
-        );
-    }
-    html += "</table></div>\n<p class=\"small\">One seed each: see them again with others before you believe their order. \
+        vec![
+            top.id.to_string(),
+            format!("{:.4}", top.loss),
+            top.passed.to_string(),
+            format!("{:.2}", top.predicted_step),
+            measured,
+            escape(&top.mutation),
+        ]
+    });
+    let mut html = "<h3>The best candidates</h3>\n".to_owned()
+        + &wordy(&["candidate", "loss", "hurdles", "step's cost", "measured", "made by"], rows);
+    html += "<p class=\"small\">One seed each: see them again with others before you believe their order. \
              <i>Step's cost</i> is predicted, the seed program's is 1; <i>measured</i> is what training took over what was \
              predicted, the seed program's again 1";
     html +=

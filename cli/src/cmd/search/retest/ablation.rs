@@ -1,9 +1,8 @@
 //! What each edit brought, from the seed program to the best finalist.
 
-use super::contest::{Contestants, Field, name};
+use super::contest::{Contestants, Field, name, name_of};
 use super::plan::Retest;
 use super::runs::Bench;
-use super::{SEED, TEST_SEED};
 use crate::cmd::search::describe;
 use crate::failure::{Failure, Outcome};
 use crate::report::retest::data::{Ablation, AblationStep, Retest as Report, Row};
@@ -26,16 +25,11 @@ pub fn ablate(retest: &Retest, report: &mut Report) -> Outcome<bool> {
     let listed = report.shortlist.iter().find(|s| s.finalist && name(s) == best);
     let child = listed.map(|s| s.child).ok_or_else(|| Failure::new("the best finalist is not on the shortlist"))?;
     let line = edits(&retest.stores[0], child)?;
-    let contestants: Contestants = line
-        .iter()
-        .map(|edit| {
-            let name = if edit.child_no == 0 { SEED.to_owned() } else { format!("candidate {}", edit.child_no) };
-            (name, Contestant::Program(Box::new(edit.dna.clone())))
-        })
-        .collect();
+    let contestants: Contestants =
+        line.iter().map(|edit| (name_of(0, edit.child_no), Contestant::Program(Box::new(edit.dna.clone())))).collect();
     let text = retest.tokens(setting.tokenizer())?;
     let Field { entries, left_out } = Field::new(retest, setting, &contestants, &text)?;
-    let seeds: Vec<u64> = (0..u64::from(retest.plan.protocol.seeds)).map(|i| TEST_SEED + i).collect();
+    let seeds: Vec<u64> = retest.plan.test_seeds().collect();
     let task = |name: &str, seed: u64| Task::Test { setting, name: name.to_owned(), learning_rate, seed };
     let tasks = seeds.iter().flat_map(|&seed| entries.iter().map(move |entry| task(&entry.name, seed)));
     let whole = retest.run("ablation", &tasks.collect::<Vec<Task>>(), &Bench { entries: &entries, corpus: &text })?;

@@ -1,8 +1,8 @@
 //! Who is looked at again, who takes part in the test, and with what.
 
+use super::SEED;
 use super::plan::Retest;
 use super::runs::Entry;
-use super::{SEED, SELECT_SEED};
 use crate::cmd::search::look;
 use crate::failure::{Failure, Outcome};
 use crate::report::retest::data::Shortlisted;
@@ -20,9 +20,15 @@ pub type Contestants = Vec<(String, Contestant)>;
 
 /// A contestant's name.
 pub fn name(listed: &Shortlisted) -> String {
-    match listed.study {
-        0 => format!("candidate {}", listed.child),
-        study => format!("control {study}, candidate {}", listed.child),
+    name_of(listed.study, listed.child)
+}
+
+/// What a candidate is called in the test.
+pub fn name_of(study: usize, child: u64) -> String {
+    match (study, child) {
+        (0, 0) => SEED.to_owned(),
+        (0, child) => format!("candidate {child}"),
+        (study, child) => format!("control {study}, candidate {child}"),
     }
 }
 
@@ -36,8 +42,8 @@ pub fn shortlist(retest: &Retest, costs: &[f64], selected: bool) -> Outcome<Vec<
     for (&(study, child), &ratio) in retest.plan.shortlist.iter().zip(costs) {
         let candidate = retest.stores[study].candidate(child)?;
         let candidate = candidate.ok_or_else(|| Failure::new(format!("the study has no candidate {child}")))?;
-        let losses = (0..u64::from(protocol.select_seeds)).map(|i| {
-            let measured = retest.measured(&Task::Select { study, child, seed: SELECT_SEED + i });
+        let losses = retest.plan.select_seeds().map(|seed| {
+            let measured = retest.measured(&Task::Select { study, child, seed });
             measured.and_then(|m| m.loss).unwrap_or(f64::NAN)
         });
         listed.push(Shortlisted {
@@ -73,7 +79,7 @@ pub fn shortlist(retest: &Retest, costs: &[f64], selected: bool) -> Outcome<Vec<
 /// A store that can't be read.
 pub fn contestants(retest: &Retest, shortlist: &[Shortlisted]) -> Outcome<Contestants> {
     let seed: Dna = retest.stores[0].spec().seed_dna.parse()?;
-    let mut all = vec![(SEED.to_owned(), Contestant::Program(Box::new(seed)))];
+    let mut all = vec![(name_of(0, 0), Contestant::Program(Box::new(seed)))];
     for listed in shortlist.iter().filter(|s| s.finalist) {
         let dna = retest.program(listed.study, listed.child)?;
         all.push((name(listed), Contestant::Program(Box::new(dna))));
@@ -114,7 +120,6 @@ impl Field {
         }
         let first = seed_steps(retest)?;
         let configs: Vec<_> = entries.iter().map(|entry| entry.config.clone()).collect();
-        // Predicted on one thread, as the search's steps are.
         for (entry, steps) in entries.iter_mut().zip(steps(spec, &configs, first, &retest.chosen.device)?) {
             entry.config.train.steps = steps;
         }

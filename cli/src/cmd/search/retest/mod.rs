@@ -7,24 +7,20 @@ mod runs;
 mod tables;
 
 use crate::args::SearchRetest;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
+use crate::folder;
 use crate::report::data::{Corpus, Device, Origin};
 use crate::report::retest::{self, data};
 use crate::report::spread::{interval, with_sd};
 use crate::terminal;
 use contest::{Field, contestants, name, shortlist};
-use plan::Retest;
+use plan::{Retest, SELECT_SEED, TEST_SEED};
 use primer_search::Evaluator;
 use primer_search::dna::Dna;
 use primer_search::retest::Task;
 use runs::{Bench, Entry};
 use serde_json::json;
 use std::collections::BTreeMap;
-
-/// Seeds lie far from those of a search, whose own count from the study's seed on.
-const SELECT_SEED: u64 = 1 << 32;
-/// The first seed of the test.
-const TEST_SEED: u64 = 1 << 33;
 
 /// The seed program's name.
 const SEED: &str = "seed program";
@@ -57,10 +53,7 @@ pub fn run(args: &SearchRetest) -> Outcome {
     report.origin.stopped_early = (!whole).then(|| "Ctrl-C".to_owned());
     report.measurements = retest.all();
     report.origin.wall_seconds = report.measurements.iter().map(|m| m.seconds).sum();
-    let page = retest::write(&report, &retest.out).map_err(|e| {
-        Failure::new(format!("cannot write the report into {}: {e}", retest.out.display()))
-            .hint("Choose another folder with --out.")
-    })?;
+    let page = retest::write(&report, &retest.out).map_err(|e| folder::no_report(&retest.out, &e))?;
     if args.json {
         return terminal::json(&json!({
             "out": retest.out,
@@ -79,11 +72,10 @@ pub fn run(args: &SearchRetest) -> Outcome {
 /// The stages one after the other; whether all is done.
 fn work(retest: &Retest, costs: &[f64], report: &mut data::Retest) -> Outcome<bool> {
     let protocol = &retest.plan.protocol;
-    let seeds = |first: u64, count: u32| (0..u64::from(count)).map(move |i| first + i);
-    let again = |&(study, child): &(usize, u64)| {
-        seeds(SELECT_SEED, protocol.select_seeds).map(move |seed| Task::Select { study, child, seed })
-    };
-    let tasks: Vec<Task> = retest.plan.shortlist.iter().flat_map(again).collect();
+    let plan = &retest.plan;
+    let again =
+        |&(study, child): &(usize, u64)| plan.select_seeds().map(move |seed| Task::Select { study, child, seed });
+    let tasks: Vec<Task> = plan.shortlist.iter().flat_map(again).collect();
     let selected = retest.run("select", &tasks, &Bench { entries: &[], corpus: &retest.test })?;
     report.shortlist = shortlist(retest, costs, selected)?;
     if !selected {
@@ -99,13 +91,16 @@ fn work(retest: &Retest, costs: &[f64], report: &mut data::Retest) -> Outcome<bo
             let name = entry.name.clone();
             Task::Test { setting, name, learning_rate, seed }
         };
-        let tune = TEST_SEED + u64::from(protocol.seeds);
-        let all = field.entries.iter().flat_map(|entry| protocol.learning_rates.iter().map(|&r| rate(entry, r, tune)));
+        let all = field
+            .entries
+            .iter()
+            .flat_map(|entry| protocol.learning_rates.iter().map(|&r| rate(entry, r, plan.tuning_seed())));
         let tuned = retest.run(setting.name(), &all.collect::<Vec<Task>>(), &bench)?;
-        let rates = tables::best_rates(retest, &field.entries, tune);
+        let rates = tables::best_rates(retest, &field.entries);
         let mut whole = tuned;
         if tuned {
-            let runs = seeds(TEST_SEED, protocol.seeds)
+            let runs = plan
+                .test_seeds()
                 .flat_map(|seed| field.entries.iter().map(move |entry| (entry, seed)))
                 .filter_map(|(entry, seed)| Some(rate(entry, *rates.get(&entry.name)?, seed)));
             whole = retest.run(setting.name(), &runs.collect::<Vec<Task>>(), &bench)?;
@@ -165,10 +160,7 @@ fn settings(retest: &Retest) -> Vec<(String, String)> {
         ("programs trained again", format!("the best {}, and all within {} nats", protocol.top, protocol.margin)),
         ("seeds of that", format!("{} from {SELECT_SEED} on", protocol.select_seeds)),
         ("seeds of the test", format!("{} from {TEST_SEED} on", protocol.seeds)),
-        (
-            "learning rates",
-            format!("{}, tried on the seed {}", rates.join(", "), TEST_SEED + u64::from(protocol.seeds)),
-        ),
+        ("learning rates", format!("{}, tried on the seed {}", rates.join(", "), retest.plan.tuning_seed())),
         ("runs at a time", retest.workers.to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value))

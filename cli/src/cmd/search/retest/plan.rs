@@ -5,7 +5,7 @@ use crate::cmd::device::{self, Chosen};
 use crate::cmd::experiment::{read_json, typed, write_json};
 use crate::cmd::search::work::same_corpus;
 use crate::failure::{Failure, Outcome};
-use crate::folder::{self, Existing};
+use crate::folder::{self, Existing, unwritable};
 use crate::stop::Stop;
 use crate::terminal;
 use primer_models::text::{Corpus, TokenSet, Tokenizer, TokenizerSpec};
@@ -16,6 +16,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The first seed of those trained again. Seeds lie far from those of a search, whose own count from the study's seed on.
+pub const SELECT_SEED: u64 = 1 << 32;
+/// The first seed of the test.
+pub const TEST_SEED: u64 = 1 << 33;
 
 /// The file that says what is to be done.
 const PLAN: &str = "retest.json";
@@ -103,27 +108,17 @@ impl Retest {
             primer_tensor::Device::Cpu(_) => args.compute.threads.map_or_else(cores, |_| 1),
             _ => 1,
         });
-        let existing = match (args.resume, args.force) {
-            (true, _) => Existing::Resume,
-            (_, true) => Existing::Overwrite,
-            _ => Existing::Refuse,
-        };
         let plan = match stored {
             Some(plan) => plan,
             None => new_plan(args, locations, &stores, corpus, test_corpus, &test)?,
         };
-        let out = folder::prepare(args.out.as_deref(), "retest", existing)?;
+        let out = folder::prepare(args.out.as_deref(), "retest", Existing::of(args.resume, args.force))?;
         terminal::note(&format!("device: {} ({}), {workers} runs at a time", chosen.device, chosen.why));
         terminal::note(&format!("folder: {}", out.display()));
         if args.resume {
             plan.check(&stores, &test)?;
         } else {
-            for file in [MEASUREMENTS, COSTS] {
-                match std::fs::remove_file(out.join(file)) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(unwritable(&out.join(file), &e)),
-                    _ => {}
-                }
-            }
+            folder::remove_files(&out, &[MEASUREMENTS, COSTS])?;
             write_json(&out.join(PLAN), &plan)?;
         }
         let done = Mutex::new(measurements(&out.join(MEASUREMENTS))?);
@@ -200,6 +195,21 @@ impl Retest {
 }
 
 impl Plan {
+    /// The seeds with which the shortlist is trained again.
+    pub fn select_seeds(&self) -> impl Iterator<Item = u64> + use<> {
+        (SELECT_SEED..).take(self.protocol.select_seeds as usize)
+    }
+
+    /// The seeds of the test.
+    pub fn test_seeds(&self) -> impl Iterator<Item = u64> + use<> {
+        (TEST_SEED..).take(self.protocol.seeds as usize)
+    }
+
+    /// The seed of the learning rates, which the test doesn't use.
+    pub fn tuning_seed(&self) -> u64 {
+        TEST_SEED + u64::from(self.protocol.seeds)
+    }
+
     fn check(&self, stores: &[Store], test: &Corpus) -> Outcome {
         for ((store, known), path) in stores.iter().zip(&self.studies).zip(&self.stores) {
             if store.spec_sha256() != known {
@@ -292,8 +302,4 @@ fn measurements(path: &Path) -> Outcome<(Vec<Measurement>, File)> {
     let file = OpenOptions::new().create(true).append(true).open(path).map_err(|e| unwritable(path, &e))?;
     file.set_len(whole as u64).map_err(|e| unwritable(path, &e))?;
     Ok((known, file))
-}
-
-fn unwritable(path: &Path, e: &io::Error) -> Failure {
-    Failure::new(format!("cannot write {}: {e}", path.display())).hint("Choose another folder with --out.")
 }

@@ -2,7 +2,7 @@
 
 use super::plan::Retest;
 use crate::cmd::device;
-use crate::cmd::search::work::shared;
+use crate::cmd::search::work::{in_threads, shared};
 use crate::failure::{Failure, Outcome};
 use crate::terminal::Progress;
 use primer_models::text::{Corpus, TokenSet};
@@ -95,11 +95,7 @@ impl Retest {
             }
             Ok(())
         };
-        let results: Vec<Outcome> = std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(worker))).collect();
-            let failed = || Err(Failure::new("a worker ended unexpectedly"));
-            handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| failed())).collect()
-        });
+        let results = in_threads(workers, work);
         let (_, _, bar) = live.into_inner().unwrap_or_else(PoisonError::into_inner);
         let complete = tasks.iter().all(|task| self.measured(task).is_some());
         bar.finish(if complete { "done" } else { "stopped, go on with --resume" });

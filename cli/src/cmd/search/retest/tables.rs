@@ -3,26 +3,27 @@
 use super::contest::Field;
 use super::plan::Retest;
 use super::runs::Entry;
-use super::{Rates, SEED, TEST_SEED};
+use super::{Rates, SEED};
 use crate::failure::Outcome;
 use crate::report::retest::data::{Row, Table};
 use primer_models::analysis::{Summary, differences, holm};
 use primer_models::arch::Model;
 use primer_search::retest::{Setting, Task};
 
-/// The losses of a contestant with each learning rate on the seed `tune`.
-fn tuning(retest: &Retest, entry: &Entry, tune: u64) -> Vec<(f64, Option<f64>)> {
+/// The losses of a contestant with each learning rate on the seed for that.
+fn tuning(retest: &Retest, entry: &Entry) -> Vec<(f64, Option<f64>)> {
+    let seed = retest.plan.tuning_seed();
     let of = |&learning_rate: &f64| {
-        let task = Task::Test { setting: entry.setting, name: entry.name.clone(), learning_rate, seed: tune };
+        let task = Task::Test { setting: entry.setting, name: entry.name.clone(), learning_rate, seed };
         (learning_rate, retest.measured(&task).and_then(|m| m.loss))
     };
     retest.plan.protocol.learning_rates.iter().map(of).collect()
 }
 
 /// The learning rate with the lowest loss of each contestant that has one.
-pub fn best_rates(retest: &Retest, entries: &[Entry], tune: u64) -> Rates {
+pub fn best_rates(retest: &Retest, entries: &[Entry]) -> Rates {
     let best = |entry: &Entry| {
-        let tried = tuning(retest, entry, tune).into_iter().filter_map(|(rate, loss)| Some((rate, loss?)));
+        let tried = tuning(retest, entry).into_iter().filter_map(|(rate, loss)| Some((rate, loss?)));
         tried.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(rate, _)| (entry.name.clone(), rate))
     };
     entries.iter().filter_map(best).collect()
@@ -33,14 +34,12 @@ pub fn best_rates(retest: &Retest, entries: &[Entry], tune: u64) -> Rates {
 /// # Errors
 /// A model that can't be built.
 pub fn build(retest: &Retest, setting: Setting, field: &Field, rates: &Rates, finalists: &[String]) -> Outcome<Table> {
-    let protocol = &retest.plan.protocol;
-    let seeds = || (0..u64::from(protocol.seeds)).map(|i| TEST_SEED + i);
     let losses = |name: &str| -> Vec<(u64, Option<f64>)> {
         let loss = |seed: u64| {
             let learning_rate = *rates.get(name)?;
             retest.measured(&Task::Test { setting, name: name.to_owned(), learning_rate, seed })?.loss
         };
-        seeds().map(|seed| (seed, loss(seed))).collect()
+        retest.plan.test_seeds().map(|seed| (seed, loss(seed))).collect()
     };
     let numbers = |losses: &[(u64, Option<f64>)]| -> Vec<f64> {
         losses.iter().map(|(_, loss)| loss.unwrap_or(f64::NAN)).collect()
@@ -57,7 +56,7 @@ pub fn build(retest: &Retest, setting: Setting, field: &Field, rates: &Rates, fi
             parameters: Model::build(&entry.config.model, 1)?.parameters() as u64,
             d_model: entry.config.model.d_model,
             steps: entry.config.train.steps,
-            tuning: tuning(retest, entry, TEST_SEED + u64::from(protocol.seeds)),
+            tuning: tuning(retest, entry),
             learning_rate: rates.get(&entry.name).copied(),
             loss: Summary::of(&own),
             losses,
@@ -71,17 +70,8 @@ pub fn build(retest: &Retest, setting: Setting, field: &Field, rates: &Rates, fi
     rows.extend(field.left_out.iter().map(|(name, why)| Row {
         name: name.clone(),
         finalist: finalists.contains(name),
-        parameters: 0,
-        d_model: 0,
-        steps: 0,
-        tuning: Vec::new(),
-        learning_rate: None,
-        losses: Vec::new(),
-        loss: None,
-        difference: None,
-        p: None,
-        p_holm: None,
         left_out: Some(why.clone()),
+        ..Row::default()
     }));
     Ok(Table { setting: setting.name().into(), what: words(setting).into(), rows })
 }
@@ -112,21 +102,7 @@ mod tests {
     use super::*;
 
     fn row(name: &str, finalist: bool, p: Option<f64>) -> Row {
-        Row {
-            name: name.into(),
-            finalist,
-            parameters: 1,
-            d_model: 1,
-            steps: 1,
-            tuning: Vec::new(),
-            learning_rate: None,
-            losses: Vec::new(),
-            loss: None,
-            difference: None,
-            p,
-            p_holm: None,
-            left_out: None,
-        }
+        Row { name: name.into(), finalist, p, ..Row::default() }
     }
 
     #[test]
