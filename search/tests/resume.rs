@@ -1,12 +1,12 @@
 //! A search that is stopped and goes on is the search that was never stopped.
 
 use std::cell::Cell;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 
 use primer_search::evolve::{Verification, verify};
-use primer_search::store::{State, Store};
+use primer_search::store::{Candidate, State, Store};
 use primer_search::study::{StudyLimits, StudySpec};
 use primer_search::worker::{self, End, Event, RunOptions};
 
@@ -81,19 +81,23 @@ fn two_workers_share_a_store() {
     each(|engine| {
         let location = at(&engine.place());
         let children = 60;
-        let finished = Mutex::new(Vec::new());
+        let (both, finished) = (Barrier::new(2), Mutex::new(Vec::new()));
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
                     // Each opens it on its own, as two processes would.
                     let store = Store::open_or_create(&location, &spec()).unwrap();
                     let options = RunOptions { children: Some(children), ..RunOptions::default() };
-                    let slowly = |candidate: &_, report: &mut dyn FnMut(_) -> _| {
-                        std::thread::sleep(Duration::from_millis(1));
+                    let mut alone = true;
+                    // The seed is nobody's company: until it is measured there is nothing else to do.
+                    let together = |candidate: &Candidate, report: &mut dyn FnMut(_) -> _| {
+                        if candidate.child_no > 0 && std::mem::take(&mut alone) {
+                            both.wait();
+                        }
                         evaluate(candidate, report)
                     };
                     let mut own = Vec::new();
-                    let summary = worker::run(&store, &options, &AtomicBool::new(false), slowly, |event| {
+                    let summary = worker::run(&store, &options, &AtomicBool::new(false), together, |event| {
                         if let Event::Finished { candidate, .. } = event {
                             own.push(candidate.child_no);
                         }
