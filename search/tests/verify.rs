@@ -1,10 +1,11 @@
 //! The replay finds what was changed.
 
-use primer_search::evolve::{Verification, verify};
-use primer_search::store::Store;
+use primer_search::evolve::{Verification, verify, verify_log};
+use primer_search::store::{Candidate, Claim, ClaimOptions, LEASE, Store, WorkerId};
+use primer_search::worker::{Control, Outcome};
 
 use crate::engines::{at, each, tamper};
-use crate::synthetic::{course, run, spec};
+use crate::synthetic::{course, evaluate, run, spec};
 
 #[test]
 fn every_kind_of_change_is_found() {
@@ -64,5 +65,33 @@ fn a_forged_loss_shows() {
         let found = difference();
         assert_eq!((found.field, found.stored), ("parent", finalist.to_string()), "{}", found.child_no);
         assert!((finalist + 1..=finalist + 8).contains(&found.child_no), "{}", found.child_no);
+    });
+}
+
+/// A replay takes minutes, and workers go on meanwhile.
+#[test]
+fn what_finishes_after_the_log_was_read_is_no_difference() {
+    each(|engine| {
+        let store = Store::create(&at(&engine.place()), &spec()).unwrap();
+        run(&store, 20);
+        // Some are in hand while the log is read, and have their results when their rows are.
+        let claim = || {
+            let options = ClaimOptions { worker: WorkerId::new(), lease: LEASE, children: None };
+            (0..30).find_map(|_| match store.claim(&options).unwrap() {
+                Claim::Leased(candidate) => Some(candidate),
+                _ => None,
+            })
+        };
+        let held: Vec<Candidate> = (0..6).map(|_| claim().unwrap()).collect();
+        let log = store.log().unwrap();
+        for candidate in held {
+            match evaluate(&candidate, &mut |_| Control::Continue) {
+                Outcome::Result { verdict, cost } => drop(store.finish(&candidate, verdict, cost).unwrap().unwrap()),
+                other => panic!("{other:?}"),
+            }
+        }
+        run(&store, 60);
+        assert_eq!(verify_log(&store, &log).unwrap(), Verification::Same { children: log.candidates - 1 });
+        assert_eq!(verify(&store).unwrap(), Verification::Same { children: 60 });
     });
 }

@@ -7,7 +7,7 @@
 
 mod verify;
 
-pub use verify::{Difference, Verification, verify};
+pub use verify::{Difference, Verification, verify, verify_log};
 
 use crate::Rejection;
 use crate::canonical::canonical_hash;
