@@ -32,7 +32,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     spec.model.batch = 4;
 
     let folder = std::env::temp_dir().join(format!("primer-short-search-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
+    if folder.exists() {
+        // Left by one that was killed.
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir(&folder)?;
     let store = Store::create(&Location::Sqlite(folder.join("study.sqlite")), &spec)?;
     let evaluator = Evaluator::new(&spec, &corpus, &Device::cpu())?;
     let options = RunOptions { children: Some(8), ..RunOptions::default() };

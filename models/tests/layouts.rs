@@ -273,9 +273,10 @@ mod gibibyte {
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
 
-    /// A folder with a line of a gibibyte in `line.txt`, no white space in it.
+    /// A folder with a line of a gibibyte in `line.txt`, no white space in it. It lies beside what is built: the system's folder for
+    /// temporary files may be in memory.
     fn line() -> TempDir {
-        let folder = tempdir().unwrap();
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let mut file = fs::File::create(folder.path().join("line.txt")).unwrap();
         let words: String = (0..131_072u32).map(|i| format!("w{:07x}", i.wrapping_mul(2_654_435_761) >> 4)).collect();
         for _ in 0..GIB / words.len() as u64 {

@@ -169,7 +169,8 @@ fn a_run_s_folder_can_be_left_and_taken_up() {
     run.run(Limit::Steps(20), &GO, &mut |_| {}).unwrap();
     let lines = metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
     let steps: Vec<u64> = lines.iter().filter(|m| m.train_loss.is_some()).map(|m| m.step).collect();
-    assert_eq!(steps, [5, 10, 15, 20]);
+    // Where a step takes seconds, others are read too.
+    assert!([5, 10, 15, 20].iter().all(|step| steps.contains(step)), "{steps:?}");
     let evaluated: Vec<u64> = lines.iter().filter(|m| m.valid_loss.is_some()).map(|m| m.step).collect();
     assert_eq!(evaluated, [10, 20]);
     assert!(lines.windows(2).all(|w| w[0].seconds <= w[1].seconds));

@@ -8,7 +8,7 @@ use proptest::test_runner::{FileFailurePersistence, RngAlgorithm, TestRng, TestR
 
 /// `PRIMER_SOAK` times as many as usual.
 pub const SOAK: &str = "PRIMER_SOAK";
-/// `PRIMER_SEED` instead of a new seed.
+/// `PRIMER_SEED` instead of the seed that every run takes, or a soak draws anew.
 pub const SEED: &str = "PRIMER_SEED";
 
 fn number(variable: &str) -> Option<u64> {
@@ -18,10 +18,11 @@ fn number(variable: &str) -> Option<u64> {
 
 /// A runner of `programs` programs, of more in a soak. It prints its seed; a failure is shrunk and kept beside `source_file`.
 pub fn runner(test: &str, source_file: &'static str, programs: u32) -> TestRunner {
-    let times = u32::try_from(number(SOAK).unwrap_or(1)).unwrap_or_else(|_| panic!("{SOAK} is too large"));
+    let soak = number(SOAK);
+    let times = u32::try_from(soak.unwrap_or(1)).unwrap_or_else(|_| panic!("{SOAK} is too large"));
     let programs = programs.saturating_mul(times);
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
-    let seed = number(SEED).unwrap_or_else(now);
+    let seed = number(SEED).unwrap_or_else(|| if soak.is_some() { now() } else { 2026 });
     // Straight to stderr: the harness would hide it.
     let _ = writeln!(std::io::stderr(), "{test}: {programs} programs from {SEED}={seed}");
     let mut bytes = [0; 32];

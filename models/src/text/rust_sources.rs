@@ -231,10 +231,16 @@ struct ProbeFolder(PathBuf);
 impl ProbeFolder {
     fn new() -> std::io::Result<Self> {
         static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("primer-corpus-{}-{count}", std::process::id()));
-        fs::create_dir(&folder)?;
-        Ok(Self(folder))
+        loop {
+            let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let folder = std::env::temp_dir().join(format!("primer-corpus-{}-{count}", std::process::id()));
+            match fs::create_dir(&folder) {
+                Ok(()) => return Ok(Self(folder)),
+                // Left by a process of the same number that was killed.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e),
+            }
+        }
     }
 }
 
