@@ -1,5 +1,6 @@
 //! One worker: takes candidates from the store, has them evaluated, puts the results in.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -237,6 +238,7 @@ fn attempt(
     let mut broken = None;
     let outcome = evaluate(&held.candidate, &mut |progress| {
         pulse.beat(SystemTime::now());
+        held.spent.set(progress.cost);
         if clock.end().is_some() || lost || broken.is_some() {
             return Control::Stop;
         }
@@ -325,12 +327,13 @@ impl Clock<'_> {
 struct Held<'a> {
     store: &'a Store,
     candidate: Candidate,
+    spent: Cell<Cost>,
     settled: bool,
 }
 
 impl<'a> Held<'a> {
     fn new(store: &'a Store, candidate: Candidate) -> Held<'a> {
-        Held { store, candidate, settled: false }
+        Held { store, candidate, spent: Cell::default(), settled: false }
     }
 
     /// The candidate, to be recorded by the caller.
@@ -345,7 +348,7 @@ impl Drop for Held<'_> {
         if self.settled {
             return;
         }
-        let failed = self.store.fail(&self.candidate, "the evaluation broke off", Cost::default());
+        let failed = self.store.fail(&self.candidate, "the evaluation broke off", self.spent.get());
         if let Err(error) = failed {
             tracing::warn!(%error, "giving a candidate back");
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use primer_search::Error;
 use primer_search::store::{Candidate, Claim, ClaimOptions, Cost, LEASE, MAX_ATTEMPTS, State, Store, WorkerId};
-use primer_search::worker::{self, Event, Outcome, RunOptions};
+use primer_search::worker::{self, Control, Event, Outcome, Progress, RunOptions};
 
 use crate::engines::each;
 use crate::synthetic::{evaluate, plain, spec};
@@ -22,7 +22,7 @@ fn leased(store: &Store, options: &ClaimOptions) -> Candidate {
 }
 
 const COST: Cost =
-    Cost { steps: 3, tokens: 30, flops: 300, predicted_seconds: 0.25, training_seconds: 0.375, seconds: 0.5 };
+    Cost { steps: 3, tokens: 30, flops: 300.0, predicted_seconds: 0.25, training_seconds: 0.375, seconds: 0.5 };
 
 #[test]
 fn nothing_is_bred_before_the_seed_is_measured() {
@@ -142,12 +142,30 @@ fn a_panic_gives_the_candidate_back() {
         let store = engine.study(&spec());
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let options = RunOptions::default();
-            worker::run(&store, &options, &AtomicBool::new(false), |_, _| panic!("a bug"), |_| {})
+            let bug = |_: &Candidate, report: &mut dyn FnMut(Progress) -> Control| {
+                let _ = report(Progress { cost: COST, loss: None });
+                panic!("a bug")
+            };
+            worker::run(&store, &options, &AtomicBool::new(false), bug, |_| {})
         }));
         assert!(panicked.is_err());
         let seed = store.candidate(0).unwrap().unwrap();
         assert_eq!((seed.state, seed.attempt), (State::Pending, 1));
         assert!(seed.error.is_some());
+        assert_eq!(store.status().unwrap().wasted, COST);
+    });
+}
+
+/// More operations than 64 bits count, as the search of the paper has.
+#[test]
+fn the_cost_of_a_large_study_is_summed() {
+    each(|engine| {
+        let store = engine.study(&spec());
+        let huge = Cost { flops: 9e18, ..COST };
+        for _ in 0..3 {
+            assert!(store.release(&leased(&store, &worker(LEASE)), huge).unwrap());
+        }
+        assert_eq!(store.status().unwrap().wasted.flops, 2.7e19);
     });
 }
 

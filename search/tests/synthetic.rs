@@ -26,7 +26,7 @@ pub fn evaluate(candidate: &Candidate, report: &mut dyn FnMut(Progress) -> Contr
     for _ in 0..4 {
         cost.steps += 1;
         cost.tokens += 64;
-        cost.flops += 1_000;
+        cost.flops += 1e3;
         cost.predicted_seconds += 0.125;
         cost.training_seconds += 0.2;
         cost.seconds += 0.25;

@@ -47,7 +47,7 @@ pub struct Evaluator {
     device: Device,
     starts: Starts,
     /// FLOPs of a step of the seed program, and the seconds predicted for it.
-    seed_step: (u64, f64),
+    seed_step: (f64, f64),
 }
 
 /// How one training run ended.
@@ -85,14 +85,19 @@ struct Course<'a> {
 
 impl Evaluator {
     /// # Errors
-    /// [`Error::StudyMismatch`] where the corpus isn't the study's; [`Error::Rejected`] where the study's own seed program can't be
-    /// planned; [`Error::Model`] where the corpus is too short.
+    /// [`Error::StudyMismatch`] where the corpus isn't the study's; [`Error::Option`] where the study's vocabulary is smaller than the
+    /// text's; [`Error::Rejected`] where the study's own seed program can't be planned; [`Error::Model`] where the corpus is too short.
     pub fn new(spec: &StudySpec, corpus: &Corpus, device: &Device) -> Result<Evaluator> {
         if corpus.sha256() != spec.corpus {
             let (stored, given) = (spec.corpus.clone(), corpus.sha256());
             return Err(Error::StudyMismatch { key: "corpus".into(), stored, given });
         }
         let sizes = spec.sizes();
+        let tokens = corpus.tokenizer().vocab();
+        if tokens > sizes.vocab {
+            let reason = format!("the text has {tokens} kinds of tokens");
+            return Err(Error::Option { key: "model.vocab", given: sizes.vocab.to_string(), reason });
+        }
         let (train, valid) = (TokenSet::train(corpus)?, TokenSet::valid(corpus)?);
         train.check(sizes.sequence)?;
         valid.check(sizes.sequence)?;
@@ -110,7 +115,7 @@ impl Evaluator {
             valid,
             device: device.clone(),
             starts: Starts::default(),
-            seed_step: (0, 0.0),
+            seed_step: (0.0, 0.0),
         };
         if !matches!(spec.fitness.budget, Budget::Tokens | Budget::Seconds) {
             let seed = evaluator.prepare(&spec.seed_dna.parse()?)?;
@@ -362,13 +367,13 @@ impl Evaluator {
     }
 
     /// FLOPs of a step, and the seconds predicted for it.
-    fn step_cost(&self, training: &Training<'_>) -> (u64, f64) {
-        let flops = training.executable().report().map_or(0, |report| report.flops);
+    fn step_cost(&self, training: &Training<'_>) -> (f64, f64) {
+        let flops = training.executable().report().map_or(0.0, |report| report.flops as f64);
         (flops, self.spec.roofline.seconds(training.executable()))
     }
 
     /// Whether a run is at a mark: one more step would spend more than the mark allows, or, in seconds, the last one did.
-    fn has_reached(&self, mark: f64, spent: &Spent, costs: (u64, f64)) -> bool {
+    fn has_reached(&self, mark: f64, spent: &Spent, costs: (f64, f64)) -> bool {
         match self.spec.fitness.budget {
             Budget::Seconds => spent.seconds >= mark,
             _ => spent.steps >= self.limit(mark, costs),
@@ -376,13 +381,13 @@ impl Evaluator {
     }
 
     /// Steps that fit into a mark, at least one: a candidate so costly is rejected before.
-    fn limit(&self, mark: f64, (flops, predicted): (u64, f64)) -> u64 {
+    fn limit(&self, mark: f64, (flops, predicted): (f64, f64)) -> u64 {
         let (seed_flops, seed_predicted) = self.seed_step;
         let limit = match self.spec.fitness.budget {
             Budget::Seconds => 1.0,
             Budget::Tokens => mark,
             // The quotient first: of a program that costs what the seed does it is 1, and not a last bit less than the mark.
-            Budget::Flops => mark * (seed_flops as f64 / flops as f64),
+            Budget::Flops => mark * (seed_flops / flops),
             Budget::Cost => mark * (seed_predicted / predicted),
         };
         (limit.floor() as u64).max(1)

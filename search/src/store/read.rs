@@ -17,7 +17,7 @@ const TOP: &str = "fitness IS NOT NULL AND twin IS NULL ORDER BY fitness, done_s
 
 /// What attempts of one kind have spent. Grouped by kind, SQLite would sort the whole ledger first.
 const SPENT: &str = "SELECT coalesce(CAST(sum(steps) AS INTEGER), 0), coalesce(CAST(sum(tokens) AS INTEGER), 0),
-         coalesce(CAST(sum(flops) AS INTEGER), 0), coalesce(sum(predicted_seconds), 0.0),
+         coalesce(sum(CAST(flops AS REAL)), 0.0), coalesce(sum(predicted_seconds), 0.0),
          coalesce(sum(training_seconds), 0.0), coalesce(sum(seconds), 0.0)
      FROM ledger WHERE kind = ?";
 
@@ -64,7 +64,15 @@ async fn status(connection: &mut Connection) -> Result<Status, Fault> {
 }
 
 async fn spent(connection: &mut Connection, kind: &str) -> Result<Cost, Fault> {
-    record::cost(&sql(SPENT).bind(kind).fetch_one(connection).await?, 0)
+    let row = sql(SPENT).bind(kind).fetch_one(connection).await?;
+    Ok(Cost {
+        steps: record::count(&row, 0)?,
+        tokens: record::count(&row, 1)?,
+        flops: row.get(2)?,
+        predicted_seconds: row.get(3)?,
+        training_seconds: row.get(4)?,
+        seconds: row.get(5)?,
+    })
 }
 
 impl Store {

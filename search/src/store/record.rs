@@ -65,8 +65,8 @@ pub struct Cost {
     pub steps: u64,
     /// Training tokens.
     pub tokens: u64,
-    /// Floating-point operations of the training steps.
-    pub flops: u64,
+    /// Floating-point operations of the training steps. The sum of a large study is beyond 64-bit integers.
+    pub flops: f64,
     /// What the study's [`Roofline`](crate::roofline::Roofline) predicts for the training steps.
     pub predicted_seconds: f64,
     /// What the training steps took.
@@ -320,7 +320,7 @@ pub(super) fn bind_cost(statement: Statement, cost: Cost) -> Statement {
     statement
         .bind(signed(cost.steps))
         .bind(signed(cost.tokens))
-        .bind(signed(cost.flops))
+        .bind(signed(cost.flops as u64))
         .bind(cost.predicted_seconds)
         .bind(cost.training_seconds)
         .bind(cost.seconds)
@@ -331,7 +331,7 @@ pub(super) fn cost(row: &Row, at: usize) -> Result<Cost, Fault> {
     Ok(Cost {
         steps: count(row, at)?,
         tokens: count(row, at + 1)?,
-        flops: count(row, at + 2)?,
+        flops: count(row, at + 2)? as f64,
         predicted_seconds: row.get(at + 3)?,
         training_seconds: row.get(at + 4)?,
         seconds: row.get(at + 5)?,
