@@ -68,7 +68,7 @@ fn a_search(path: &Path, store: [&str; 2]) {
     assert_eq!((hurdles.len(), hurdles[2]["units"].as_u64()), (3, Some(7)));
     assert!(count(0, "reached") >= count(0, "passed") && count(0, "passed") >= count(1, "reached"), "{hurdles:?}");
     assert_eq!(report["odds"][1]["draws"], 20_000);
-    assert!(report["spent"][0]["flops"].as_u64().unwrap() > 0, "{report}");
+    assert!(report["spent"][0]["flops"].as_f64().unwrap() > 0.0, "{report}");
     bad(path, &[&["search", "report", "--out", "report"], &store[..]].concat(), 1, &["not empty", "--force"]);
     good(path, &[&["export", "--best", "--format", "dna", "--out", "best.dna"], &store[..]].concat());
     good(path, &[&["export", "--id", "0", "--format", "dot", "--out", "seed.dot"], &store[..]].concat());
@@ -140,6 +140,38 @@ fn controls_are_searches_with_less_in_them() {
         let twice = [&args[..], &store, &STUDY, &["--strategy", "evolution"]].concat();
         bad(path, &twice, 2, &["strategy", strategy, "evolution"]);
     }
+}
+
+/// A control has the search's options and roofline, and may spend what the search has.
+#[test]
+fn a_control_is_made_like_its_search() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    let init = ["search", "init", "--corpus", "text.txt"];
+    let like = ["--like", STORE[1], "--store", "sqlite:control.db", "--strategy", "random-1"];
+    bad(path, &[&init[..], &like].concat(), 1, &["study.db"]);
+    good(path, &[&init[..], &STORE, &STUDY].concat());
+    bad(path, &[&init[..], &like].concat(), 1, &["spent nothing"]);
+    let run = ["search", "run", "--corpus", "text.txt", "--device", "cpu"];
+    good(path, &[&run[..], &STORE, &["--candidates", "6"]].concat());
+    bad(path, &[&init[..], &like, &["--preset", "small"]].concat(), 2, &["--like", "--preset"]);
+    bad(path, &[&init[..], &like, &["--set", "limits.cots=3"]].concat(), 2, &["limits.cost"]);
+    good(path, &[&init[..], &like].concat());
+    bad(path, &[&run[..], &like].concat(), 2, &["--like"]);
+
+    let study = |store: &str| json(path, &["search", "status", "--json", "--store", store]);
+    let spent = |status: &serde_json::Value| -> f64 {
+        let predicted = |kind: &str| status["status"][kind]["predicted_seconds"].as_f64().unwrap();
+        predicted("useful") + predicted("wasted")
+    };
+    let search = study(STORE[1]);
+    assert_eq!(study("sqlite:control.db")["limits"]["cost"].as_f64().unwrap(), spent(&search));
+    good(path, &[&run[..], &["--store", "sqlite:control.db"]].concat());
+    let control = study("sqlite:control.db");
+    assert!(spent(&control) >= spent(&search), "{control}");
+    let child = json(path, &["search", "show", "1", "--json", "--store", "sqlite:control.db"]);
+    let own = json(path, &["search", "show", "1", "--json", STORE[0], STORE[1]]);
+    assert_ne!(child["candidate"]["program"], own["candidate"]["program"], "both have the same seed");
 }
 
 #[test]

@@ -282,6 +282,24 @@ impl StudySpec {
             Some((key, stored, given)) => Err(Error::StudyMismatch { key, stored, given }),
         }
     }
+
+    /// The first option in which `other` differs that would make the losses of the two incomparable: anything but how children are
+    /// made and how many.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StudyMismatch`] with the option's dotted name, its value here and in `other`.
+    pub fn check_arm(&self, other: &StudySpec) -> Result<()> {
+        self.check_same(&StudySpec {
+            strategy: self.strategy,
+            population: self.population,
+            tournament: self.tournament,
+            seed: self.seed,
+            probe_hits: self.probe_hits,
+            limits: self.limits,
+            ..other.clone()
+        })
+    }
 }
 
 /// SHA-256 of a text in hexadecimal.
@@ -395,5 +413,19 @@ mod tests {
         let mut spec = small();
         spec.limits.seconds = Some(-1.0);
         refused(spec, "limits.seconds");
+    }
+
+    #[test]
+    fn a_control_differs_in_how_children_are_made_alone() {
+        let search = small();
+        let limits = StudyLimits { cost: Some(100.0), ..StudyLimits::default() };
+        let control = StudySpec { strategy: Strategy::Random1, seed: 8, limits, population: 9, ..search.clone() };
+        search.check_arm(&control).unwrap();
+        let mut other = control;
+        other.roofline.bytes_per_second *= 2.0;
+        match search.check_arm(&other) {
+            Err(Error::StudyMismatch { key, .. }) => assert_eq!(key, "roofline.bytes_per_second"),
+            same => panic!("{same:?}"),
+        }
     }
 }

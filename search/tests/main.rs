@@ -22,6 +22,7 @@ mod resume;
 mod rng;
 #[cfg(unix)]
 mod server;
+mod shortlist;
 mod synthetic;
 mod twin;
 mod twins;

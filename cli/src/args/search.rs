@@ -77,6 +77,10 @@ pub struct StudyArgs {
     /// paper (the paper's search, for large machines) or small (minutes on a CPU)
     #[arg(long, value_parser = ["paper", "small"])]
     pub preset: Option<String>,
+    /// Make a control of the study in that store: with its options and its measured roofline, with what it has spent as the
+    /// limit; give another --strategy, or another --seed [default: the next one]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["preset", "from"])]
+    pub like: Option<Location>,
     /// The program to start from: transformer, transformer_plusplus, primer_ez, primer, discovered, random (as long as the
     /// Transformer), or a file in the text form [default: transformer]
     #[arg(long, value_name = "NAME|FILE")]

@@ -131,8 +131,10 @@ pub struct Search {
     pub rules: String,
     /// The unit of [`Candidate::cost`], in words ("seconds of training").
     pub cost_unit: String,
-    /// The seed program's fitness, nats a token.
+    /// The seed program's loss in its first run, nats per token: all candidates share that run's seed.
     pub seed_loss: Option<f64>,
+    /// Its losses in all its runs, whose mean is its fitness.
+    pub seed_runs: Vec<f64>,
     /// Every candidate in the order in which it was finished.
     pub candidates: Vec<Candidate>,
     /// How many candidates ended in which state, as (state, count).

@@ -48,8 +48,9 @@ fn program(best: &Best, seed_loss: Option<f64>) -> String {
         html += "<p>It is the seed itself: no candidate was better in this short search.</p>\n";
     } else if let Some(seed) = seed_loss {
         html += &format!(
-            "<p>Loss {:.3} against the seed's {seed:.3}. Below: the mutations that led to it, and \
-             its listing with what differs from the seed.</p>\n",
+            "<p>Loss {:.3} against the seed's {seed:.3}, with one seed: the best of many is partly the luckiest, and \
+             <code>primer search retest</code> tells how much holds. Below: the mutations that led to it, and its listing with \
+             what differs from the seed.</p>\n",
             best.loss
         );
     }

@@ -63,6 +63,7 @@ pub fn made_up() -> Report {
             rules: "population 16, tournament 4, 64 steps each".into(),
             cost_unit: "seconds of training".into(),
             seed_loss: Some(3.18),
+            seed_runs: vec![3.18, 3.2],
             states: vec![("completed".into(), 51), ("rejected".into(), 9)],
             best: Some(Best {
                 id: 57,

@@ -1,5 +1,7 @@
 //! Windows of tokens: random ones to train on, fixed ones to evaluate on.
 
+use std::ops::Range;
+
 use memmap2::Mmap;
 
 use super::pieces::whole_pieces;
@@ -32,9 +34,10 @@ pub struct TokenSet {
     name: String,
     part: Part,
     tokenizer: Tokenizer,
-    /// `width` bytes a token, little-endian, from `start` on.
+    /// `width` bytes a token, little-endian, from `start` to `end`.
     bytes: Storage,
     start: usize,
+    end: usize,
     width: usize,
     note: Option<String>,
 }
@@ -43,6 +46,15 @@ pub struct TokenSet {
 enum Storage {
     Memory(Vec<u8>),
     Mapped(Mmap),
+}
+
+impl Storage {
+    fn all(&self) -> &[u8] {
+        match self {
+            Storage::Memory(bytes) => bytes,
+            Storage::Mapped(mapped) => mapped,
+        }
+    }
 }
 
 impl TokenSet {
@@ -101,7 +113,8 @@ impl TokenSet {
                 (Storage::Memory(bytes), 0, None)
             }
         };
-        Ok(Self { name: corpus.name().to_owned(), part, tokenizer, bytes, start, width, note })
+        let end = bytes.all().len();
+        Ok(Self { name: corpus.name().to_owned(), part, tokenizer, bytes, start, end, width, note })
     }
 
     /// What the tokens were made by.
@@ -114,12 +127,20 @@ impl TokenSet {
         self.note.as_deref()
     }
 
+    /// The tokens of `range` alone.
+    ///
+    /// # Panics
+    /// Where `range` goes beyond the last token.
+    #[must_use]
+    pub fn narrow(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.len(), "{range:?} of {} tokens", self.len());
+        let at = |token: usize| self.start + token * self.width;
+        let (start, end) = (at(range.start), at(range.end));
+        Self { start, end, ..self }
+    }
+
     fn bytes(&self) -> &[u8] {
-        let all: &[u8] = match &self.bytes {
-            Storage::Memory(bytes) => bytes,
-            Storage::Mapped(mapped) => mapped,
-        };
-        &all[self.start..]
+        &self.bytes.all()[self.start..self.end]
     }
 
     /// Number of tokens.
@@ -173,7 +194,7 @@ impl TokenSet {
     }
 
     /// The tokens from `range.start` to `range.end`.
-    pub(crate) fn slice(&self, range: std::ops::Range<usize>) -> impl Iterator<Item = u32> {
+    pub(crate) fn slice(&self, range: Range<usize>) -> impl Iterator<Item = u32> {
         let token = |bytes: &[u8]| bytes.iter().rev().fold(0, |token, &byte| token << 8 | u32::from(byte));
         self.bytes()[range.start * self.width..range.end * self.width].chunks_exact(self.width).map(token)
     }
@@ -237,13 +258,13 @@ mod tests {
 
     fn set(len: usize) -> TokenSet {
         let text: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
-        let bytes = Storage::Memory(text);
         TokenSet {
             name: "counting".into(),
             part: Part::Whole,
             tokenizer: Tokenizer::Bytes,
-            bytes,
+            bytes: Storage::Memory(text),
             start: 0,
+            end: len,
             width: 1,
             note: None,
         }
@@ -280,6 +301,16 @@ mod tests {
         assert_eq!(batches.len(), 4, "nine windows in pairs");
         let inputs: Vec<u32> = batches.iter().flat_map(|b| b.inputs.clone()).collect();
         assert_eq!(inputs, (0..80).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn a_narrowed_set_has_no_other_tokens() {
+        let narrowed = set(100).narrow(40..61);
+        assert_eq!(narrowed.len(), 21);
+        let batches: Vec<Batch> = narrowed.windows(1, 10).unwrap().collect();
+        let read: Vec<u32> = batches.iter().flat_map(|b| b.inputs.iter().chain(b.targets.last()).copied()).collect();
+        assert_eq!(read, (40..50).chain([50]).chain(50..60).chain([60]).collect::<Vec<u32>>());
+        assert!(narrowed.windows(1, 21).is_err());
     }
 
     #[test]

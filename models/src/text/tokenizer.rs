@@ -13,8 +13,6 @@ use super::{Corpus, Part};
 use crate::checkpoint::write_atomically;
 use crate::error::{Error, Result};
 
-/// The file in a run's folder that holds its tokenizer, unless tokens are bytes.
-const FILE: &str = "tokenizer.json";
 /// Bytes of text that merges are learned from, at most: the library holds each distinct word, and counts pairs in 32
 /// bits.
 const SAMPLE: u64 = 64 << 20;
@@ -126,6 +124,9 @@ pub enum Tokenizer {
 }
 
 impl Tokenizer {
+    /// The file in a run's folder that holds its tokenizer, unless tokens are bytes.
+    pub const FILE: &str = "tokenizer.json";
+
     /// Reads a `tokenizer.json` as [`Tokenizer::save`] writes it.
     ///
     /// # Errors
@@ -142,7 +143,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::read`].
     pub fn of_run(folder: &Path) -> Result<Self> {
-        let path = folder.join(FILE);
+        let path = folder.join(Self::FILE);
         if path.exists() { Self::read(&path) } else { Ok(Self::Bytes) }
     }
 
@@ -155,7 +156,7 @@ impl Tokenizer {
         if id == Self::Bytes.id() {
             return Ok(Self::Bytes);
         }
-        let near = |folder: &Path| folder.join(FILE);
+        let near = |folder: &Path| folder.join(Self::FILE);
         let candidates: Vec<PathBuf> = path.ancestors().skip(1).take(2).map(near).collect();
         let found = candidates.iter().find(|file| file.is_file());
         let tokenizer = Self::read(found.ok_or_else(|| Error::NoTokenizer { path: path.to_owned() })?)?;
@@ -170,7 +171,7 @@ impl Tokenizer {
     pub fn save(&self, folder: &Path) -> Result<()> {
         match self {
             Self::Bytes => Ok(()),
-            Self::Bpe(bpe) => write_atomically(&folder.join(FILE), bpe.json().as_bytes()),
+            Self::Bpe(bpe) => write_atomically(&folder.join(Self::FILE), bpe.json().as_bytes()),
         }
     }
 

@@ -8,19 +8,27 @@
 //!    more or less than was predicted is out: its budget was not what the study promised.
 //! 3. **Test.** Finalists, the seed program, the best of each control and hand-written models are trained by the ordinary trainer
 //!    on another text, at the same predicted cost, each with the best of the same learning rates, with the same seeds
-//!    ([`Setting::config`]).
-//! 4. **Ablation.** The forebears of the best finalist are measured alike: what each edit brought ([`edits`]).
+//!    ([`Setting::config`]). Half of what is held out of that text chooses the learning rates, the other half is the test.
+//! 4. **Ablation.** The forebears of the finalist that was best in the second stage are measured alike: what each edit brought
+//!    ([`edits`]). Were it the best of the test, its test would flatter it.
 
 mod setting;
 mod shortlist;
 
 use serde::{Deserialize, Serialize};
 
+use crate::study::Budget;
+
 pub use setting::{Contestant, Setting, steps};
 pub use shortlist::{Edit, edits, shortlist};
 
 /// Measured over predicted cost of a step, the seed program's being 1, between which the budget is taken to be fair.
 pub const FAIR: std::ops::RangeInclusive<f64> = 0.8..=1.25;
+
+/// Whether a program may be a finalist by what its steps cost. Only a budget of predicted cost depends on the prediction.
+pub fn is_fair(budget: Budget, measured_over_predicted: Option<f64>) -> bool {
+    budget != Budget::Cost || measured_over_predicted.is_some_and(|ratio| FAIR.contains(&ratio))
+}
 
 /// How much is done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,7 +76,18 @@ pub enum Task {
         /// Seed of the start and the order of the text.
         seed: u64,
     },
-    /// On the test text.
+    /// On the test text, measured on the first half of what is held out of it: which learning rate is a contestant's best.
+    Tune {
+        /// What is tested.
+        setting: Setting,
+        /// The contestant's name.
+        name: String,
+        /// Peak learning rate.
+        learning_rate: f64,
+        /// Seed of the start and the order of the text.
+        seed: u64,
+    },
+    /// On the test text, measured on the second half.
     Test {
         /// What is tested.
         setting: Setting,

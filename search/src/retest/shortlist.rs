@@ -1,28 +1,39 @@
 //! Which programs are looked at again, and the edits that made one of them.
 
+use std::collections::BTreeSet;
+
+use crate::canonical::{CanonicalHash, canonical_hash};
 use crate::dna::Dna;
 use crate::error::Result;
 use crate::mutate::Chain;
 use crate::store::{Candidate, Store};
 
 /// The `top` best distinct programs of the study by fitness, and every other one that reached the end within `margin` nats a token
-/// of the best; best first, without the seed program.
+/// of the best; best first, without the seed program. Programs are the same if their canonical forms are: two workers may have
+/// measured one at the same time, and a probe's fingerprint expires.
 ///
 /// # Errors
 /// Those of the store.
 pub fn shortlist(store: &Store, top: u32, margin: f64) -> Result<Vec<Candidate>> {
-    // Twins are not among them.
-    let all = store.top(u32::MAX)?;
     let hurdles = store.spec().fitness.hurdles;
-    let mut found: Vec<Candidate> = all.into_iter().filter(|c| c.child_no != 0 && c.fitness.is_some()).collect();
-    let best = found.first().and_then(|c| c.fitness).unwrap_or(f64::INFINITY);
-    let mut place = 0;
-    found.retain(|candidate| {
-        place += 1;
-        let close = candidate.passed == hurdles && candidate.fitness.is_some_and(|loss| loss <= best + margin);
-        place <= top || close
-    });
+    let mut seen = BTreeSet::from([form(&store.spec().seed_dna.parse()?)?]);
+    let mut found: Vec<Candidate> = Vec::new();
+    let mut worst = f64::INFINITY;
+    for candidate in store.top(u32::MAX)? {
+        let Some(loss) = candidate.fitness.filter(|_| candidate.child_no != 0) else { continue };
+        let is_close = candidate.passed == hurdles && loss <= worst;
+        if (is_close || found.len() < top as usize) && seen.insert(form(&candidate.dna()?)?) {
+            if found.is_empty() {
+                worst = loss + margin;
+            }
+            found.push(candidate);
+        }
+    }
     Ok(found)
+}
+
+fn form(dna: &Dna) -> Result<CanonicalHash> {
+    Ok(canonical_hash(dna)?)
 }
 
 /// One step of a line from the seed program to a candidate.
@@ -45,16 +56,17 @@ pub struct Edit {
 /// Those of the store.
 pub fn edits(store: &Store, child_no: u64) -> Result<Vec<Edit>> {
     let mut line: Vec<Edit> = Vec::new();
-    let mut last: Option<String> = None;
+    let mut last = None;
     let mut silent = Vec::new();
     for candidate in store.lineage(child_no)?.into_iter().rev() {
         let chain = candidate.parent.map(|_| candidate.mutations()).transpose()?;
         silent.extend(chain);
-        if last.is_some() && candidate.canonical == last {
+        let (child_no, fitness, dna) = (candidate.child_no, candidate.fitness, candidate.dna()?);
+        let own = Some(form(&dna)?);
+        if own == last {
             continue;
         }
-        last.clone_from(&candidate.canonical);
-        let (child_no, fitness, dna) = (candidate.child_no, candidate.fitness, candidate.dna()?);
+        last = own;
         line.push(Edit { child_no, fitness, dna, chains: std::mem::take(&mut silent) });
     }
     Ok(line)

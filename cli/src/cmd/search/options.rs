@@ -7,17 +7,27 @@ use primer_search::dna::{Dna, seeds};
 use primer_search::lower::plan_with_unit;
 use primer_search::mutate::random_like;
 use primer_search::rng::{Purpose, Rng};
-use primer_search::study::{Budget, Preset, Strategy, StudySpec};
+use primer_search::roofline::Roofline;
+use primer_search::store::Store;
+use primer_search::study::{Budget, Preset, Strategy, StudyLimits, StudySpec};
 use serde_json::Value;
+
+/// What is measured when a study is made, unless it is given.
+const ROOFLINE: [&str; 3] = ["roofline.flops_per_second", "roofline.bytes_per_second", "roofline.seconds_per_launch"];
 
 /// The study that the options describe.
 ///
 /// # Errors
 /// No preset, an unknown key, or a value that means nothing.
 pub fn study(args: &StudyArgs, corpus_sha256: &str) -> Outcome<StudySpec> {
+    if let Some(location) = &args.like {
+        let spec = control(&Store::open(location)?)?;
+        let (corpus, seed) = (corpus_sha256.to_owned(), args.seed.unwrap_or(spec.seed));
+        return changed(StudySpec { corpus, seed, ..spec }, args);
+    }
     let Some(name) = &args.preset else {
         return Err(Failure::usage("a new study needs --preset")
-            .hint("--preset small suits a CPU; --preset paper is the paper's search."));
+            .hint("--preset small suits a CPU; --preset paper is the paper's search; --like STORE is a control."));
     };
     let preset = Preset::ALL.iter().find(|(known, _)| known == name).map(|&(_, preset)| preset);
     let preset =
@@ -26,9 +36,32 @@ pub fn study(args: &StudyArgs, corpus_sha256: &str) -> Outcome<StudySpec> {
     seeded(changed(spec, args)?, preset, args.from.as_deref())
 }
 
+/// A study beside that of `store`, of which it differs in the seed and in its limit: what that has spent. With the same seed a
+/// control's first children would be the other's.
+fn control(store: &Store) -> Outcome<StudySpec> {
+    let (spec, status) = (store.spec(), store.status()?);
+    let cost = status.useful.predicted_seconds + status.wasted.predicted_seconds;
+    if cost <= 0.0 {
+        return Err(Failure::new(format!("the study in {} has spent nothing yet", store.location()))
+            .hint("Make the control when the search is done: it gets the same cost."));
+    }
+    let limits = StudyLimits { cost: Some(cost), ..StudyLimits::default() };
+    Ok(StudySpec { seed: spec.seed.wrapping_add(1), limits, ..spec.clone() })
+}
+
 /// Whether the study's numbers of steps depend on a roofline that the options leave to be measured.
 pub fn wants_roofline(spec: &StudySpec, args: &StudyArgs) -> bool {
-    spec.fitness.budget == Budget::Cost && !args.set.iter().any(|set| set.trim_start().starts_with("roofline."))
+    let is_given =
+        |key: &&str| args.set.iter().any(|set| set.split_once('=').is_some_and(|(name, _)| name.trim() == *key));
+    spec.fitness.budget == Budget::Cost && args.like.is_none() && !ROOFLINE.iter().all(is_given)
+}
+
+/// The study with the roofline measured, as far as the options don't give it.
+///
+/// # Errors
+/// As [`study`].
+pub fn with_roofline(spec: StudySpec, measured: &Roofline, args: &StudyArgs) -> Outcome<StudySpec> {
+    changed(StudySpec { roofline: measured.clone(), ..spec }, args)
 }
 
 /// The study with the program to start from, fitted to its model; none given is the Transformer.
@@ -82,12 +115,15 @@ pub fn over(stored: &StudySpec, args: &StudyArgs, corpus_sha256: &str) -> Outcom
         let mut spec = study(&args, corpus_sha256)?;
         if wants_roofline(&spec, &args) {
             // It was measured when the study was made, and not by the user.
-            spec.roofline = stored.roofline.clone();
+            spec = with_roofline(spec, &stored.roofline, &args)?;
         }
         return Ok(spec);
     }
     if args.from.is_some() {
         return Err(Failure::usage("--from is for a new study").hint("An existing one has its program already."));
+    }
+    if args.like.is_some() {
+        return Err(Failure::usage("--like is for a new study").hint("Leave it out to go on with this one."));
     }
     let mut spec = stored.clone();
     spec.corpus = corpus_sha256.to_owned();

@@ -39,6 +39,9 @@ pub fn of(store: &Store) -> Outcome<Search> {
         None => None,
         Some(best) => store.candidate(best.child_no)?.map(|found| (best, found)),
     };
+    let end = spec.fitness.hurdles;
+    let seed_runs =
+        store.marks(0)?.into_iter().filter(|mark| mark.mark == end).filter_map(|mark| mark.loss).collect::<Vec<f64>>();
     let best = match best {
         None => None,
         Some((best, found)) => {
@@ -62,7 +65,8 @@ pub fn of(store: &Store) -> Outcome<Search> {
     Ok(Search {
         rules: format!("{}; {}", strategy(spec), training(spec)),
         cost_unit: "seconds of evaluation".into(),
-        seed_loss: status.seed_fitness,
+        seed_loss: seed_runs.first().copied(),
+        seed_runs,
         candidates,
         states,
         best,

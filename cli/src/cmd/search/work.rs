@@ -33,12 +33,13 @@ pub fn init(args: &SearchInit) -> Outcome {
     terminal::line(&format!("study {:.12} in {}", store.spec_sha256(), location))
 }
 
-/// The study of the options, with its roofline measured on the device if the study needs one.
+/// The study of the options, with its roofline measured on the device of a worker if the study needs one.
 fn new_study(args: &StudyArgs, corpus: &Corpus, compute: &Compute) -> Outcome<StudySpec> {
     let mut spec = options::study(args, &corpus.sha256())?;
     if options::wants_roofline(&spec, args) {
-        let chosen = device::open(compute)?;
-        spec.roofline = Evaluator::new(&spec, corpus, &chosen.device)?.measure_roofline()?;
+        let chosen = device::open(&of_a_worker(compute))?;
+        let measured = Evaluator::new(&spec, corpus, &chosen.device)?.measure_roofline()?;
+        spec = options::with_roofline(spec, &measured, args)?;
         terminal::note(&format!(
             "roofline: {:.1} GFLOP/s, {:.1} GB/s, {:.1} µs a launch, fitted to the seed program's step",
             spec.roofline.flops_per_second / 1e9,
@@ -49,12 +50,10 @@ fn new_study(args: &StudyArgs, corpus: &Corpus, compute: &Compute) -> Outcome<St
     Ok(spec)
 }
 
-/// Workers share the cores instead of fighting for them.
-pub fn shared(compute: &Compute, workers: u16) -> Compute {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = (workers > 1 && compute.threads.is_none())
-        .then(|| u16::try_from((cores / usize::from(workers)).max(1)).unwrap_or(1));
-    Compute { threads: threads.or(compute.threads), ..compute.clone() }
+/// Where a worker computes. A candidate is too small to be worth more than one thread of a CPU, and a roofline measured with
+/// another number of threads would predict something else.
+pub fn of_a_worker(compute: &Compute) -> Compute {
+    Compute { threads: compute.threads.or(Some(1)), ..compute.clone() }
 }
 
 /// `primer search run`
@@ -70,8 +69,7 @@ pub fn run(args: &SearchRun) -> Outcome {
         store.spec().check_same(&options::over(store.spec(), &args.study, &corpus.sha256())?)?;
         store
     } else {
-        let compute = shared(&args.compute, args.workers);
-        Store::open_or_create(location, &new_study(&args.study, &corpus, &compute)?)?
+        Store::open_or_create(location, &new_study(&args.study, &corpus, &args.compute)?)?
     };
     let options = RunOptions { children: args.candidates, time: args.time, ..RunOptions::default() };
     work(&store, &corpus, &args.compute, &options, args.workers, args.json)
@@ -122,7 +120,7 @@ fn work(
     as_json: bool,
 ) -> Outcome {
     let stop = Stop::on_ctrl_c();
-    let compute = shared(compute, workers);
+    let compute = of_a_worker(compute);
     let live = Live::new(store, options.time, options.children);
     let results = in_threads(usize::from(workers), |_| {
         let chosen = device::open(&compute)?;

@@ -15,7 +15,7 @@ pub struct Retest {
     pub studies: Vec<Study>,
     /// The programs that were trained again, best first.
     pub shortlist: Vec<Shortlisted>,
-    /// The tests.
+    /// The tests, the finalists of each in the order of their losses with new seeds.
     pub tables: Vec<Table>,
     /// What each edit of the best finalist brought.
     pub ablation: Option<Ablation>,
@@ -91,11 +91,11 @@ pub struct Row {
     pub d_model: usize,
     /// Steps of a run.
     pub steps: u64,
-    /// Final losses with each learning rate, on a seed that the test doesn't use.
+    /// Losses on the first half of the held-out text with each learning rate, on a seed that the test doesn't use.
     pub tuning: Vec<(f64, Option<f64>)>,
     /// The rate taken; none before all are tried.
     pub learning_rate: Option<f64>,
-    /// Its losses by seed, nats a token.
+    /// Its losses on the second half by seed, nats a token.
     pub losses: Vec<(u64, Option<f64>)>,
     /// Their mean; none where one isn't finite.
     pub loss: Option<Summary>,

@@ -29,12 +29,13 @@ fn findings(r: &Retest) -> String {
             row.p_holm.is_some_and(|p| p < ALPHA) && row.difference.is_some_and(|difference| difference.mean < 0.0)
         };
         let sure = finalists.iter().filter(better).count();
-        let mean = |row: &&&Row| row.difference.map_or(f64::INFINITY, |difference| difference.mean);
-        let best = finalists.iter().min_by(|a, b| mean(a).total_cmp(&mean(b)));
-        let found = match best.and_then(|row| row.difference.as_ref().map(|difference| (row, difference))) {
+        // In the order of the second stage: the best of the test itself would be flattered by it.
+        let first = finalists.iter().find_map(|row| Some((row, row.difference.as_ref()?)));
+        let found = match first {
             None => "not yet measured".to_owned(),
             Some((row, difference)) => format!(
-                "surely better than the seed program {sure} of {} finalists; the best, {}, by {} nats a token (95%: {})",
+                "better than the seed program, beyond chance, are {sure} of {} finalists; the one that was best before the test, {}, \
+                 by {} nats per token (95%: {})",
                 finalists.len(),
                 escape(&row.name),
                 with_sd(Some(&-*difference), 4),
@@ -101,7 +102,7 @@ fn ablation(a: &Ablation) -> String {
         .skip(1)
         .map(|step| format!("<h4>candidate {}</h4>\n<pre>{}</pre>\n", step.child, escape(step.diff.trim_end())));
     format!(
-        "<h2>Edit by edit</h2>\n<p>From the seed program to {}, the best finalist: each program on the way in the test's first \
+        "<h2>Edit by edit</h2>\n<p>From the seed program to {}, the finalist that was best before the test: each program on the way in the test's first \
          setting, with the peak learning rate {} and the same seeds. Edits that don't change what a program computes are \
          joined with the next one that does.</p>\n{}<details><summary>The edits as text</summary>\n{}</details>\n",
         escape(&a.name),
@@ -169,17 +170,32 @@ fn studies(r: &Retest) -> String {
         "text SHA-256",
     ];
     format!(
-        "<h2>The searches</h2>\n{}<p>Each strategy has one search here (n = 1): what one found that the other did not is \
-         descriptive. The tests above are of the programs, with {} seeds each, and not of the strategies.</p>\n",
+        "<h2>The searches</h2>\n{}<p>{}: what one found that another did not is descriptive. The tests above are of the programs, \
+         with {} seeds each, and not of the strategies.</p>\n",
         grid(&head, rows),
+        searches(r),
         r.tables.first().and_then(|t| t.rows.first()).map_or(0, |row| row.losses.len())
     )
 }
 
+/// How many searches each strategy has.
+fn searches(r: &Retest) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for study in &r.studies {
+        match counts.iter_mut().find(|(strategy, _)| *strategy == study.strategy) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((&study.strategy, 1)),
+        }
+    }
+    let counts: Vec<String> =
+        counts.iter().map(|(strategy, count)| format!("{} n = {count}", escape(strategy))).collect();
+    format!("Searches of each strategy: {}", counts.join(", "))
+}
+
 fn definitions() -> String {
     "<h2>What the columns say</h2>\n<p class=\"small soft\">All are trained on the same text in the same order with the same \
-     seeds, at the predicted cost that the seed program's steps have, and measured on the whole of the held-out text. \
-     Each took its best learning rate of those tried, on a seed that the test doesn't use. Mean ± sample standard deviation \
+     seeds, at the predicted cost that the seed program's steps have, and measured on the second half of the held-out text. \
+     Each took its best learning rate of those tried, by the first half and on a seed that the test doesn't use. Mean ± sample standard deviation \
      over seeds; differences are taken seed by seed, with the 95% interval of their mean by Student's t. <i>p</i> is the \
      probability of such a mean difference by chance, two-sided; <i>p, Holm</i> is adjusted for all finalists, so that the \
      chance that any of those below 0.05 is luck is at most 5%. Hand-written models and the control's best are beside them \

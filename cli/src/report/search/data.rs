@@ -49,7 +49,7 @@ pub struct Spent {
     /// Training tokens.
     pub tokens: u64,
     /// Training FLOPs.
-    pub flops: u64,
+    pub flops: f64,
     /// Predicted seconds of training.
     pub predicted_seconds: f64,
     /// Measured seconds of training.

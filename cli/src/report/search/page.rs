@@ -5,6 +5,8 @@ use crate::report::chart::short;
 use crate::report::derive::of_search;
 use crate::report::html::{card, document, escape, grid, wordy};
 use crate::report::search_page;
+use crate::report::spread::with_sd;
+use primer_models::analysis::Summary;
 use primer_search::retest::FAIR;
 
 /// The whole page.
@@ -39,7 +41,10 @@ fn cards(study: &Study) -> String {
         (None, _) => "nothing is measured yet".into(),
     };
     html += &card("best loss, nats a token", &loss(best.map(|best| best.loss)), &note);
-    html += &card("the seed program", &loss(search.seed_loss), "the mean of its runs");
+    let runs = Summary::of(&search.seed_runs).map_or(String::new(), |runs| {
+        format!("with the candidates' seed; {} in {} runs", with_sd(Some(&runs), 3), search.seed_runs.len())
+    });
+    html += &card("the seed program", &loss(search.seed_loss), &runs);
     let measured = search.candidates.iter().filter(|candidate| candidate.loss.is_some()).count();
     html += &card("candidates", &search.candidates.len().to_string(), &format!("{measured} with a loss"));
     html + "</div>\n"
@@ -123,7 +128,7 @@ fn spent(study: &Study) -> String {
         vec![
             spent.kind.clone(),
             short(spent.tokens as f64),
-            format!("{:.2e}", spent.flops as f64),
+            format!("{:.2e}", spent.flops),
             format!("{:.0} s", spent.predicted_seconds),
             format!("{:.0} s", spent.training_seconds),
             format!("{:.0} s", spent.seconds),

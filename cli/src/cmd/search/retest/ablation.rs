@@ -4,8 +4,8 @@ use super::contest::{Contestants, Field, name, name_of};
 use super::plan::Retest;
 use super::runs::Bench;
 use crate::cmd::search::describe;
-use crate::failure::{Failure, Outcome};
-use crate::report::retest::data::{Ablation, AblationStep, Retest as Report, Row};
+use crate::failure::Outcome;
+use crate::report::retest::data::{Ablation, AblationStep, Retest as Report};
 use primer_models::analysis::{Summary, differences};
 use primer_search::dna::diff;
 use primer_search::retest::{Contestant, Task, edits};
@@ -17,13 +17,12 @@ use primer_search::retest::{Contestant, Task, edits};
 pub fn ablate(retest: &Retest, report: &mut Report) -> Outcome<bool> {
     let Some(table) = report.tables.first() else { return Ok(true) };
     let setting = retest.plan.protocol.settings[0];
-    let mean = |row: &&Row| row.loss.map_or(f64::INFINITY, |loss| loss.mean);
-    let best = table.rows.iter().filter(|row| row.finalist).min_by(|a, b| mean(a).total_cmp(&mean(b)));
-    let Some((best, learning_rate)) = best.and_then(|row| Some((row.name.clone(), row.learning_rate?))) else {
-        return Ok(true);
-    };
-    let listed = report.shortlist.iter().find(|s| s.finalist && name(s) == best);
-    let child = listed.map(|s| s.child).ok_or_else(|| Failure::new("the best finalist is not on the shortlist"))?;
+    // The best by the select runs, whose test doesn't know of it.
+    let listed = report.shortlist.iter().filter(|s| s.finalist && s.study == 0).find_map(|s| {
+        let row = table.rows.iter().find(|row| row.name == name(s))?;
+        Some((s.child, row.name.clone(), row.learning_rate?))
+    });
+    let Some((child, best, learning_rate)) = listed else { return Ok(true) };
     let line = edits(&retest.stores[0], child)?;
     let contestants: Contestants =
         line.iter().map(|edit| (name_of(0, edit.child_no), Contestant::Program(Box::new(edit.dna.clone())))).collect();

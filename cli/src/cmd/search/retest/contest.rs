@@ -10,7 +10,7 @@ use primer_models::Arch;
 use primer_models::analysis::Summary;
 use primer_models::text::Corpus;
 use primer_search::dna::Dna;
-use primer_search::retest::{Contestant, FAIR, Setting, Task, steps};
+use primer_search::retest::{Contestant, Setting, Task, is_fair, steps};
 
 /// The hand-written models of every test.
 const WRITTEN: [Arch; 4] = [Arch::Mdha, Arch::SquaredRelu, Arch::PrimerEz, Arch::TransformerPlusplus];
@@ -36,7 +36,7 @@ pub fn name_of(study: usize, child: u64) -> String {
 ///
 /// # Errors
 /// A store that can't be read.
-pub fn shortlist(retest: &Retest, costs: &[f64], selected: bool) -> Outcome<Vec<Shortlisted>> {
+pub fn shortlist(retest: &Retest, costs: &[Option<f64>], selected: bool) -> Outcome<Vec<Shortlisted>> {
     let protocol = &retest.plan.protocol;
     let mut listed = Vec::new();
     for (&(study, child), &ratio) in retest.plan.shortlist.iter().zip(costs) {
@@ -51,7 +51,7 @@ pub fn shortlist(retest: &Retest, costs: &[f64], selected: bool) -> Outcome<Vec<
             child,
             fitness: candidate.fitness.unwrap_or(f64::NAN),
             passed: candidate.passed,
-            measured_over_predicted: Some(ratio).filter(|ratio| ratio.is_finite()),
+            measured_over_predicted: ratio.filter(|ratio| ratio.is_finite()),
             select: Summary::of(&losses.collect::<Vec<f64>>()),
             finalist: false,
             mutation: look::mutation(&candidate)?,
@@ -63,9 +63,8 @@ pub fn shortlist(retest: &Retest, costs: &[f64], selected: bool) -> Outcome<Vec<
         for study in 0..retest.stores.len() {
             let places = if study == 0 { protocol.finalists as usize } else { 1 };
             let fair = |s: &&mut Shortlisted| {
-                s.study == study
-                    && s.select.is_some()
-                    && s.measured_over_predicted.is_some_and(|ratio| FAIR.contains(&ratio))
+                let budget = retest.stores[study].spec().fitness.budget;
+                s.study == study && s.select.is_some() && is_fair(budget, s.measured_over_predicted)
             };
             listed.iter_mut().filter(fair).take(places).for_each(|s| s.finalist = true);
         }

@@ -18,6 +18,7 @@ use plan::{Retest, SELECT_SEED, TEST_SEED};
 use primer_search::Evaluator;
 use primer_search::dna::Dna;
 use primer_search::retest::Task;
+use primer_search::study::Budget;
 use runs::{Bench, Entry};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -70,7 +71,7 @@ pub fn run(args: &SearchRetest) -> Outcome {
 }
 
 /// The stages one after the other; whether all is done.
-fn work(retest: &Retest, costs: &[f64], report: &mut data::Retest) -> Outcome<bool> {
+fn work(retest: &Retest, costs: &[Option<f64>], report: &mut data::Retest) -> Outcome<bool> {
     let protocol = &retest.plan.protocol;
     let plan = &retest.plan;
     let again =
@@ -87,14 +88,11 @@ fn work(retest: &Retest, costs: &[f64], report: &mut data::Retest) -> Outcome<bo
         let text = retest.tokens(setting.tokenizer())?;
         let field = Field::new(retest, setting, &contestants, &text)?;
         let bench = Bench { entries: &field.entries, corpus: &text };
-        let rate = |entry: &Entry, learning_rate: f64, seed: u64| {
-            let name = entry.name.clone();
-            Task::Test { setting, name, learning_rate, seed }
+        let tune = |entry: &Entry, learning_rate: f64| {
+            let (name, seed) = (entry.name.clone(), plan.tuning_seed());
+            Task::Tune { setting, name, learning_rate, seed }
         };
-        let all = field
-            .entries
-            .iter()
-            .flat_map(|entry| protocol.learning_rates.iter().map(|&r| rate(entry, r, plan.tuning_seed())));
+        let all = field.entries.iter().flat_map(|entry| protocol.learning_rates.iter().map(|&rate| tune(entry, rate)));
         let tuned = retest.run(setting.name(), &all.collect::<Vec<Task>>(), &bench)?;
         let rates = tables::best_rates(retest, &field.entries);
         let mut whole = tuned;
@@ -102,7 +100,10 @@ fn work(retest: &Retest, costs: &[f64], report: &mut data::Retest) -> Outcome<bo
             let runs = plan
                 .test_seeds()
                 .flat_map(|seed| field.entries.iter().map(move |entry| (entry, seed)))
-                .filter_map(|(entry, seed)| Some(rate(entry, *rates.get(&entry.name)?, seed)));
+                .filter_map(|(entry, seed)| {
+                    let (name, learning_rate) = (entry.name.clone(), *rates.get(&entry.name)?);
+                    Some(Task::Test { setting, name, learning_rate, seed })
+                });
             whole = retest.run(setting.name(), &runs.collect::<Vec<Task>>(), &bench)?;
         }
         report.tables.push(tables::build(retest, setting, &field, &rates, &finalists)?);
@@ -113,8 +114,9 @@ fn work(retest: &Retest, costs: &[f64], report: &mut data::Retest) -> Outcome<bo
     ablation::ablate(retest, report)
 }
 
-/// What steps of the shortlist's programs take over what was predicted, the seed program's 1.
-fn measure_costs(retest: &Retest) -> Outcome<Vec<f64>> {
+/// What steps of the shortlist's programs take over what was predicted, the seed program's 1; none where the study's budget isn't
+/// predicted.
+fn measure_costs(retest: &Retest) -> Outcome<Vec<Option<f64>>> {
     retest.costs(|| {
         terminal::note("timing the steps of the programs, in turns ...");
         let device = match &retest.chosen.device {
@@ -126,7 +128,12 @@ fn measure_costs(retest: &Retest) -> Outcome<Vec<f64>> {
             let of_study = retest.plan.shortlist.iter().filter(|(s, _)| *s == study);
             let programs =
                 of_study.map(|&(study, child)| retest.program(study, child)).collect::<Outcome<Vec<Dna>>>()?;
-            costs.extend(Evaluator::new(store.spec(), &retest.corpus, &device)?.measured_over_predicted(&programs)?);
+            if store.spec().fitness.budget != Budget::Cost {
+                costs.resize(costs.len() + programs.len(), None);
+                continue;
+            }
+            let evaluator = Evaluator::new(store.spec(), &retest.corpus, &device)?;
+            costs.extend(evaluator.measured_over_predicted(&programs)?.into_iter().map(Some));
         }
         Ok(costs)
     })

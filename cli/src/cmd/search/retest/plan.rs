@@ -11,6 +11,7 @@ use crate::terminal;
 use primer_models::text::{Corpus, TokenSet, Tokenizer, TokenizerSpec};
 use primer_search::retest::{Measurement, Protocol, Task, shortlist};
 use primer_search::store::{Location, Store};
+use primer_search::study::Strategy;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -96,6 +97,19 @@ impl Retest {
         for store in &stores {
             same_corpus(store, &text)?;
         }
+        for control in stores.iter().skip(1) {
+            if let Err(primer_search::Error::StudyMismatch { key, stored, given }) =
+                stores[0].spec().check_arm(control.spec())
+            {
+                return Err(Failure::usage(format!(
+                    "{} is no control of this search: its {key} is {given}, the search's {stored}",
+                    control.location()
+                ))
+                .hint(
+                    "`primer search init --like STORE --strategy random-1` makes one that differs in nothing else.",
+                ));
+            }
+        }
         if text.sha256() == test.sha256() {
             return Err(Failure::usage("the text of the test is the text of the search")
                 .hint("Give a text that the search has never read with --test-corpus."));
@@ -118,7 +132,7 @@ impl Retest {
         if args.resume {
             plan.check(&stores, &test)?;
         } else {
-            folder::remove_files(&out, &[MEASUREMENTS, COSTS])?;
+            folder::remove_files(&out, &[MEASUREMENTS, COSTS, Tokenizer::FILE])?;
             write_json(&out.join(PLAN), &plan)?;
         }
         let done = Mutex::new(measurements(&out.join(MEASUREMENTS))?);
@@ -144,7 +158,7 @@ impl Retest {
         if spec == TokenizerSpec::Bytes {
             return Ok(self.test.clone());
         }
-        if !self.out.join("tokenizer.json").is_file() {
+        if !self.out.join(Tokenizer::FILE).is_file() {
             terminal::note(&format!("training the tokenizer {spec} ..."));
             spec.train(&self.test)?.save(&self.out)?;
         }
@@ -183,7 +197,7 @@ impl Retest {
     ///
     /// # Errors
     /// A file that can't be read or written, and those of `measure`.
-    pub fn costs(&self, measure: impl FnOnce() -> Outcome<Vec<f64>>) -> Outcome<Vec<f64>> {
+    pub fn costs(&self, measure: impl FnOnce() -> Outcome<Vec<Option<f64>>>) -> Outcome<Vec<Option<f64>>> {
         let path = self.out.join(COSTS);
         if let Some(known) = read_json(&path)? {
             return Ok(known);
@@ -255,7 +269,8 @@ fn new_plan(
     let mut listed = Vec::new();
     for (study, store) in open.iter().enumerate() {
         let best = shortlist(store, protocol.top, protocol.margin)?;
-        if best.is_empty() {
+        // A control that trains the seed program alone has no other; what luck alone does is its best loss.
+        if best.is_empty() && store.spec().strategy != Strategy::None {
             let location = &stores[study];
             return Err(Failure::new(format!("in {location} no program but the seed has been measured yet")));
         }

@@ -2,7 +2,7 @@
 
 use super::plan::Retest;
 use crate::cmd::device;
-use crate::cmd::search::work::{in_threads, shared};
+use crate::cmd::search::work::{in_threads, of_a_worker};
 use crate::failure::{Failure, Outcome};
 use crate::terminal::Progress;
 use primer_models::text::{Corpus, TokenSet};
@@ -56,7 +56,7 @@ impl Retest {
         let live = Mutex::new((vec![0.0; workers], 0usize, Progress::new(what)));
         let lock = || live.lock().unwrap_or_else(PoisonError::into_inner);
         let work = |worker: usize| -> Outcome {
-            let device = device::open(&shared(&self.compute, self.workers))?.device;
+            let device = device::open(&of_a_worker(&self.compute))?.device;
             let mut evaluators = BTreeMap::new();
             while !self.stop.asked() {
                 let Some(task) = left.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
@@ -76,7 +76,8 @@ impl Retest {
                         }
                         self.select(task, &evaluators[study], *study, *child, *seed, &show)?
                     }
-                    Task::Test { setting, name, learning_rate, seed } => {
+                    Task::Tune { setting, name, learning_rate, seed }
+                    | Task::Test { setting, name, learning_rate, seed } => {
                         let entry = bench.entries.iter().find(|e| e.setting == *setting && e.name == *name);
                         let entry = entry.ok_or_else(|| Failure::new(format!("{name} has no model")))?;
                         let mut config = entry.config.clone();
@@ -146,8 +147,10 @@ impl Retest {
         if trainer.step() < steps {
             return Ok(None);
         }
-        // The whole of the held-out text.
-        let loss = trainer.language_model()?.evaluate(&TokenSet::valid(corpus)?)?.loss_nats;
+        let held_out = TokenSet::valid(corpus)?;
+        let (half, all) = (held_out.len() / 2, held_out.len());
+        let held_out = held_out.narrow(if matches!(task, Task::Tune { .. }) { 0..half } else { half..all });
+        let loss = trainer.language_model()?.evaluate(&held_out)?.loss_nats;
         Ok(Some(Measurement {
             task: task.clone(),
             loss: Some(loss).filter(|loss| loss.is_finite()),
@@ -171,6 +174,9 @@ impl Retest {
 fn describe(task: &Task) -> String {
     match task {
         Task::Select { child, seed, .. } => format!("candidate {child} again, seed {seed}"),
+        Task::Tune { setting, name, learning_rate, .. } => {
+            format!("{}, {name}, is {learning_rate} the best rate", setting.name())
+        }
         Task::Test { setting, name, learning_rate, seed } => {
             format!("{}, {name}, rate {learning_rate}, seed {seed}", setting.name())
         }

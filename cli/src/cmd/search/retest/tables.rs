@@ -14,7 +14,7 @@ use primer_search::retest::{Setting, Task};
 fn tuning(retest: &Retest, entry: &Entry) -> Vec<(f64, Option<f64>)> {
     let seed = retest.plan.tuning_seed();
     let of = |&learning_rate: &f64| {
-        let task = Task::Test { setting: entry.setting, name: entry.name.clone(), learning_rate, seed };
+        let task = Task::Tune { setting: entry.setting, name: entry.name.clone(), learning_rate, seed };
         (learning_rate, retest.measured(&task).and_then(|m| m.loss))
     };
     retest.plan.protocol.learning_rates.iter().map(of).collect()

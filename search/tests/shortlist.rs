@@ -1,0 +1,78 @@
+//! Which programs of a study are trained again.
+
+use primer_search::canonical::canonical_hash;
+use primer_search::retest::{edits, is_fair, shortlist};
+use primer_search::store::{Candidate, State, Store};
+use primer_search::study::{Budget, Strategy, StudySpec};
+use std::collections::BTreeSet;
+
+use crate::engines::{at, each, tamper};
+use crate::synthetic::{course, run, spec};
+
+#[test]
+fn programs_are_listed_once_and_the_best_first() {
+    each(|engine| {
+        let url = engine.place();
+        let store = Store::create(&at(&url), &spec()).unwrap();
+        run(&store, 120);
+        assert!(
+            course(&store).iter().any(|c| c.state == State::Cached && c.fitness.is_some()),
+            "no twin to be left out"
+        );
+        drop(store);
+        // As if two workers had measured each at the same time.
+        tamper(&url, "UPDATE candidate SET twin = NULL, state = 'done'");
+        let store = Store::open(&at(&url)).unwrap();
+
+        let all = shortlist(&store, u32::MAX, 0.0).unwrap();
+        let forms: BTreeSet<_> = all.iter().map(|c| canonical_hash(&c.dna().unwrap()).unwrap()).collect();
+        assert_eq!(forms.len(), all.len());
+        assert!(!forms.contains(&canonical_hash(&store.spec().seed_dna.parse().unwrap()).unwrap()));
+        assert!(all.is_sorted_by_key(|c| c.fitness.map(f64::to_bits)));
+        let measured = course(&store).into_iter().filter(|c| c.fitness.is_some()).map(|c| c.dna().unwrap());
+        let every: BTreeSet<_> = measured.map(|dna| canonical_hash(&dna).unwrap()).collect();
+        assert_eq!(every.len(), all.len() + 1, "the seed program alone is missing");
+
+        let best = all[0].fitness.unwrap();
+        let few = shortlist(&store, 3, 0.2).unwrap();
+        let close = |c: &&Candidate| c.passed == 3 && c.fitness.is_some_and(|loss| loss <= best + 0.2);
+        let wanted: BTreeSet<u64> =
+            all.iter().take(3).chain(all.iter().filter(close)).map(|candidate| candidate.child_no).collect();
+        assert!(wanted.len() > 3, "no program is close to the best");
+        assert_eq!(few.iter().map(|c| c.child_no).collect::<BTreeSet<u64>>(), wanted);
+    });
+}
+
+#[test]
+fn a_line_of_edits_has_no_step_without_effect() {
+    each(|engine| {
+        let store = engine.study(&spec());
+        run(&store, 120);
+        for candidate in shortlist(&store, 20, 0.0).unwrap() {
+            let line = edits(&store, candidate.child_no).unwrap();
+            let forms: Vec<_> = line.iter().map(|edit| canonical_hash(&edit.dna).unwrap()).collect();
+            assert!(forms.is_sorted_by(|a, b| a != b));
+            assert_eq!(line[0].child_no, 0);
+            assert_eq!(forms.last(), Some(&canonical_hash(&candidate.dna().unwrap()).unwrap()));
+            let chains: usize = line.iter().map(|edit| edit.chains.len()).sum();
+            assert!(line[0].chains.is_empty() && chains < store.lineage(candidate.child_no).unwrap().len());
+        }
+    });
+}
+
+/// The seed program with new seeds is a measure of luck, not a find.
+#[test]
+fn the_control_without_mutations_has_no_finds() {
+    each(|engine| {
+        let store = engine.study(&StudySpec { strategy: Strategy::None, ..spec() });
+        run(&store, 20);
+        assert_eq!(shortlist(&store, 20, 0.1).unwrap(), []);
+    });
+}
+
+#[test]
+fn only_a_predicted_budget_can_be_unfair() {
+    assert!(is_fair(Budget::Cost, Some(0.8)) && is_fair(Budget::Cost, Some(1.25)));
+    assert!(!is_fair(Budget::Cost, Some(1.26)) && !is_fair(Budget::Cost, Some(0.79)) && !is_fair(Budget::Cost, None));
+    assert!(is_fair(Budget::Tokens, None) && is_fair(Budget::Seconds, Some(2.0)));
+}
