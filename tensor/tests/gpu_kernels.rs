@@ -263,7 +263,8 @@ fn matrix_products() {
 #[test]
 fn what_follows_a_product_is_done_in_its_kernel() {
     // Sizes that fill tiles, vectors and neither; two products of a batch.
-    for (batch, m, n, k) in [(1, 3, 5, 7), (2, 70, 65, 9), (2, 130, 132, 40)] {
+    // A single row, as in decoding, and few columns, both too few for a tile, but rows of whole vectors.
+    for (batch, m, n, k) in [(1, 3, 5, 7), (2, 70, 65, 9), (2, 130, 132, 40), (1, 1, 256, 64), (1, 100, 4, 8)] {
         let (a, b) = (data("a", &[batch, m, k]), data("b", &[batch, k, n]));
         let (bias, scale, residual) = (data("bias", &[n]), data("scale", &[batch, m, 1]), data("r", &[batch, m, n]));
         let product = a.matmul(&b) * 0.25;
@@ -280,6 +281,15 @@ fn what_follows_a_product_is_done_in_its_kernel() {
             let launches = if device.variants().matmul.is_tiled() { 1 } else { 2 };
             assert_eq!(executable.report().map(|report| report.launches), Some(launches), "{}", device.variants());
         }
+    }
+    // The operands themselves once more, in vectors and not.
+    for side in [64, 62, 6] {
+        let (x, w) = (data("x", &[side, side]), data("w", &[side, side]));
+        let product = x.matmul(&w);
+        check(&Case::new([&product + &x]));
+        check(&Case::new([product.sigmoid() * &w]));
+        check(&Case::new([x.matmul(&x).sigmoid() * &x]));
+        check(&Case::new([(w.matmul_t(true, &x, false) + &w * 0.5).tanh()]));
     }
 }
 

@@ -19,7 +19,16 @@ pub(super) struct Problem {
     pub k: String,
     pub a: usize,
     pub b: usize,
+    /// Whether a and b are seen as vectors.
+    pub vectors: [bool; 2],
     pub out: Out,
+}
+
+/// How a kernel reads its operands and stores what its epilogue makes: in vectors of four where they lie so, or element by element.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Width {
+    Elements,
+    Vectors,
 }
 
 /// Where elements of the product go.
@@ -80,7 +89,13 @@ fn part(matmul: &MatMul, adds: bool, context: &Context<'_>) -> Shader {
 /// Declares the parameters, this tile's indices `tile_m` and `tile_n` from its number `tile`, and the offsets `a_at`,
 /// `b_at`, `q_at` and strides of its matrices; with an epilogue, instead of the latter, the number `first_row` of the
 /// product's first row.
-pub(super) fn prologue(matmul: &MatMul, [rows, columns]: [usize; 2], adds: bool, w: &mut Writer<'_>) -> Problem {
+pub(super) fn prologue(
+    matmul: &MatMul,
+    [rows, columns]: [usize; 2],
+    adds: bool,
+    width: Width,
+    w: &mut Writer<'_>,
+) -> Problem {
     let (_, m, n, k) = matmul.dims();
     let batch = batch_axes(matmul);
     let r = matmul.out.dims.len();
@@ -114,11 +129,13 @@ pub(super) fn prologue(matmul: &MatMul, [rows, columns]: [usize; 2], adds: bool,
         }
     }
     let (a, b) = (w.read(matmul.a.buffer), w.read(matmul.b.buffer));
+    // Before the epilogue's text is written, which may read an operand too: one buffer is seen in one way.
+    let vectors = if width == Width::Vectors { tiles::see_vectors(matmul, [a, b], w) } else { [false; 2] };
     let out = match &matmul.epilogue {
-        Some(program) => Out::Epilogue(Epilogue::declare(matmul, program, w)),
+        Some(program) => Out::Epilogue(Epilogue::declare(matmul, program, width, w)),
         None => Out::Memory { binding: w.write(matmul.out.buffer), adds },
     };
-    Problem { m: pm, n: pn, k: pk, a, b, out }
+    Problem { m: pm, n: pn, k: pk, a, b, vectors, out }
 }
 
 /// The batch dimensions with the strides of a, b and out, neighbours merged where all three allow it.
@@ -151,7 +168,7 @@ fn registers(matmul: &MatMul, side: usize, adds: bool, context: &Context<'_>) ->
     let limit = w.param(count as u32);
     w.invocation_id(&limit);
     w.line("let tile = id;");
-    let p = prologue(matmul, [side, side], adds, &mut w);
+    let p = prologue(matmul, [side, side], adds, Width::Elements, &mut w);
     for i in 0..side {
         w.line(&format!("let x{i} = a_at + min(tile_m + {i}u, {} - 1u) * ar;", p.m));
         w.line(&format!("let y{i} = b_at + min(tile_n + {i}u, {} - 1u) * bc;", p.n));
@@ -191,7 +208,7 @@ fn subgroups(matmul: &MatMul, [rows, columns]: [usize; 2], adds: bool, context: 
     let limit = w.param(count as u32);
     w.line(&format!("if (group >= {limit}) {{ return; }}"));
     w.line("let tile = group;");
-    let p = prologue(matmul, [rows, lanes * columns], adds, &mut w);
+    let p = prologue(matmul, [rows, lanes * columns], adds, Width::Elements, &mut w);
     let height = lanes / 4;
     let loads = rows.div_ceil(height);
     for g in 0..loads {

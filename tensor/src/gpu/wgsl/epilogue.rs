@@ -1,11 +1,12 @@
 //! What becomes of a matrix product before it leaves its kernel.
 
+use super::contract::Width;
 use super::express::declare;
 use super::row::split;
 use super::{sum, times};
 use crate::DType;
 use crate::gpu::launch::Writer;
-use crate::plan::{Extent, MatMul, RowOp, RowProgram, View};
+use crate::plan::{self, Extent, MatMul, RowOp, RowProgram, View};
 
 /// A row program as the function `epilogue(row, column, x)`, which gives what is stored for the element `x` of the
 /// product.
@@ -26,14 +27,15 @@ struct Store {
 
 impl Epilogue {
     /// Adds the function to the shader.
-    pub fn declare(product: &MatMul, program: &RowProgram, w: &mut Writer<'_>) -> Self {
+    pub fn declare(product: &MatMul, program: &RowProgram, width: Width, w: &mut Writer<'_>) -> Self {
         // Row values are stored by themselves, so their buffers can't be seen as vectors.
-        let vectors = program.stores.iter().all(|store| {
+        let fits = |store: &plan::Store| {
             let value = &program.body[store.value];
             value.extent == Extent::Full
                 && value.dtype == w.context.dtype(store.to.buffer)
                 && in_vectors(&store.to, store.to.dims.len() - 1)
-        });
+        };
+        let vectors = width == Width::Vectors && program.stores.iter().all(fits);
         let stores = program.stores.iter().map(|store| {
             let binding = w.write(store.to.buffer);
             if vectors {

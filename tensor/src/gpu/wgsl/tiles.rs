@@ -5,7 +5,7 @@
 //! memory. Shared memory holds vectors of four along whichever dimension the operand is dense in, so that a load from
 //! device memory is one store there.
 
-use super::contract::{Out, Problem, count, prologue, store as store_one};
+use super::contract::{Out, Problem, Width, count, prologue, store as store_one};
 use super::epilogue::in_vectors;
 use crate::DType;
 use crate::gpu::launch::{Context, Shader, Writer};
@@ -28,8 +28,8 @@ pub(super) fn matmul(matmul: &MatMul, side: usize, adds: bool, context: &Context
     let limit = w.param(tiles as u32);
     w.line(&format!("if (group >= {limit}) {{ return; }}"));
     w.line("let tile = group;");
-    let p = prologue(matmul, [tile, tile], adds, &mut w);
-    let (a, b) = operands(matmul, &p, tile, &mut w);
+    let p = prologue(matmul, [tile, tile], adds, Width::Vectors, &mut w);
+    let (a, b) = operands(matmul, &p, tile);
     w.line(&format!("let row = lane / {WIDE}u;"));
     w.line(&format!("let column = lane % {WIDE}u;"));
     for i in 0..side {
@@ -75,25 +75,37 @@ struct Operand {
     stride: [&'static str; 2],
 }
 
-fn operands(matmul: &MatMul, p: &Problem, tile: usize, w: &mut Writer<'_>) -> (Operand, Operand) {
+/// Whether vectors of an operand lie along k, rather than along its `side`.
+fn lies_along_k(view: &View, side: usize, k: usize) -> bool {
+    view.strides[k] == 1 && view.strides[side] != 1
+}
+
+/// Lets the shader see those of the operands a and b as vectors that lie in them, and says which.
+pub(super) fn see_vectors(matmul: &MatMul, [a, b]: [usize; 2], w: &mut Writer<'_>) -> [bool; 2] {
     let r = matmul.out.dims.len();
-    let make = |name, view: &View, binding, side_axis: usize, k_axis: usize, origin, size: &String, stride| {
-        let along_k = view.strides[k_axis] == 1 && view.strides[side_axis] != 1;
-        let dense = if along_k { k_axis } else { side_axis };
-        let vectors = in_vectors(view, dense);
-        Operand { name, binding, vectors, along_k, tile, origin, size: size.clone(), k: p.k.clone(), stride }
-    };
-    let mut a = make("a", &matmul.a, p.a, r - 2, r - 1, "tile_m", &p.m, ["ar", "ac"]);
-    let mut b = make("b", &matmul.b, p.b, r - 1, r - 2, "tile_n", &p.n, ["bc", "br"]);
+    let lies = |view: &View, side, k| in_vectors(view, if lies_along_k(view, side, k) { k } else { side });
+    let mut vectors = [lies(&matmul.a, r - 2, r - 1), lies(&matmul.b, r - 1, r - 2)];
     // One buffer is seen in one way.
-    if p.a == p.b {
-        (a.vectors, b.vectors) = (a.vectors && b.vectors, a.vectors && b.vectors);
+    if a == b {
+        vectors = [vectors[0] && vectors[1]; 2];
     }
-    for operand in [&a, &b] {
-        if operand.vectors {
-            w.use_vectors(operand.binding);
+    for (binding, vectors) in [a, b].into_iter().zip(vectors) {
+        if vectors {
+            w.use_vectors(binding);
         }
     }
+    vectors
+}
+
+fn operands(matmul: &MatMul, p: &Problem, tile: usize) -> (Operand, Operand) {
+    let r = matmul.out.dims.len();
+    let [in_a, in_b] = p.vectors;
+    let make = |name, view: &View, binding, vectors, [side, k]: [usize; 2], origin, size: &String, stride| {
+        let along_k = lies_along_k(view, side, k);
+        Operand { name, binding, vectors, along_k, tile, origin, size: size.clone(), k: p.k.clone(), stride }
+    };
+    let a = make("a", &matmul.a, p.a, in_a, [r - 2, r - 1], "tile_m", &p.m, ["ar", "ac"]);
+    let b = make("b", &matmul.b, p.b, in_b, [r - 1, r - 2], "tile_n", &p.n, ["bc", "br"]);
     (a, b)
 }
 
