@@ -5,6 +5,7 @@ mod cpu_kernels;
 mod cpu_matmul;
 mod cpu_memory;
 mod cpu_rows;
+mod cpu_state;
 mod cpu_support;
 mod cpu_tiles;
 mod gpu_device;

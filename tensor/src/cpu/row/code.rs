@@ -116,8 +116,15 @@ const MAX_TASKS: usize = 64;
 
 impl Cut {
     /// `whole_rows`: a block holds whole rows, since something is reduced over them. `sums`: columns are summed, so that each row of
-    /// tasks has partial sums of its own.
-    pub(super) fn new(rows: usize, length: usize, instructions: usize, whole_rows: bool, sums: bool) -> Self {
+    /// tasks has partial sums of its own. `one_task_a_row`: what all columns of a row read is replaced in the end.
+    pub(super) fn new(
+        rows: usize,
+        length: usize,
+        instructions: usize,
+        whole_rows: bool,
+        sums: bool,
+        one_task_a_row: bool,
+    ) -> Self {
         let block_cols = if whole_rows || length <= 2 * BLOCK { length.max(1) } else { BLOCK };
         let block_rows = (BLOCK / block_cols).clamp(1, rows.max(1));
         let work = rows.saturating_mul(length).saturating_mul(instructions + 2);
@@ -129,7 +136,7 @@ impl Cut {
         let row_share = if sums { tasks.div_ceil(col_blocks) } else { tasks };
         let task_row_blocks = row_blocks.div_ceil(row_share).max(1);
         let row_tasks = row_blocks.div_ceil(task_row_blocks);
-        let col_share = (tasks / row_tasks.max(1)).max(1);
+        let col_share = if one_task_a_row { 1 } else { (tasks / row_tasks.max(1)).max(1) };
         let task_col_blocks = col_blocks.div_ceil(col_share).max(1);
         Self {
             block_rows,

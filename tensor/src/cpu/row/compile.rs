@@ -256,7 +256,9 @@ impl<'a> Builder<'a> {
         let (homes, files) = allocate(&self);
         let column_sums = self.stores.iter().filter(|s| s.column_sum.is_some()).count();
         let (rows, length) = (self.program.rows, self.program.length);
-        let cut = Cut::new(rows, length, self.code.len(), self.reduces, column_sums > 0);
+        let is_read = |store: &StoreTo| self.loads.iter().any(|load| load.access.buffer == store.access.buffer);
+        let replaces_row_values = self.stores.iter().any(|store| store.one_a_row && is_read(store));
+        let cut = Cut::new(rows, length, self.code.len(), self.reduces, column_sums > 0, replaces_row_values);
         let (mut code, rest): (Vec<_>, Vec<_>) = self.code.into_iter().partition(|i| i.span == Span::Uniform);
         let uniform = code.len();
         code.extend(rest);

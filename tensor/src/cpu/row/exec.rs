@@ -285,10 +285,11 @@ impl Task<'_> {
             Span::Row => (1, 0),
             Span::Full => (arg.stride, 1),
         };
-        let at = if store.one_a_row { Window { col: 0, width: 1, ..window } } else { window };
-        if store.one_a_row && window.col > 0 {
+        // With the last columns: the buffer may be that of a value which the columns before them still read.
+        if store.one_a_row && window.col + window.width < kernel.length {
             return;
         }
+        let at = if store.one_a_row { Window { col: 0, width: 1, ..window } } else { window };
         // SAFETY: the caller of `task` grants the views; the value has the elements that its span says.
         unsafe { store.access.scatter(self.bases, at, arg.ptr, from_row, from_elem) };
     }
