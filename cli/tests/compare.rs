@@ -159,8 +159,7 @@ fn ctrl_c_writes_the_report_of_what_is_finished() {
         line.clear();
         assert!(lines.read_line(&mut line).unwrap() > 0, "it ended before it showed progress");
     }
-    let id = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    kit::signal("INT", child.id());
     let mut rest = String::new();
     lines.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");

@@ -157,3 +157,10 @@ pub fn newest_checkpoint(run: &Path) -> PathBuf {
     files.sort();
     files.pop().expect("a checkpoint")
 }
+
+/// Sends a signal by its name. The shell has `kill` built in; a program of that name may be missing.
+#[cfg(unix)]
+pub fn signal(name: &str, process: u32) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {process}")]).status().unwrap();
+    assert!(sent.success());
+}

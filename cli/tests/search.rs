@@ -253,7 +253,7 @@ fn a_worker_told_to_go_puts_its_candidate_back() {
     while counts()["leased"] != 1 {
         assert!(worker.try_wait().unwrap().is_none(), "it ended by itself");
     }
-    assert!(Command::new("kill").args(["-TERM", &worker.id().to_string()]).status().unwrap().success());
+    kit::signal("TERM", worker.id());
     assert_eq!(worker.wait().unwrap().code(), Some(0));
     assert_eq!((&counts()["pending"], &counts()["leased"]), (&1.into(), &0.into()));
 }
