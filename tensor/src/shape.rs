@@ -18,6 +18,12 @@ impl Shape {
         self.0.iter().product()
     }
 
+    /// Whether as many elements of four bytes can be addressed: then no product of dimensions overflows.
+    pub fn is_addressable(&self) -> bool {
+        let elements = self.0.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim.max(1)));
+        elements.is_some_and(|elements| elements <= isize::MAX as usize / 4)
+    }
+
     /// Number of dimensions.
     pub fn rank(&self) -> usize {
         self.0.len()

@@ -77,6 +77,22 @@ fn streams_never_merge_and_keys_are_checked() {
 }
 
 #[test]
+fn shapes_beyond_the_address_space_are_refused() {
+    let mut graph = Graph::new();
+    let huge = [1 << 32, 1 << 32];
+    assert!(matches!(graph.input("x", InputKind::Data, huge, DType::F32), Err(Error::Invalid { .. })));
+    assert!(matches!(
+        graph.input("none", InputKind::Data, [0, huge[0], huge[1]], DType::F32),
+        Err(Error::Invalid { .. })
+    ));
+    let one = graph.constant(1.0);
+    let broadcast = Op::Broadcast(huge.into());
+    assert!(matches!(graph.push(broadcast, &[one]), Err(Error::Shape { .. })));
+    // As many bytes as there may be.
+    graph.input("largest", InputKind::Data, [isize::MAX as usize / 4], DType::F32).unwrap();
+}
+
+#[test]
 fn a_program_draws_anew_with_each_key() {
     let key = Tensor::data("key", [2], DType::U32);
     let program = Program::trace(&[key.random([9], 4)], &[]).unwrap();

@@ -123,9 +123,11 @@ fn linear_recurrence() {
 fn a_view_past_its_buffer_is_an_error() {
     let kernel = Kernel::Gather { table: dense(0, &[5, 3]), indices: dense(1, &[4]), out: dense(2, &[4, 3]) };
     let device = primer_tensor::cpu::CpuDevice::new(Some(1));
-    assert!(device.runner(&plan(&[15, 4, 12], kernel.clone())).is_ok());
+    // SAFETY: the views fit one another; whether they fit the buffers is what is asked.
+    let is_ok = |lengths: [usize; 3]| unsafe { device.runner(&plan(&lengths, kernel.clone())) }.is_ok();
+    assert!(is_ok([15, 4, 12]));
     for lengths in [[14, 4, 12], [15, 3, 12], [15, 4, 11]] {
-        assert!(device.runner(&plan(&lengths, kernel.clone())).is_err());
+        assert!(!is_ok(lengths), "{lengths:?}");
     }
 }
 

@@ -175,7 +175,8 @@ impl GpuDevice {
     /// The largest tensor that a kernel can bind, in bytes; what buffers hold is a multiple of 16.
     fn max_tensor(&self) -> u64 {
         let Granted { max_binding, max_buffer, .. } = self.0.info.limits;
-        max_binding.min(max_buffer) & !15
+        // Shaders count elements in 32 bits.
+        max_binding.min(max_buffer).min(4 * u64::from(u32::MAX)) & !15
     }
 
     fn allocate(&self, elements: usize) -> Result<GpuBuffer> {

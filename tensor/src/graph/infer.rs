@@ -10,8 +10,16 @@ impl Op {
     /// The shape and element type of the result for the given operands.
     ///
     /// # Errors
-    /// [`Error::Arity`], [`Error::DType`] or [`Error::Shape`] where the operands break the primitive's rule.
+    /// [`Error::Arity`], [`Error::DType`] or [`Error::Shape`] where the operands break the primitive's rule, or the result has more
+    /// elements than memory can.
     pub fn infer(&self, operands: &[Typed]) -> Result<Typed> {
+        let (shape, dtype) = self.typed(operands)?;
+        let rule = Rule { op: self, operands };
+        rule.check(shape.is_addressable(), || format!("{shape} has more elements than can be addressed"))?;
+        Ok((shape, dtype))
+    }
+
+    fn typed(&self, operands: &[Typed]) -> Result<Typed> {
         let rule = Rule { op: self, operands };
         match self {
             // The graph's input table knows the type of an input; a bare operation does not.

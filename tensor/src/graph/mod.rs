@@ -116,7 +116,7 @@ impl Graph {
     /// Adds an input.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a name already taken, a `Bool`, or a state that isn't f32.
+    /// [`Error::Invalid`] for a name already taken, a `Bool`, a state that isn't f32, or more elements than can be addressed.
     pub fn input(&mut self, name: &str, kind: InputKind, shape: impl Into<Shape>, dtype: DType) -> Result<NodeId> {
         let id = NodeId::new(self.nodes.len());
         let invalid = |reason: String| Err(Error::Invalid { node: id.index(), op: "input", reason });
@@ -126,9 +126,12 @@ impl Graph {
         if dtype == DType::Bool || (kind == InputKind::State && dtype != DType::F32) {
             return invalid(format!("{name:?} cannot be {dtype}"));
         }
-        let op = Op::Input(self.inputs.len());
+        let (op, shape) = (Op::Input(self.inputs.len()), shape.into());
+        if !shape.is_addressable() {
+            return invalid(format!("{name:?} of shape {shape} has more elements than can be addressed"));
+        }
         self.inputs.push(InputInfo { name: name.to_owned(), kind, node: id });
-        self.nodes.push(Node { op, operands: Vec::new(), shape: shape.into(), dtype });
+        self.nodes.push(Node { op, operands: Vec::new(), shape, dtype });
         Ok(id)
     }
 

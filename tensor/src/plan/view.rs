@@ -34,7 +34,7 @@ impl View {
 
     /// The lowest and the highest position of an element; none where there is no element.
     pub fn reach(&self) -> Option<(i128, i128)> {
-        if self.numel() == 0 {
+        if self.dims.contains(&0) {
             return None;
         }
         let (mut low, mut high) = (self.offset as i128, self.offset as i128);

@@ -39,7 +39,13 @@ impl Tensor {
             let recorded = &*tensor.0;
             let id = match &recorded.origin {
                 Origin::Named { name, kind } => match graph.input_named(name) {
-                    Some(info) if info.kind == *kind && graph.shape(info.node) == &recorded.shape => info.node,
+                    Some(info)
+                        if info.kind == *kind
+                            && graph.shape(info.node) == &recorded.shape
+                            && graph.node(info.node).dtype == recorded.dtype =>
+                    {
+                        info.node
+                    }
                     _ => graph.input(name, *kind, &recorded.shape, recorded.dtype)?,
                 },
                 Origin::Bound(_) => {
