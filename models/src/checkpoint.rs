@@ -99,7 +99,10 @@ impl Checkpoint {
             return Err(damaged(format!("its format is {:?}, not {FORMAT:?}", field("format")?)));
         }
         let step = field("step")?.parse().map_err(|_| damaged("its step is no number".into()))?;
-        let seconds = field("seconds")?.parse().map_err(|_| damaged("its seconds are no number".into()))?;
+        let seconds: f64 = field("seconds")?.parse().map_err(|_| damaged("its seconds are no number".into()))?;
+        if !(seconds.is_finite() && seconds >= 0.0) {
+            return Err(damaged(format!("it was trained for {seconds} seconds")));
+        }
         let model: ModelConfig =
             serde_json::from_str(field("model")?).map_err(|e| damaged(format!("its model is unreadable: {e}")))?;
         model.validate().map_err(|e| damaged(format!("its model is not valid: {e}")))?;
@@ -138,6 +141,24 @@ impl Checkpoint {
         }
         self.weights = in_order(path, self.weights, expected)?;
         Ok(self)
+    }
+
+    /// Whether the model is this one in every setting.
+    ///
+    /// # Errors
+    /// [`Error::OtherModel`].
+    pub fn check_model(&self, path: &Path, model: &ModelConfig) -> Result<()> {
+        let of = |model: &ModelConfig| serde_json::to_value(model).unwrap_or_default();
+        let (found, expected) = (of(&self.model), of(model));
+        let differs = |(key, value): (&String, &serde_json::Value)| {
+            (found[key] != *value).then(|| Error::OtherModel {
+                path: path.to_owned(),
+                key: format!("model.{key}"),
+                expected: value.to_string(),
+                found: found[key].to_string(),
+            })
+        };
+        expected.as_object().into_iter().flatten().find_map(differs).map_or(Ok(()), Err)
     }
 
     /// The optimizer's state in the order of `expected`, which `optimizer` names.

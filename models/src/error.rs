@@ -102,6 +102,18 @@ pub enum Error {
         /// The architecture stored.
         found: String,
     },
+    /// A checkpoint of a model whose weights have the same shapes, but that computes something else.
+    #[error("{path} holds a model with {key} = {found}, not {expected}")]
+    OtherModel {
+        /// The file.
+        path: PathBuf,
+        /// The first setting that differs.
+        key: String,
+        /// Its value wanted.
+        expected: String,
+        /// Its value stored.
+        found: String,
+    },
     /// A checkpoint whose tensors don't fit the model.
     #[error("in {path} the tensor {tensor} has the shape {found:?}, but the model needs {expected:?}")]
     OtherShape {

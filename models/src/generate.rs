@@ -13,7 +13,7 @@ use crate::onnx;
 use crate::rng::Stream;
 pub use crate::sample::SampleOptions;
 use crate::sample::draw;
-use crate::text::{Batch, TokenSet, Tokenizer};
+use crate::text::{TokenSet, Tokenizer};
 
 const TARGETS: &str = "targets";
 /// Windows an evaluation computes at once.
@@ -204,7 +204,7 @@ impl LanguageModel {
     pub fn evaluate(&mut self, text: &TokenSet) -> Result<Evaluation> {
         text.tokenizer().check(self.tokenizer.id())?;
         let seq = self.model.seq;
-        text.check(seq)?;
+        let batches = text.in_order(EVAL_ROWS, seq)?;
         let executable = match &mut self.losses {
             Some(executable) => executable,
             slot => {
@@ -214,19 +214,17 @@ impl LanguageModel {
                 slot.insert(self.device.compile(&program)?)
             }
         };
-        let predicted = text.len() - 1;
-        let (mut sum, mut bytes) = (0.0, 0u64);
-        for first in (0..predicted).step_by(EVAL_ROWS * seq) {
-            let count = (predicted - first).min(EVAL_ROWS * seq);
-            let batch = padded(text, first, count, seq);
+        let (mut sum, mut predicted, mut bytes) = (0.0, 0, 0u64);
+        for (batch, count) in batches {
             check_vocab(&batch.inputs, self.model.vocab)?;
             check_vocab(&batch.targets, self.model.vocab)?;
             let inputs = [(TOKENS, Data::U32(&batch.inputs)), (TARGETS, Data::U32(&batch.targets))];
             executable.run(&mut self.state, &inputs)?;
             sum += executable.output(0)?[..count].iter().map(|&x| f64::from(x)).sum::<f64>();
+            predicted += count as u64;
             bytes += batch.targets[..count].iter().map(|&t| self.tokenizer.byte_len(t) as u64).sum::<u64>();
         }
-        Ok(Evaluation::new(sum, predicted as u64, bytes))
+        Ok(Evaluation::new(sum, predicted, bytes))
     }
 
     fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {
@@ -277,21 +275,6 @@ impl LanguageModel {
 impl std::fmt::Debug for LanguageModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LanguageModel").field("model", &self.model).finish_non_exhaustive()
-    }
-}
-
-/// `count` tokens from `first` on and those that follow them, filled up with zeros.
-fn padded(text: &TokenSet, first: usize, count: usize, seq: usize) -> Batch {
-    let fill = |tokens: &mut dyn Iterator<Item = u32>| {
-        let mut tokens: Vec<u32> = tokens.collect();
-        tokens.resize(EVAL_ROWS * seq, 0);
-        tokens
-    };
-    Batch {
-        inputs: fill(&mut text.slice(first..first + count)),
-        targets: fill(&mut text.slice(first + 1..first + count + 1)),
-        batch: EVAL_ROWS,
-        seq,
     }
 }
 

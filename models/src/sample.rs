@@ -24,15 +24,16 @@ impl Default for SampleOptions {
 /// One token from a row of logits; `u` is uniform in [0, 1).
 pub(crate) fn draw(row: &[f32], options: &SampleOptions, u: f64) -> u32 {
     let mut order: Vec<usize> = (0..row.len()).collect();
-    // Ties and not-a-numbers fall to the smaller id, so that a draw never depends on the sort.
-    order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
+    // Not-a-numbers come last, and ties fall to the smaller id, so that a draw never depends on the sort.
+    let logit = |i: usize| if row[i].is_nan() { f32::NEG_INFINITY } else { row[i] };
+    order.sort_by(|&a, &b| logit(b).total_cmp(&logit(a)).then(a.cmp(&b)));
     if options.temperature == 0.0 {
         return order.first().map_or(0, |&i| i as u32);
     }
     let keep = if options.top_k == 0 { order.len() } else { options.top_k.min(order.len()) };
-    let best = order.first().map_or(0.0, |&i| f64::from(row[i]));
+    let best = order.first().map_or(0.0, |&i| f64::from(logit(i)));
     let mut weights: Vec<f64> =
-        order[..keep].iter().map(|&i| ((f64::from(row[i]) - best) / options.temperature).exp()).collect();
+        order[..keep].iter().map(|&i| ((f64::from(logit(i)) - best) / options.temperature).exp()).collect();
     if options.top_p < 1.0 {
         let enough = options.top_p * weights.iter().sum::<f64>();
         let mut sum = 0.0;
@@ -59,6 +60,15 @@ mod tests {
 
     fn options(temperature: f64, top_k: usize) -> SampleOptions {
         SampleOptions { temperature, top_k, ..SampleOptions::default() }
+    }
+
+    #[test]
+    fn a_token_without_a_number_is_never_drawn() {
+        let row = [f32::NAN, -2.0, -f32::NAN, -0.5];
+        assert_eq!(draw(&row, &options(0.0, 0), 0.0), 3);
+        for u in [0.0, 0.5, 0.999] {
+            assert!([1, 3].contains(&draw(&row, &options(1.0, 0), u)), "{u}");
+        }
     }
 
     #[test]

@@ -232,6 +232,18 @@ fn another_text_or_a_spoilt_file_is_refused() {
     let error = Trainer::resume(&primer, &corpus(), &device(), &path).unwrap_err();
     assert!(matches!(error, Error::OtherArchitecture { .. }), "{error}");
 
+    // Weights of the same shapes mean something else with other heads.
+    let mut heads = config.clone();
+    heads.model.heads = 1;
+    let error = Trainer::resume(&heads, &corpus(), &device(), &path).unwrap_err();
+    assert!(matches!(&error, Error::OtherModel { key, .. } if key == "model.heads"), "{error}");
+
+    for seconds in [f64::NAN, f64::INFINITY, -1.0] {
+        Checkpoint { seconds, ..whole.clone() }.write(&path).unwrap();
+        let error = Trainer::resume(&config, &corpus(), &device(), &path).unwrap_err();
+        assert!(matches!(error, Error::DamagedCheckpoint { .. }), "{error}");
+    }
+
     Checkpoint { optimizer: None, ..whole.clone() }.write(&path).unwrap();
     let error = Trainer::resume(&config, &corpus(), &device(), &path).unwrap_err();
     assert!(matches!(error, Error::DamagedCheckpoint { .. }), "{error}");

@@ -40,7 +40,7 @@ fn block(text: &str, dims: Dims, mut scope: Scope<'_>, x: &Tensor) -> std::resul
     let mut own = Vec::new();
     for parameter in plan.parameters().iter().filter(|parameter| parameter.layer.is_some()) {
         let name = parameter.name.strip_prefix("blocks.0.").unwrap_or(&parameter.name);
-        leaves.insert(parameter.name.clone(), scope.param(name, &parameter.shape, parameter.init.into()));
+        leaves.insert(parameter.name.clone(), scope.param(name, &parameter.shape, parameter.model_init()));
         let shape = parameter.shape.as_slice();
         own.push(graph.input(&parameter.name, InputKind::State, shape, DType::F32).map_err(refused_input)?);
     }

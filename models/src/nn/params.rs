@@ -15,6 +15,8 @@ pub enum Init {
     TruncatedNormal(f64),
     /// One constant a row: the taps of a depthwise convolution, nearest position first.
     Rows(Vec<f64>),
+    /// The taps [width, c] of a depthwise convolution: normal with standard deviation 1/√width.
+    Taps,
     /// Side by side in equal shares of the columns: several matrices stored as one.
     Columns(Vec<Init>),
 }
@@ -38,7 +40,7 @@ impl ParamSpec {
 
     /// Whether weight decay applies: to matrices, the embedding too; not to vectors and not to taps.
     pub fn decays(&self) -> bool {
-        self.shape.len() >= 2 && !matches!(self.init, Init::Rows(_) | Init::Constant(_))
+        self.shape.len() >= 2 && !matches!(self.init, Init::Rows(_) | Init::Taps | Init::Constant(_))
     }
 }
 
@@ -103,7 +105,9 @@ impl Scope<'_> {
 pub fn initial_values(spec: &ParamSpec, seed: u64) -> Vec<f32> {
     let columns = spec.shape.last().copied().unwrap_or(1);
     let mut values = vec![0.0; spec.numel()];
-    fill(&mut values, columns, 0..columns, &spec.init, seed, &spec.name);
+    let normal = Init::Normal((spec.shape.first().copied().unwrap_or(1) as f64).powf(-0.5));
+    let init = if spec.init == Init::Taps { &normal } else { &spec.init };
+    fill(&mut values, columns, 0..columns, init, seed, &spec.name);
     values
 }
 
@@ -138,7 +142,7 @@ fn draw(init: &Init, stream: Stream, index: u64, row: usize) -> f64 {
             deviation * draws.into_iter().find(|x| x.abs() <= 2.0).unwrap_or(0.0)
         }
         Init::Rows(rows) => rows.get(row).copied().unwrap_or(0.0),
-        Init::Columns(_) => 0.0, // handled by `fill`
+        Init::Taps | Init::Columns(_) => 0.0, // the caller's and that of `fill`
     }
 }
 

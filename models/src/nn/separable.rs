@@ -17,7 +17,7 @@ pub fn separable_convolution(
 ) -> Tensor {
     let Dims { batch, seq, .. } = dims;
     let c = x.shape().last();
-    let taps = scope.param("taps", &[width, c], Init::Normal((width as f64).powf(-0.5)));
+    let taps = scope.param("taps", &[width, c], Init::Taps);
     let depthwise = sequence.depthwise_conv(&scope, "taps", &x.reshape([batch, seq, c]), &taps);
     let depthwise = depthwise.reshape([batch * seq, c]);
     let w = scope.dense("w", c, outputs);

@@ -88,8 +88,14 @@ pub fn model(
         .messages(11, inputs)
         .message(12, value_info(output, DType::F32, shape));
     let opset = Message::default().text(1, "").int(2, OPSET);
-    let model = Message::default().int(1, IR_VERSION).text(2, "primer").message(7, graph).message(8, opset);
-    Ok(model.finish())
+    let model = Message::default().int(1, IR_VERSION).text(2, "primer").message(7, graph).message(8, opset).finish();
+    // Readers of protobuf count bytes in 31 bits.
+    if i32::try_from(model.len()).is_err() {
+        let reason =
+            format!("the file would take {} bytes, and one file of ONNX holds 2,147,483,647 at most", model.len());
+        return Err(Error::Onnx { reason });
+    }
+    Ok(model)
 }
 
 /// The nodes that the output needs, operands first.

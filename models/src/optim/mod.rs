@@ -112,8 +112,8 @@ impl OptimizerConfig {
                 return bad(key, value, "it must be a finite number, not negative");
             }
         }
-        if self.epsilon == 0.0 {
-            return bad("epsilon", 0.0, "it must be positive, or parameters without a gradient become 0/0");
+        if self.epsilon as f32 == 0.0 {
+            return bad("epsilon", self.epsilon, "it must be positive, or parameters without a gradient become 0/0");
         }
         Ok(())
     }

@@ -177,6 +177,26 @@ impl TokenSet {
         Ok(EvalWindows { set: self, batch, seq, next: 0, count: (self.len() - 1) / seq })
     }
 
+    /// All tokens that have one before them, in order, each once: `batch · seq` predictions at a time, and how many of them count. The
+    /// last batch is filled up with zeros.
+    ///
+    /// # Errors
+    /// [`Error::ShortCorpus`] when no window of `seq + 1` tokens fits.
+    pub fn in_order(&self, batch: usize, seq: usize) -> Result<impl Iterator<Item = (Batch, usize)>> {
+        self.check(seq)?;
+        let (size, predicted) = (batch * seq, self.len() - 1);
+        let padded = move |range: Range<usize>| {
+            let mut tokens: Vec<u32> = self.slice(range).collect();
+            tokens.resize(size, 0);
+            tokens
+        };
+        Ok((0..predicted).step_by(size).map(move |first| {
+            let end = predicted.min(first + size);
+            let (inputs, targets) = (padded(first..end), padded(first + 1..end + 1));
+            (Batch { inputs, targets, batch, seq }, end - first)
+        }))
+    }
+
     /// Fails unless a window of `seq` tokens and its targets fits.
     ///
     /// # Errors
@@ -311,6 +331,21 @@ mod tests {
         let read: Vec<u32> = batches.iter().flat_map(|b| b.inputs.iter().chain(b.targets.last()).copied()).collect();
         assert_eq!(read, (40..50).chain([50]).chain(50..60).chain([60]).collect::<Vec<u32>>());
         assert!(narrowed.windows(1, 21).is_err());
+    }
+
+    #[test]
+    fn in_order_each_token_is_predicted_once() {
+        for len in [17, 40, 63, 64, 65, 100] {
+            let set = set(len);
+            let mut targets = Vec::new();
+            for (batch, count) in set.in_order(2, 16).unwrap() {
+                assert_eq!((batch.inputs.len(), batch.targets.len()), (32, 32));
+                assert!(batch.inputs[1..count].iter().eq(&batch.targets[..count - 1]));
+                assert!(batch.targets[count..].iter().all(|&token| token == 0));
+                targets.extend_from_slice(&batch.targets[..count]);
+            }
+            assert_eq!(targets, (1..len as u32).collect::<Vec<u32>>());
+        }
     }
 
     #[test]

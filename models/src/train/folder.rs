@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use primer_tensor::Device;
 
 use super::{Event, Horizon, Sample, Trainer};
-use crate::checkpoint::CheckpointDir;
+use crate::checkpoint::{CheckpointDir, write_atomically};
 use crate::error::{Error, Result};
 use crate::generate::SampleOptions;
 use crate::metrics::{self, Metric, StepLog};
@@ -66,9 +66,8 @@ impl RunFolder {
         };
         std::fs::create_dir_all(folder).map_err(failed(folder))?;
         let path = folder.join(CONFIG);
-        std::fs::write(&path, config.to_toml()?).map_err(failed(&path))?;
-        let path = folder.join(DEVICES);
-        std::fs::write(&path, device.signature() + "\n").map_err(failed(&path))?;
+        write_atomically(&path, config.to_toml()?.as_bytes())?;
+        write_atomically(&folder.join(DEVICES), (device.signature() + "\n").as_bytes())?;
         corpus.tokenizer().save(folder)?;
         let metrics = StepLog::create(&folder.join(METRICS))?;
         let sampling = config.train.sample_every > 0;
@@ -136,8 +135,9 @@ impl RunFolder {
             let due = |every: u64| every > 0 && step.is_multiple_of(every);
             let late = self.trainer.seconds() >= self.trainer.seconds_read() + READ_SECONDS;
             let evaluated = self.evaluated_next(step.saturating_sub(1)) == Some(step);
-            if done || late || evaluated || due(train.sample_every) {
-                // It waits for the steps, so that their time is not taken for that of what follows.
+            if done || late || evaluated || due(train.sample_every) || due(train.checkpoint_every) {
+                // It waits for the steps, so that their time is not taken for that of what follows, and a checkpoint leaves nothing
+                // unread behind.
                 self.with_metrics(on_event, Trainer::report)?;
             }
             if done || evaluated {
@@ -265,7 +265,7 @@ fn add_device(path: &Path, device: &Device) -> Result<Option<String>> {
         return Ok(None);
     }
     lines += &(line + "\n");
-    std::fs::write(path, lines).map_err(|source| Error::Write { path: path.to_owned(), source })?;
+    write_atomically(path, lines.as_bytes())?;
     Ok(before)
 }
 

@@ -105,12 +105,14 @@ impl Trainer {
     /// A run that goes on from a checkpoint, bit for bit as if it had never stopped.
     ///
     /// # Errors
-    /// As [`Trainer::new`]; what [`Checkpoint::read`] and [`Checkpoint::fit`] say of the file; [`Error::OtherCorpus`];
+    /// As [`Trainer::new`]; what [`Checkpoint::read`] and [`Checkpoint::fit`] say of the file; [`Error::OtherModel`] where its model
+    /// computes something else with the same weights; [`Error::OtherCorpus`];
     /// [`Error::OtherTokenizer`]; [`Error::DamagedCheckpoint`] where the file has no optimizer state.
     pub fn resume(config: &RunConfig, corpus: &Corpus, device: &Device, path: &Path) -> Result<Self> {
         let checkpoint = Checkpoint::read(path)?;
         let mut trainer = Self::new(config, corpus, device)?;
         let mut checkpoint = checkpoint.fit(path, &config.model, &trainer.model.shapes())?;
+        checkpoint.check_model(path, &config.model)?;
         if checkpoint.corpus_sha256 != trainer.corpus_sha256 {
             return Err(Error::OtherCorpus { expected: checkpoint.corpus_sha256, found: trainer.corpus_sha256 });
         }
@@ -212,7 +214,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Mean cross entropy in nats a token on the validation text: the first `eval_batches` batches of its fixed windows.
+    /// Mean cross entropy in nats per token on the validation text, or on its first `eval_batches` batches, each token once.
     ///
     /// # Errors
     /// [`Error::Tensor`] from the device.
@@ -226,14 +228,15 @@ impl Trainer {
     /// [`Error::Tensor`] from the device.
     pub fn measure(&mut self) -> Result<Evaluation> {
         let (mut sum, mut tokens, mut bytes) = (0.0, 0, 0);
-        let windows = self.valid.windows(self.model.batch, self.model.config.seq)?;
-        for batch in windows.take(self.config.train.eval_batches) {
+        let batches = self.valid.in_order(self.model.batch, self.model.config.seq)?;
+        for (batch, count) in batches.take(self.config.train.eval_batches) {
             let inputs = [(TOKENS, Data::U32(&batch.inputs)), (TARGETS, Data::U32(&batch.targets))];
             self.eval_program.run(&mut self.state, &inputs)?;
             let losses = self.eval_program.output(0)?;
-            sum += losses.iter().map(|&x| f64::from(x)).sum::<f64>();
-            tokens += losses.len() as u64;
-            bytes += batch.targets.iter().map(|&token| self.valid.tokenizer().byte_len(token) as u64).sum::<u64>();
+            sum += losses[..count].iter().map(|&x| f64::from(x)).sum::<f64>();
+            tokens += count as u64;
+            bytes +=
+                batch.targets[..count].iter().map(|&token| self.valid.tokenizer().byte_len(token) as u64).sum::<u64>();
         }
         Ok(Evaluation::new(sum, tokens, bytes))
     }

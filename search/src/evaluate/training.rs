@@ -160,5 +160,5 @@ fn programs(plan: &Plan, optimizer: &OptimizerConfig) -> Result<(Program, Progra
 }
 
 fn param_spec(parameter: &Parameter) -> ParamSpec {
-    ParamSpec { name: parameter.name.clone(), shape: parameter.shape.clone(), init: parameter.init.into() }
+    ParamSpec { name: parameter.name.clone(), shape: parameter.shape.clone(), init: parameter.model_init() }
 }

@@ -89,15 +89,6 @@ pub enum Init {
     Constant(f64),
 }
 
-impl From<Init> for nn::Init {
-    fn from(init: Init) -> nn::Init {
-        match init {
-            Init::Normal(std) => nn::Init::Normal(std),
-            Init::Constant(value) => nn::Init::Constant(value),
-        }
-    }
-}
-
 /// A parameter of a lowered model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
@@ -119,6 +110,16 @@ pub struct Parameter {
 }
 
 impl Parameter {
+    /// How it starts as a parameter of a hand-written model; the taps of depthwise convolutions are known there, since they don't
+    /// decay.
+    pub fn model_init(&self) -> nn::Init {
+        match self.init {
+            Init::Normal(_) if self.op.starts_with("DCONV") => nn::Init::Taps,
+            Init::Normal(std) => nn::Init::Normal(std),
+            Init::Constant(value) => nn::Init::Constant(value),
+        }
+    }
+
     /// Number of elements.
     pub fn numel(&self) -> usize {
         self.shape.iter().product()
