@@ -5,7 +5,7 @@ use crate::cluster;
 use crate::kit::{self, STUDY, bad, good, json};
 use std::path::Path;
 #[cfg(unix)]
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 const STORE: [&str; 2] = ["--store", "sqlite:study.db"];
 fn run(folder: &Path, store: [&str; 2], candidates: &str) -> serde_json::Value {

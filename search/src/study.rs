@@ -1,11 +1,12 @@
 //! What a study is: every option that decides its course, stored once and never changed.
 
+use primer_models::optim::{Decay, Optimizer, ScheduleConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::lower::Sizes;
+use crate::lower::{Limits, Sizes};
 use crate::roofline::Roofline;
 
 /// Everything that decides the course of a search. Its JSON text is kept in the store and hashed;
@@ -29,8 +30,14 @@ pub struct StudySpec {
     pub roofline: Roofline,
     /// The model that a program is a block of.
     pub model: ModelDims,
-    /// Learning rate of a candidate's training.
+    /// Peak learning rate of a candidate's training.
     pub learning_rate: f64,
+    /// The rest of a candidate's training.
+    #[serde(default)]
+    pub training: TrainingRule,
+    /// How large a candidate may be.
+    #[serde(default)]
+    pub parameters: ParameterWindow,
     /// How often a measured score is passed on to programs that seem to compute the same ([`crate::probe`]); then the next one is
     /// measured itself. With 0 there is no probe, and twins are programs of the same canonical form.
     #[serde(default)]
@@ -150,10 +157,48 @@ pub struct ModelDims {
     pub vocab: u32,
 }
 
+/// How a candidate is trained. There is no decay that spans a run: losses at stops at different times would not compare.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingRule {
+    /// The optimizer.
+    pub optimizer: Optimizer,
+    /// Steps over which the learning rate rises.
+    pub warmup: u64,
+    /// How it goes on: `constant`, or `rsqrt` from step 10,000 on.
+    pub decay: Decay,
+    /// Largest norm of the whole gradient; 0 for no clipping.
+    pub clip_norm: f64,
+}
+
+impl Default for TrainingRule {
+    fn default() -> Self {
+        TrainingRule { optimizer: Optimizer::Adamw, warmup: 50, decay: Decay::Constant, clip_norm: 1.0 }
+    }
+}
+
+impl TrainingRule {
+    /// The learning rate's schedule.
+    pub fn schedule(&self) -> ScheduleConfig {
+        ScheduleConfig { warmup: self.warmup, decay: self.decay, ..ScheduleConfig::default() }
+    }
+}
+
+/// Numbers of parameters between which a candidate's must lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParameterWindow {
+    /// The least; by default 0.88 of the seed program's.
+    pub least: Option<u64>,
+    /// The most; by default 1.12 of the seed program's.
+    pub most: Option<u64>,
+}
+
 /// A named set of options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
-    /// The paper's search, for machines as large as the paper's.
+    /// The paper's search, for machines as large as the paper's, but that tokens are bytes and not 32,768 subwords; the embedding has
+    /// as many rows all the same.
     Paper,
     /// Bytes and a model of some 100k parameters: seconds a candidate on one core.
     Small,
@@ -183,7 +228,11 @@ impl StudySpec {
             },
             roofline: Roofline::default(),
             model: ModelDims { layers: 6, heads: 8, unit: 64, seq: 64, batch: 64, vocab: 1 << 15 },
-            learning_rate: 1e-3,
+            // 1/√max(step, 10,000), no ramp, no clipping (T2T's settings of the paper's experiments).
+            learning_rate: 0.01,
+            training: TrainingRule { optimizer: Optimizer::Adafactor, warmup: 0, decay: Decay::Rsqrt, clip_norm: 0.0 },
+            // Paper A.2.
+            parameters: ParameterWindow { least: Some(32_000_000), most: Some(38_000_000) },
             probe_hits: 0,
             corpus,
             rng_version: crate::rng::RNG_VERSION,
@@ -199,6 +248,8 @@ impl StudySpec {
                 fitness: Fitness { budget: Budget::Cost, unit: 70.0, ..paper.fitness },
                 model: ModelDims { layers: 2, heads: 4, unit: 32, seq: 64, batch: 16, vocab: 256 },
                 learning_rate: 3e-3,
+                training: TrainingRule::default(),
+                parameters: ParameterWindow::default(),
                 ..paper
             },
         }
@@ -208,6 +259,20 @@ impl StudySpec {
     pub fn sizes(&self) -> Sizes {
         let ModelDims { layers, vocab, seq, batch, .. } = self.model;
         Sizes { layers: layers as usize, vocab: vocab as usize, sequence: seq as usize, batch: batch as usize }
+    }
+
+    /// What its candidates may cost.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Dna`] and [`Error::Rejected`] where the seed program can't be read or planned.
+    pub fn program_limits(&self) -> Result<Limits> {
+        let limits = Limits::around(&self.seed_dna.parse()?, self.model.unit.into(), self.sizes())?;
+        Ok(Limits {
+            min_parameters: self.parameters.least.unwrap_or(limits.min_parameters),
+            max_parameters: self.parameters.most.unwrap_or(limits.max_parameters),
+            ..limits
+        })
     }
 
     /// Checks that every option has a meaning on its own.
@@ -236,6 +301,23 @@ impl StudySpec {
             check(key, value, good, "it must be a finite number above 0")
         };
         number("learning_rate", self.learning_rate)?;
+        let TrainingRule { decay, clip_norm, .. } = self.training;
+        let comparable = !decay.spans_the_run();
+        check("training.decay", decay.name(), comparable, "losses at stops at different times would not compare")?;
+        check(
+            "training.clip_norm",
+            clip_norm,
+            (0.0..=1e6).contains(&clip_norm),
+            "it must be a finite number, not negative",
+        )?;
+        let window = self.parameters.least.zip(self.parameters.most);
+        let most = self.parameters.most.unwrap_or_default();
+        check(
+            "parameters.most",
+            most,
+            window.is_none_or(|(least, most)| least <= most),
+            "it is below parameters.least",
+        )?;
         number("fitness.unit", self.fitness.unit)?;
         let hurdles = self.fitness.hurdles;
         check("fitness.hurdles", hurdles, hurdles <= 16, "it must be at most 16")?;
@@ -356,6 +438,22 @@ mod tests {
         }
         let paper = StudySpec::preset(Preset::Paper, "p".to_owned(), "00".to_owned(), 1);
         assert_eq!((paper.population, paper.tournament), (100, 10));
+        // Paper, spec §5.1: 0.01 for 10,000 steps, then the reciprocal root.
+        let rate = |step| paper.learning_rate * paper.training.schedule().factor(step, u64::MAX);
+        assert_eq!([0, 9_999, 40_000].map(rate), [0.01, 0.01, 0.005]);
+        let small = small();
+        let factor = |step| small.training.schedule().factor(step, u64::MAX);
+        assert_eq!([0, 24, 49, 50, 1 << 40].map(factor), [0.02, 0.5, 1.0, 1.0, 1.0]);
+    }
+
+    /// Studies are older than some options.
+    #[test]
+    fn a_study_without_newer_options_has_their_defaults() {
+        let mut json: Value = serde_json::from_str(&small().to_json().unwrap()).unwrap();
+        for option in ["training", "parameters", "probe_hits"] {
+            json.as_object_mut().unwrap().remove(option).unwrap();
+        }
+        assert_eq!(serde_json::from_value::<StudySpec>(json).unwrap(), small());
     }
 
     /// Paper A.3: of 25,200 seconds the marks at 812.9, 2438.7, 5690.3 and 12193.5.
@@ -404,6 +502,12 @@ mod tests {
         let mut spec = small();
         spec.learning_rate = f64::NAN;
         refused(spec, "learning_rate");
+        let mut spec = small();
+        spec.training.decay = Decay::Cosine;
+        refused(spec, "training.decay");
+        let mut spec = small();
+        spec.parameters = ParameterWindow { least: Some(2), most: Some(1) };
+        refused(spec, "parameters.most");
         let mut spec = small();
         spec.fitness.unit = 0.0;
         refused(spec, "fitness.unit");

@@ -5,7 +5,7 @@ use primer_search::Evaluator;
 use primer_search::dna::seeds;
 use primer_search::roofline::Roofline;
 use primer_search::store::{Candidate, Claim, ClaimOptions, Cost, LEASE, Location, Mark, Store, Verdict, WorkerId};
-use primer_search::study::{Budget, Fitness, ModelDims, Preset, StudySpec};
+use primer_search::study::{Budget, Fitness, ModelDims, ParameterWindow, Preset, StudySpec, TrainingRule};
 use primer_search::worker::{Control, Outcome};
 use primer_tensor::Device;
 
@@ -84,6 +84,28 @@ fn the_seed_runs_several_times_with_other_seeds_and_takes_the_mean() {
     // A child without a change has the first run's luck.
     let (same, ..) = evaluate(&evaluator, &child(&spec, &[None, None]));
     assert_eq!(same, ends[0]);
+}
+
+/// The paper's training, and its window of parameters, at a size that can be tested.
+#[test]
+fn candidates_train_by_the_study_s_rule() {
+    let corpus = corpus();
+    let device = Device::cpu_with_threads(1);
+    let paper = StudySpec::preset(Preset::Paper, String::new(), String::new(), 0);
+    let losses = [TrainingRule::default(), paper.training].map(|training| {
+        let learning_rate = if training == paper.training { paper.learning_rate } else { 3e-3 };
+        let spec = StudySpec { training, learning_rate, ..spec(&corpus, Budget::Tokens) };
+        let evaluator = Evaluator::new(&spec, &corpus, &device).unwrap();
+        evaluate(&evaluator, &child(&spec, &[None, None])).0
+    });
+    assert!(losses.iter().all(|loss| loss.is_finite()) && losses[0] != losses[1], "{losses:?}");
+
+    let plain = spec(&corpus, Budget::Tokens);
+    let limits = plain.program_limits().unwrap();
+    let parameters = ParameterWindow { least: Some(limits.parameters), most: None };
+    let other = StudySpec { parameters, ..plain }.program_limits().unwrap();
+    assert_eq!((other.min_parameters, other.max_parameters), (limits.parameters, limits.max_parameters));
+    assert!(limits.min_parameters < limits.parameters && limits.parameters < limits.max_parameters);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use primer_models::LanguageModel;
 use primer_search::Rejection;
 use primer_search::dna::{Dna, seeds};
 use primer_search::export::{Origin, reference, to_rust};
-use primer_search::lower::{Limits, Sizes, plan};
+use primer_search::lower::{Sizes, plan};
 use primer_search::store::{Location, Store};
 use primer_tensor::Device;
 use std::path::Path;
@@ -123,7 +123,7 @@ fn of_store(location: &Location, args: &Export) -> Outcome<Program> {
         "rust" => {
             let (spec, sizes) = (store.spec(), store.spec().sizes());
             let refused = |reason: Rejection| Failure::new(format!("{name} can't be lowered: {reason}"));
-            let limits = Limits::around(&spec.seed_dna.parse()?, spec.model.unit.into(), sizes).map_err(refused)?;
+            let limits = spec.program_limits()?;
             Some((plan(&dna, sizes, &limits).map_err(refused)?.unit(), sizes))
         }
         _ => None,

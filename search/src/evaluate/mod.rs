@@ -102,12 +102,14 @@ impl Evaluator {
         train.check(sizes.sequence)?;
         valid.check(sizes.sequence)?;
         let mut evaluator = Evaluator {
-            limits: Limits::around(&spec.seed_dna.parse()?, spec.model.unit.into(), sizes)?,
+            limits: spec.program_limits()?,
             spec: spec.clone(),
             sizes,
-            // Schedules that decay would make stops at different times incomparable; regularisation is off (paper A.8).
+            // Regularisation is off (paper A.8).
             optimizer: OptimizerConfig {
+                optimizer: spec.training.optimizer,
                 learning_rate: spec.learning_rate,
+                clip_norm: spec.training.clip_norm,
                 weight_decay: 0.0,
                 ..OptimizerConfig::default()
             },

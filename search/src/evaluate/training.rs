@@ -11,9 +11,6 @@ use super::Evaluator;
 use crate::error::Result;
 use crate::lower::{POSITIONS, Parameter, Plan, Sizes, TOKENS, positions};
 
-/// Steps over which the learning rate rises; it then stays.
-const WARM_UP: u64 = 50;
-
 /// Steps between two readings of the loss.
 const READ_EVERY: u64 = 10;
 
@@ -81,7 +78,7 @@ impl<'a> Training<'a> {
         self.steps += 1;
         let Sizes { batch, sequence, .. } = evaluator.sizes;
         let batch = evaluator.train.batch(batch, sequence, self.seed, step)?;
-        let rate = ((step + 1) as f64 / WARM_UP as f64).min(1.0);
+        let rate = evaluator.spec.training.schedule().factor(step, u64::MAX);
         let scalars = evaluator.optimizer.scalars(rate, step).into_iter().map(|(name, x)| (name, [x]));
         let scalars: Vec<_> = scalars.collect();
         let mut inputs = vec![(TOKENS, Data::U32(&batch.inputs)), (TARGETS, Data::U32(&batch.targets))];
@@ -134,7 +131,7 @@ impl<'a> Training<'a> {
     }
 }
 
-/// The program of one training step: forward, loss, gradient, clipping and AdamW as state updates; the mean loss as output 0.
+/// The program of one training step: forward, loss, gradient, clipping and the optimizer as state updates; the mean loss as output 0.
 ///
 /// # Errors
 /// [`Error::Rejected`](crate::Error::Rejected) where the graph refuses the program; [`Error::Gradient`](crate::Error::Gradient);

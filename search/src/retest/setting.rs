@@ -96,6 +96,8 @@ impl Setting {
         };
         let mut config = RunConfig { model, ..RunConfig::new(arch, Size::Nano) };
         config.text.tokenizer = self.tokenizer();
+        config.optimizer.optimizer = spec.training.optimizer;
+        config.optimizer.clip_norm = spec.training.clip_norm;
         config.optimizer.weight_decay = 0.0;
         config.schedule.decay = Decay::Cosine;
         config.train.batch = batch;

@@ -47,7 +47,16 @@ fn study(store: &Store) -> Outcome<Study> {
                 model.layers, model.heads, model.unit, model.seq, model.batch, model.vocab
             ),
         ),
-        ("learning rate", format!("{}, constant after the warm-up", spec.learning_rate)),
+        (
+            "training",
+            format!(
+                "{}, learning rate {}, {} after {} steps of warm-up",
+                spec.training.optimizer.name(),
+                spec.learning_rate,
+                spec.training.decay.name(),
+                spec.training.warmup
+            ),
+        ),
         ("t, the first mark", format!("{} steps of the seed program", spec.fitness.unit)),
         ("window of a bar", format!("{} losses", spec.fitness.window)),
         ("runs of the seed program", spec.fitness.seed_runs.to_string()),
