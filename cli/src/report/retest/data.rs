@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 /// A whole retest, as far as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Retest {
-    /// How it came to be; the corpus is the test's text, and the seconds are those of all runs.
+    /// How it came to be; the corpus is the test's text.
     #[serde(flatten)]
     pub origin: Origin,
+    /// Seconds of all runs together, those of earlier commands too.
+    pub run_seconds: f64,
     /// The search, then its controls.
     pub studies: Vec<Study>,
     /// The programs that were trained again, best first.

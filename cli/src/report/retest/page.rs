@@ -11,6 +11,8 @@ const ALPHA: f64 = 0.05;
 /// The whole page.
 pub fn page(r: &Retest) -> String {
     let mut body = heading(&r.origin);
+    body +=
+        &format!("<p class=\"soft\">{} training runs of {:.0} s in all.</p>\n", r.measurements.len(), r.run_seconds);
     body += &findings(r);
     body += &r.tables.iter().map(table).collect::<String>();
     body += &r.ablation.as_ref().map(ablation).unwrap_or_default();

@@ -22,6 +22,7 @@ use primer_search::study::Budget;
 use runs::{Bench, Entry};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// The seed program's name.
 const SEED: &str = "seed program";
@@ -31,6 +32,7 @@ const SEED: &str = "seed program";
 /// # Errors
 /// A store, text, folder or device that can't be used.
 pub fn run(args: &SearchRetest) -> Outcome {
+    let began = Instant::now();
     let retest = Retest::open(args)?;
     let costs = measure_costs(&retest)?;
     let mut report = data::Retest {
@@ -44,6 +46,7 @@ pub fn run(args: &SearchRetest) -> Outcome {
             settings: settings(&retest),
             versions: Origin::versions(),
         },
+        run_seconds: 0.0,
         studies: studies(&retest)?,
         shortlist: Vec::new(),
         tables: Vec::new(),
@@ -53,7 +56,8 @@ pub fn run(args: &SearchRetest) -> Outcome {
     let whole = work(&retest, &costs, &mut report)?;
     report.origin.stopped_early = (!whole).then(|| "Ctrl-C".to_owned());
     report.measurements = retest.all();
-    report.origin.wall_seconds = report.measurements.iter().map(|m| m.seconds).sum();
+    report.run_seconds = report.measurements.iter().map(|m| m.seconds).sum();
+    report.origin.wall_seconds = began.elapsed().as_secs_f64();
     let page = retest::write(&report, &retest.out).map_err(|e| folder::no_report(&retest.out, &e))?;
     if args.json {
         return terminal::json(&json!({
