@@ -5,6 +5,8 @@
 //! other two in the counter. Sampling is written here, with IEEE basic operations only, because the
 //! distributions of other crates and the system's `ln` may change between releases and machines.
 
+use std::convert::Infallible;
+
 /// Version of the streams and of the sampling; a study stores it. A change of either raises it.
 pub const RNG_VERSION: u32 = 1;
 
@@ -18,8 +20,6 @@ pub enum Purpose {
     Mutation = 2,
     /// Starting values of parameters.
     InitialValues = 3,
-    /// Batches of training text.
-    Batches = 4,
     /// The leak test's parameters and tokens.
     LeakTest = 5,
     /// A random program to start from.
@@ -94,6 +94,26 @@ impl Rng {
                 return u * (-2.0 * ln(s) / s).sqrt();
             }
         }
+    }
+}
+
+/// For who draws from a stream with `rand`. The search doesn't: its distributions may change between releases.
+impl rand::TryRng for Rng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(self.next_u32())
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(self.next_u64())
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        for chunk in bytes.chunks_mut(4) {
+            chunk.copy_from_slice(&self.next_u32().to_le_bytes()[..chunk.len()]);
+        }
+        Ok(())
     }
 }
 

@@ -44,7 +44,7 @@ fn killed_workers_lose_nothing() {
     each(|engine| {
         let url = engine.place();
         Store::create(&at(&url), &spec()).unwrap();
-        let mut rng = Rng::new(2026, 0, Purpose::Batches);
+        let mut rng = Rng::new(2026, 0, Purpose::Rates);
         for round in 0..8 {
             let finished = 1 + rng.below(4);
             if round % 2 == 0 {
@@ -82,7 +82,7 @@ fn a_server_restarted_among_dying_workers_loses_nothing() {
     let mut cluster = Cluster::start();
     let url = cluster.url("primer", PASSWORD, "postgres");
     Store::create(&at(&url), &spec()).unwrap();
-    let mut rng = Rng::new(407, 0, Purpose::Batches);
+    let mut rng = Rng::new(407, 0, Purpose::Rates);
     let mut workers: Vec<Process> = (0..4).map(|_| Process::start(&url, None)).collect();
     workers[0].says("finished ", 1);
     let store = Store::open(&at(&url)).unwrap();

@@ -44,3 +44,16 @@ fn normals_have_the_right_moments() {
     assert!((moment(2) - 1.0).abs() < 0.02, "{}", moment(2));
     assert!((moment(4) - 3.0).abs() < 0.15, "{}", moment(4));
 }
+
+#[test]
+fn rand_s_traits_give_the_same_words() {
+    use rand::{Rng as _, RngExt as _};
+    let stream = || Rng::new(3, 1, Purpose::Mutation);
+    let (mut own, mut other) = (stream(), stream());
+    let mut bytes = [0; 10];
+    other.fill_bytes(&mut bytes);
+    let words: Vec<u8> = (0..3).flat_map(|_| own.next_u32().to_le_bytes()).collect();
+    assert_eq!(bytes, words[..10]);
+    let draws: Vec<u32> = (0..100).map(|_| other.random_range(10..20)).collect();
+    assert!(draws.iter().all(|draw| (10..20).contains(draw)) && draws.iter().any(|&draw| draw != draws[0]));
+}
