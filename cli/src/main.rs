@@ -10,6 +10,7 @@ mod report;
 mod stop;
 mod terminal;
 mod tuned;
+mod typed;
 mod units;
 
 use args::{Cli, Command};
