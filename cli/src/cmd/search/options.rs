@@ -22,7 +22,7 @@ const ROOFLINE: [&str; 3] = ["roofline.flops_per_second", "roofline.bytes_per_se
 /// No preset, an unknown key, or a value that means nothing.
 pub fn study(args: &StudyArgs, corpus_sha256: &str) -> Outcome<StudySpec> {
     if let Some(location) = &args.like {
-        let spec = control(&Store::open(location)?)?;
+        let spec = control(&super::open(location)?)?;
         let (corpus, seed) = (corpus_sha256.to_owned(), args.seed.unwrap_or(spec.seed));
         return changed(StudySpec { corpus, seed, ..spec }, args);
     }
