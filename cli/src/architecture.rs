@@ -6,7 +6,7 @@ use primer_search::block;
 use primer_search::dna::{Dna, seeds};
 
 /// What every name of a program begins with.
-const PROGRAM: &str = "dna:";
+pub const PROGRAM: &str = "dna:";
 
 /// An architecture, before it has a size.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,6 +2,8 @@
 
 use crate::failure::{Failure, Outcome};
 use primer_models::text::Corpus;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -38,13 +40,13 @@ pub fn prepare(wanted: Option<&Path>, command: &str, existing: Existing) -> Outc
         None => PathBuf::from("runs").join(format!("{command}-{}", timestamp(SystemTime::now()))),
     };
     let failed = |what: &str, e: &io::Error| {
-        Failure::new(format!("cannot {what} the output folder {}: {e}", path.display()))
+        Failure::of_path(e, format!("cannot {what} the output folder {}: {e}", path.display()))
             .hint("Choose another folder with --out.")
     };
     match std::fs::read_dir(&path) {
         Ok(mut entries) => {
             if existing == Existing::Refuse && entries.next().is_some() {
-                return Err(Failure::new(format!("the output folder {} is not empty", path.display())).hint(
+                return Err(Failure::usage(format!("the output folder {} is not empty", path.display())).hint(
                     "Give another one with --out, or --force to write into it (files of the same name are replaced).",
                 ));
             }
@@ -77,6 +79,32 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
         .inspect_err(|_| drop(std::fs::remove_file(&beside)))
 }
 
+/// A JSON file; none where there is no such file.
+///
+/// # Errors
+/// One that can't be read.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Outcome<Option<T>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|e| damaged(path, e)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(damaged(path, e)),
+    }
+}
+
+/// Why a file that an earlier command wrote can't be used.
+pub fn damaged(path: &Path, why: impl std::fmt::Display) -> Failure {
+    Failure::new(format!("{} can't be read: {why}", path.display())).hint("Remove it, or begin anew in another folder.")
+}
+
+/// Writes a JSON file, whole or not at all.
+///
+/// # Errors
+/// One that can't be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Outcome {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Failure::new(format!("cannot write {e}")))?;
+    write_whole(path, text.as_bytes()).map_err(|e| unwritable(path, &e))
+}
+
 /// Removes files of `folder` that are there.
 ///
 /// # Errors
@@ -89,6 +117,12 @@ pub fn remove_files(folder: &Path, files: &[&str]) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Why there is nothing to go on with in a folder, which lacks `file`.
+pub fn nothing_to_resume(out: &Path, file: &str, command: &str) -> Failure {
+    Failure::usage(format!("there is nothing to resume in {}: it has no {file}", out.display()))
+        .hint(format!("`--resume` takes the folder that `primer {command} --out` wrote."))
 }
 
 /// Why something in the output folder isn't written.

@@ -10,15 +10,15 @@ mod report;
 mod stop;
 mod terminal;
 mod tuned;
+mod typed;
 mod units;
 
 use args::{Cli, Command};
-use clap::Parser as _;
 use failure::Outcome;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::from_command_line() {
         Ok(cli) => cli,
         Err(e) => {
             // `--help` and `--version` arrive here too, with exit code 0.

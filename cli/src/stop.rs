@@ -30,6 +30,12 @@ impl Stop {
         self.0.load(Ordering::SeqCst)
     }
 
+    /// Why a report shows less than was asked for, if the user asked to stop; which of the two signals came isn't
+    /// known.
+    pub fn why(&self) -> Option<String> {
+        self.asked().then(|| "stopped by Ctrl-C or SIGTERM".to_owned())
+    }
+
     /// The flag itself, for libraries that look at it.
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.0)

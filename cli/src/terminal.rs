@@ -3,6 +3,7 @@
 
 use crate::failure::{Failure, Outcome};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,16 @@ pub fn line(text: &str) -> Outcome {
 /// # Errors
 /// As [`line()`].
 pub fn text_out(text: &str) -> Outcome {
+    bytes_out(text.as_bytes())
+}
+
+/// Writes bytes to stdout as they are, at once.
+///
+/// # Errors
+/// As [`line()`].
+pub fn bytes_out(bytes: &[u8]) -> Outcome {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Failure::quiet()),
         Err(e) => Err(Failure::new(format!("cannot write to standard output: {e}"))),
@@ -38,6 +47,59 @@ pub fn json(value: &impl serde::Serialize) -> Outcome {
     }
 }
 
+/// Text that nobody vouches for, as a model's: on a terminal, which would obey them, control characters are replaced; a
+/// file gets all of it.
+pub fn untrusted(text: &str) -> Cow<'_, str> {
+    if io::stdout().is_terminal() { printable(text).into() } else { text.into() }
+}
+
+/// Text without the control characters that a terminal would obey.
+pub fn printable(text: &str) -> String {
+    let replaced = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().map(replaced).collect()
+}
+
+/// Bytes to text as they come: a character is passed on when it is whole, what never becomes one is
+/// replaced.
+#[derive(Default)]
+pub struct Utf8(Vec<u8>);
+
+impl Utf8 {
+    /// Takes bytes, gives the text that is certain by now.
+    pub fn push(&mut self, bytes: &[u8]) -> String {
+        self.0.extend_from_slice(bytes);
+        let mut text = String::new();
+        loop {
+            match std::str::from_utf8(&self.0) {
+                Ok(whole) => {
+                    text += whole;
+                    self.0.clear();
+                    return text;
+                }
+                Err(e) => {
+                    let valid = e.valid_up_to();
+                    text += &String::from_utf8_lossy(&self.0[..valid]);
+                    match e.error_len() {
+                        Some(bad) => {
+                            text.push('\u{FFFD}');
+                            self.0.drain(..valid + bad);
+                        }
+                        None => {
+                            self.0.drain(..valid);
+                            return text;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is left of an unfinished character.
+    pub fn finish(self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
+    }
+}
+
 /// Writes a line to stderr.
 pub fn note(text: &str) {
     // Nobody is left to tell when stderr is gone.
@@ -48,7 +110,8 @@ pub fn note(text: &str) {
 pub struct Progress {
     bar: Option<ProgressBar>,
     label: String,
-    start: Instant,
+    /// When it was first told how much is done, and how much that was: work taken up again begins with a part of it.
+    start: Option<(Instant, f64)>,
     last: Option<Instant>,
     step: f64,
 }
@@ -68,17 +131,17 @@ impl Progress {
         if bar.is_none() {
             note(&format!("{label} ..."));
         }
-        Self { bar, label: label.to_owned(), start: Instant::now(), last: None, step: 1.0 }
+        Self { bar, label: label.to_owned(), start: None, last: None, step: 1.0 }
     }
 
     /// The work is `done` of 1 finished; `message` is what it measured. The time left is estimated
-    /// from the share done, unless `left` knows it.
+    /// from what was done since the first call, unless `left` knows it.
     pub fn update(&mut self, done: f64, left: Option<Duration>, message: &str) {
         let done = done.clamp(0.0, 1.0);
-        let elapsed = self.start.elapsed().as_secs_f64();
+        let (start, first) = *self.start.get_or_insert_with(|| (Instant::now(), done));
         let left = match left {
             Some(left) => Some(left.as_secs_f64()),
-            None => (done > 0.02).then(|| elapsed * (1.0 - done) / done),
+            None => estimate(start.elapsed().as_secs_f64(), first, done),
         };
         let left = left.map_or(String::new(), |s| format!(", {} left", clock(s)));
         let text = format!("{message}{left}");
@@ -123,6 +186,12 @@ impl Progress {
     }
 }
 
+/// Seconds left of work of which a share was done at first and `done` is after `elapsed` seconds; none as long as that
+/// says little.
+fn estimate(elapsed: f64, first: f64, done: f64) -> Option<f64> {
+    (done - first > 0.02 * (1.0 - first)).then(|| elapsed * (1.0 - done) / (done - first))
+}
+
 /// Seconds as `1:05` or `12 s`.
 pub fn clock(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round() as u64;
@@ -136,6 +205,28 @@ pub fn clock(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_replaced() {
+        assert_eq!(printable("a\tb\nc\u{1b}[2Jd\re"), "a\tb\nc\u{fffd}[2Jd\u{fffd}e");
+    }
+
+    #[test]
+    fn characters_come_out_whole_and_rubbish_is_replaced() {
+        let mut utf8 = Utf8::default();
+        let bytes = ["a".as_bytes(), &[0xC3], &[0xA9, b'b'], &[0xFF, b'c'], &[0xE2, 0x82]];
+        let text: Vec<String> = bytes.iter().map(|b| utf8.push(b)).collect();
+        assert_eq!(text, ["a", "", "éb", "\u{FFFD}c", ""]);
+        assert_eq!(utf8.finish(), "\u{FFFD}");
+    }
+
+    #[test]
+    fn the_time_left_counts_only_what_was_done_by_this_process() {
+        assert_eq!(estimate(60.0, 0.0, 0.5), Some(60.0));
+        assert_eq!(estimate(60.0, 0.5, 0.75), Some(60.0));
+        assert_eq!((estimate(60.0, 0.0, 0.01), estimate(60.0, 0.9, 0.901)), (None, None));
+        assert_eq!(estimate(60.0, 1.0, 1.0), None);
+    }
 
     #[test]
     fn times_left_are_short() {

@@ -24,9 +24,9 @@ fn corpora_that_cannot_be_used() {
         ("nothing", &["nothing", "no text"]),
         ("short.txt", &["short.txt", "one sequence needs"]),
     ] {
-        train(path, &["--corpus", corpus, "--out", "run"], 1, words);
-        bad(path, &["quickstart", "--time", "2s", "--device", "cpu", "--corpus", corpus, "--out", "q"], 1, words);
-        bad(kit::trained(), &["eval", "--checkpoint", "run", "--corpus", path.join(corpus).to_str().unwrap()], 1, &[]);
+        train(path, &["--corpus", corpus, "--out", "run"], 2, words);
+        bad(path, &["quickstart", "--time", "12s", "--device", "cpu", "--corpus", corpus, "--out", "q"], 2, words);
+        bad(kit::trained(), &["eval", "--checkpoint", "run", "--corpus", path.join(corpus).to_str().unwrap()], 2, &[]);
     }
     assert!(!path.join("run/metrics.jsonl").exists());
 }
@@ -36,7 +36,11 @@ fn names_and_values_that_do_not_exist_name_the_nearest() {
     let folder = kit::folder_with_text();
     let path = folder.path();
     bad(path, &["train", "--arch", "primer-ez"], 2, &["primer_ez"]);
-    bad(path, &["train", "--arch", "vanilla", "--size", "nan"], 2, &["nano"]);
+    bad(path, &["train", "--arch", "vanilla", "--size", "nan"], 2, &["did you mean nano?"]);
+    bad(path, &["train", "--arch", "vanilla", "--seed", "-1"], 2, &["a seed is a whole number"]);
+    bad(path, &["quickstart", "--time", "1s"], 2, &["at least 10s"]);
+    let far = kit::run(path, &["info", "--arch", "foo", "--size", "big"]).stderr;
+    assert!(far.contains("only vanilla, ") && !far.contains("did you mean"), "{far}");
     bad(path, &["train", "--corpus", "text.txt"], 2, &["--arch"]);
     bad(path, &["trian"], 2, &["train"]);
     bad(path, &["train", "--arch", "vanilla", "--step", "3"], 2, &["--steps"]);
@@ -48,6 +52,8 @@ fn names_and_values_that_do_not_exist_name_the_nearest() {
         ("d_model=many", &["d_model"]),
         ("d_model=0", &["d_model"]),
         ("layers", &["key=value"]),
+        ("foo=1", &["no setting \"foo\"", "The settings: ", "train.batch"]),
+        ("optimizer=sgd", &["there are adamw, adafactor"]),
         ("d_model=99999999999", &["d_model"]),
     ] {
         train(path, &["--corpus", "text.txt", "--out", "run", "--set", value], 2, words);
@@ -59,6 +65,7 @@ fn names_and_values_that_do_not_exist_name_the_nearest() {
         ("--tokens", "1.5"),
         ("--seq", "0"),
         ("--seed", "x"),
+        ("--seed", "-1"),
         ("--threads", "0"),
     ] {
         bad(path, &["train", "--arch", "vanilla", option, value], 2, &[option]);
@@ -70,7 +77,7 @@ fn names_and_values_that_do_not_exist_name_the_nearest() {
     bad(path, &["train", "--arch", "vanilla", "--steps", "1", "--time", "1s"], 2, &["--time"]);
     std::fs::write(path.join("bad.toml"), "[model\n").unwrap();
     bad(path, &["train", "--config", "bad.toml", "--corpus", "text.txt"], 2, &["bad.toml"]);
-    bad(path, &["train", "--config", "none.toml", "--corpus", "text.txt"], 1, &["none.toml"]);
+    bad(path, &["train", "--config", "none.toml", "--corpus", "text.txt"], 2, &["none.toml"]);
     std::fs::write(path.join("key.toml"), "[model]\nlayerz = 1\n").unwrap();
     bad(path, &["train", "--config", "key.toml", "--corpus", "text.txt"], 2, &["layers"]);
 }
@@ -86,12 +93,22 @@ fn a_model_too_large_for_any_machine_is_refused_by_a_sentence() {
     }
 }
 
+/// What goes wrong below the commands comes with what to do, too. Elsewhere, nobody knows how much memory there is.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_model_too_large_for_this_machine_is_refused_with_what_to_do() {
+    let folder = kit::folder_with_text();
+    let args = ["train", "--arch", "vanilla", "--corpus", "text.txt", "--device", "cpu"];
+    let large = ["--size", "nano", "--seq", "64", "--batch", "40k", "--set", "layers=60"];
+    bad(folder.path(), &[&args[..], &large].concat(), 1, &["GiB of memory", "Try a smaller --batch"]);
+}
+
 #[test]
 fn a_gpu_that_is_not_there() {
     let folder = kit::folder_with_text();
     let args = ["train", "--arch", "vanilla", "--corpus", "text.txt", "--out", "run", "--device", "gpu:99"];
-    bad(folder.path(), &args, 1, &["gpu:99", "primer devices"]);
-    bad(folder.path(), &["bench", "--device", "gpu:99"], 1, &["gpu:99"]);
+    bad(folder.path(), &args, 2, &["gpu:99", "primer devices"]);
+    bad(folder.path(), &["bench", "--device", "gpu:99"], 2, &["gpu:99"]);
     assert!(!folder.path().join("run").exists());
 }
 
@@ -101,14 +118,14 @@ fn output_folders_that_may_not_or_cannot_be_written() {
     let path = folder.path();
     std::fs::create_dir(path.join("mine")).unwrap();
     std::fs::write(path.join("mine/notes"), "dear diary").unwrap();
-    train(path, &["--corpus", "text.txt", "--out", "mine"], 1, &["mine", "not empty", "--force"]);
-    bad(path, &["quickstart", "--time", "2s", "--corpus", "text.txt", "--out", "mine"], 1, &["not empty"]);
+    train(path, &["--corpus", "text.txt", "--out", "mine"], 2, &["mine", "not empty", "--force"]);
+    bad(path, &["quickstart", "--time", "12s", "--corpus", "text.txt", "--out", "mine"], 2, &["not empty"]);
     assert_eq!(std::fs::read_dir(path.join("mine")).unwrap().count(), 1);
-    train(path, &["--corpus", "text.txt", "--out", "mine/notes/below"], 1, &["mine/notes/below"]);
-    train(path, &["--corpus", "text.txt", "--out", "text.txt"], 1, &["text.txt"]);
+    train(path, &["--corpus", "text.txt", "--out", "mine/notes/below"], 2, &["mine/notes/below"]);
+    train(path, &["--corpus", "text.txt", "--out", "text.txt"], 2, &["text.txt"]);
     assert_eq!(std::fs::read_to_string(path.join("mine/notes")).unwrap(), "dear diary");
     #[cfg(target_os = "linux")]
-    train(path, &["--corpus", "text.txt", "--out", "/proc/primer"], 1, &["/proc/primer"]);
+    train(path, &["--corpus", "text.txt", "--out", "/proc/primer"], 2, &["/proc/primer"]);
 }
 
 #[cfg(target_os = "linux")]
@@ -182,27 +199,27 @@ fn a_checkpoint_of_another_architecture_is_named() {
 fn checkpoints_that_are_missing_truncated_or_of_another_shape() {
     let folder = kit::trained_copy();
     let path = folder.path();
-    let eval = |checkpoint: &str, words: &[&str]| {
-        bad(path, &["eval", "--checkpoint", checkpoint, "--corpus", "text.txt", "--device", "cpu"], 1, words);
+    let eval = |checkpoint: &str, code: i32, words: &[&str]| {
+        bad(path, &["eval", "--checkpoint", checkpoint, "--corpus", "text.txt", "--device", "cpu"], code, words);
     };
-    eval("nowhere", &["nowhere"]);
-    eval("text.txt", &["text.txt"]);
-    bad(path, &["sample", "--checkpoint", "nowhere"], 1, &["nowhere"]);
-    bad(path, &["logits", "--checkpoint", "nowhere", "--text", "a"], 1, &["nowhere"]);
-    bad(path, &["train", "--resume", "--out", "nowhere", "--corpus", "text.txt"], 1, &["nowhere"]);
+    eval("nowhere", 2, &["nowhere"]);
+    eval("text.txt", 1, &["text.txt"]);
+    bad(path, &["sample", "--checkpoint", "nowhere"], 2, &["nowhere"]);
+    bad(path, &["logits", "--checkpoint", "nowhere", "--text", "a"], 2, &["nowhere"]);
+    bad(path, &["train", "--resume", "--out", "nowhere"], 2, &["nothing to resume in nowhere", "primer train --out"]);
     assert!(!path.join("nowhere").exists());
 
     let resume = ["train", "--resume", "--out", "run", "--corpus", "text.txt", "--device", "cpu"];
     bad(path, &[&resume[..], &["--set", "d_model=32"]].concat(), 1, &["shape"]);
     std::fs::write(path.join("other.txt"), "quite another text\n".repeat(100)).unwrap();
     let other = ["train", "--resume", "--out", "run", "--corpus", "other.txt", "--device", "cpu"];
-    bad(path, &other, 1, &["corpus"]);
+    bad(path, &other, 2, &["begun on the corpus text.txt", "--corpus"]);
 
     let file = newest_checkpoint(&path.join("run"));
     let bytes = std::fs::read(&file).unwrap();
     for length in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
         std::fs::write(&file, &bytes[..length]).unwrap();
-        eval(file.to_str().unwrap(), &["checkpoint"]);
+        eval(file.to_str().unwrap(), 1, &["checkpoint"]);
         assert_eq!(std::fs::read(&file).unwrap().len(), length, "the file was touched");
     }
 }
@@ -264,6 +281,6 @@ fn texts_that_do_not_fit_the_model() {
     let path = kit::trained();
     bad(path, &["logits", "--checkpoint", "run", "--device", "cpu", "--text", ""], 2, &["--text"]);
     let long = "x".repeat(17);
-    bad(path, &["logits", "--checkpoint", "run", "--device", "cpu", "--text", &long], 1, &["17", "16"]);
+    bad(path, &["logits", "--checkpoint", "run", "--device", "cpu", "--text", &long], 2, &["17", "16"]);
     bad(path, &["sample", "--checkpoint", "run", "--temperature=-1"], 2, &["--temperature"]);
 }

@@ -107,11 +107,13 @@ fn training_writes_what_it_promises_and_goes_on_where_it_was() {
         assert!(run.join(file).is_file(), "{file}");
     }
     assert!(std::fs::read_to_string(run.join("config.toml")).unwrap().contains("d_model = 16"));
-    let resumed = json(
-        path,
-        &["train", "--resume", "--out", "run", "--corpus", "text.txt", "--steps", "7", "--device", "cpu", "--json"],
-    );
-    assert_eq!(resumed["steps"], 7);
+    // The text is that of the run.
+    let resumed = json(path, &["train", "--resume", "--out", "run", "--steps", "7", "--device", "cpu", "--json"]);
+    assert_eq!((&resumed["steps"], &resumed["corpus_sha256"]), (&7.into(), &first["corpus_sha256"]));
+    let begun: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(run.join("begun.json")).unwrap()).unwrap();
+    assert_eq!((&begun["corpus"], &begun["corpus_sha256"]), (&"text.txt".into(), &first["corpus_sha256"]));
+    assert_eq!(begun["typed"], format!("primer {}", args.join(" ")));
     let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let steps: Vec<u64> = metrics
         .lines()
@@ -227,6 +229,26 @@ fn info_counts_the_optimizer_that_is_set() {
     // Two moments a parameter against a row and a column.
     let parameters: u64 = 256 * 256 + 4 * (12 * 256 * 256);
     assert!(memory(&[]) > memory(&adafactor) + 7 * parameters, "{} {}", memory(&[]), memory(&adafactor));
+}
+
+#[test]
+fn info_counts_all_batches_of_a_step_and_the_optimizer_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let info = |more: &[&str]| {
+        json(folder.path(), &[&["info", "--arch", "vanilla", "--size", "nano", "--json"], more].concat())
+    };
+    let number = |info: &serde_json::Value, key: &str| info[key].as_f64().unwrap();
+    let (one, eight) = (info(&[]), info(&["--set", "accumulate=8"]));
+    assert_eq!(number(&eight, "tokens_per_step"), 8.0 * number(&one, "tokens_per_step"));
+    // The optimizer's share of a token falls; the sums of gradients come on top of the moments.
+    let flops = |info| number(info, "training_flops_per_token");
+    assert!(flops(&eight) < flops(&one) && flops(&eight) > 0.9 * flops(&one), "{one} {eight}");
+    let sums = 4.0 * one["parameters"]["total"].as_f64().unwrap();
+    let more = number(&eight, "training_memory_bytes") - number(&one, "training_memory_bytes");
+    assert!(more > 0.0 && more < 3.0 * sums, "{more} {sums}");
+    // An option goes before --set, as for `train`.
+    let both = info(&["--set", "batch=2", "--batch", "3", "--seq", "16"]);
+    assert_eq!(both["tokens_per_step"], 48);
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn ctrl_c_writes_the_report_of_what_is_finished() {
     lines.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
     let report = report(&folder.path().join("c"));
-    assert_eq!((&report["stopped_early"], list(&report["runs"]).len()), (&"Ctrl-C".into(), 0));
+    assert_eq!((&report["stopped_early"], list(&report["runs"]).len()), (&"stopped by Ctrl-C or SIGTERM".into(), 0));
 }
 
 #[test]
@@ -222,18 +222,18 @@ fn what_cannot_be_compared_is_refused() {
     refused("vanilla,primer", &["--set", "arch=gelu"], 2, &["--archs"]);
     refused("vanilla,primer", &["--set", "layerz=2"], 2, &["layers"]);
     bad(path, &["compare", "--steps", "2"], 2, &["--archs"]);
-    bad(path, &["compare", "--archs", "vanilla,mdha", "--corpus", "none.txt", "--steps", "2"], 1, &["none.txt"]);
+    bad(path, &["compare", "--archs", "vanilla,mdha", "--corpus", "none.txt", "--steps", "2"], 2, &["none.txt"]);
 
     std::fs::write(path.join("short.txt"), "ab\n").unwrap();
     let short = ["compare", "--archs", "vanilla,mdha", "--corpus", "short.txt", "--steps", "2", "--out", "s"];
-    bad(path, &[&short[..], &TINY].concat(), 1, &["short.txt", "one sequence needs"]);
+    bad(path, &[&short[..], &TINY].concat(), 2, &["short.txt", "one sequence needs"]);
     assert!(!path.join("s/experiment.json").exists());
 
     std::fs::create_dir(path.join("full")).unwrap();
     std::fs::write(path.join("full/notes"), "mine").unwrap();
     let full = ["compare", "--archs", "vanilla,mdha", "--corpus", "text.txt", "--steps", "2", "--out", "full"];
-    bad(path, &full, 1, &["not empty", "--force"]);
-    bad(path, &["compare", "--resume", "--out", "full"], 1, &["nothing to resume"]);
+    bad(path, &full, 2, &["not empty", "--force"]);
+    bad(path, &["compare", "--resume", "--out", "full"], 2, &["nothing to resume"]);
     bad(path, &["compare", "--resume", "--out", "full", "--steps", "3"], 2, &["--resume"]);
 }
 
@@ -245,13 +245,13 @@ fn results_on_another_text_or_with_other_tokens_are_not_compared() {
     good(path, &[&BEGIN[..7], &TINY, &["--out", "c"], &more].concat());
     std::fs::write(path.join("other.txt"), "quite another text\n".repeat(300)).unwrap();
     let resume = ["compare", "--resume", "--out", "c", "--device", "cpu"];
-    bad(path, &[&resume[..], &["--corpus", "other.txt"]].concat(), 1, &["SHA-256", "not compared"]);
+    bad(path, &[&resume[..], &["--corpus", "other.txt"]].concat(), 2, &["SHA-256", "not compared"]);
     std::fs::rename(path.join("c/tokenizer.json"), path.join("tokenizer.json")).unwrap();
     bad(path, &resume, 1, &["tokenizer", "not compared"]);
     std::fs::rename(path.join("tokenizer.json"), path.join("c/tokenizer.json")).unwrap();
     // The same text under another name will do.
     std::fs::rename(path.join("text.txt"), path.join("moved.txt")).unwrap();
-    bad(path, &resume, 1, &["text.txt"]);
+    bad(path, &resume, 2, &["text.txt"]);
     good(path, &[&resume[..], &["--corpus", "moved.txt"]].concat());
     // A new experiment in its place leaves nothing of it.
     let args = ["compare", "--archs", "gelu,swish", "--corpus", "moved.txt", "--steps", "2", "--seeds", "1"];

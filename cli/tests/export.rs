@@ -1,6 +1,6 @@
 //! `primer export`: what is written, and what isn't.
 
-use crate::kit::{self, bad, good};
+use crate::kit::{self, bad, good, json};
 
 #[test]
 fn checkpoints_and_programs_are_written_in_the_forms_they_have() {
@@ -37,6 +37,12 @@ fn checkpoints_and_programs_are_written_in_the_forms_they_have() {
     let code = |text: &str| text[text.find("\nuse ").unwrap()..].to_owned();
     assert!(from_file.contains("ez.dna") && code(&from_file) == code(expected), "{from_file}");
 
+    // A name as --arch takes it, to a pipe.
+    let piped = good(path, &["export", "--program", "dna:primer_ez", "--format", "rust", "--out", "-"]);
+    assert!(piped.stdout == expected && !path.join("-").exists(), "{}", piped.stderr);
+    let said = json(path, &["export", "--program", "primer", "--format", "dna", "--out", "primer.dna", "--json"]);
+    assert_eq!(said["bytes"], std::fs::metadata(path.join("primer.dna")).unwrap().len());
+
     // A file that is there stays as it is unless asked otherwise.
     bad(path, &["export", "--program", "primer", "--format", "dna", "--out", "ez.dna"], 2, &["--force"]);
     assert!(std::fs::read_to_string(path.join("ez.dna")).unwrap().contains("S9 SQUARED-RELU"));
@@ -50,19 +56,19 @@ fn a_form_that_does_not_apply_is_wrong_usage() {
     let path = folder.path();
     std::fs::write(path.join("letter.dna"), "Dear friend,\n").unwrap();
     let cases: [(&[&str], i32, &[&str]); 9] = [
-        (&["--checkpoint", "nothing", "--format", "rust"], 1, &["nothing"]),
-        (&["--program", "letter.dna", "--format", "rust"], 1, &["letter.dna", "line 1"]),
+        (&["--checkpoint", "nothing", "--format", "rust"], 2, &["nothing"]),
+        (&["--program", "letter.dna", "--format", "rust"], 2, &["letter.dna", "line 1"]),
         (&["--program", "primer_ez", "--format", "onnx"], 2, &["weights", "checkpoint"]),
         (&["--program", "primer_ze", "--format", "dna"], 2, &["primer_ze", "primer_ez"]),
-        (&["--program", "letter.dna", "--format", "dot"], 1, &["letter.dna", "line 1"]),
+        (&["--program", "letter.dna", "--format", "dot"], 2, &["letter.dna", "line 1"]),
         (&["--program", "primer", "--format", "pdf"], 2, &["dot"]),
-        (&["--checkpoint", "nothing", "--format", "onnx"], 1, &["nothing"]),
-        (&["--store", "sqlite:none.db", "--best", "--format", "dna"], 1, &["none.db"]),
+        (&["--checkpoint", "nothing", "--format", "onnx"], 2, &["nothing"]),
+        (&["--store", "sqlite:none.db", "--best", "--format", "dna"], 2, &["none.db", "primer search init"]),
         (&["--format", "dna"], 2, &["--checkpoint"]),
     ];
     for (args, code, words) in cases {
         bad(path, &[&["export", "--out", "out.x"], args].concat(), code, words);
         assert!(!path.join("out.x").exists(), "{args:?} left a file");
     }
-    bad(path, &["export", "--program", "primer", "--format", "dna", "--out", "no/folder.dna"], 1, &["no/folder.dna"]);
+    bad(path, &["export", "--program", "primer", "--format", "dna", "--out", "no/folder.dna"], 2, &["no/folder.dna"]);
 }

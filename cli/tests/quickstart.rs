@@ -32,6 +32,7 @@ fn a_short_run_trains_both_searches_samples_and_reports() {
     assert!(report["search"]["seed_loss"].as_f64().is_some(), "{}", report["search"]);
     assert_eq!(report["corpus"]["sha256"].as_str().unwrap().len(), 64);
     assert_eq!(report["stopped_early"], Value::Null);
+    assert_eq!(report["command"], format!("primer {}", args.join(" ")));
 }
 
 #[cfg(unix)]
@@ -54,7 +55,7 @@ fn ctrl_c_still_writes_the_report() {
     assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
     assert!(!rest.contains("panicked"), "{rest}");
     let report = report(&folder.path().join("q"));
-    assert_eq!(report["stopped_early"], "Ctrl-C");
+    assert_eq!(report["stopped_early"], "stopped by Ctrl-C or SIGTERM");
     assert!(report["arms"][0]["steps"].as_u64().unwrap() > 0);
     assert_eq!(report["search"], Value::Null);
 }

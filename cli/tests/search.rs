@@ -50,8 +50,12 @@ fn a_search(path: &Path, store: [&str; 2]) {
     for child in 1..=9 {
         let child = child.to_string();
         let lineage = json(path, &[&["search", "lineage", &child, "--json"], &store[..]].concat());
-        let last = lineage["lineage"].as_array().unwrap().last().unwrap().clone();
-        assert_eq!(last["child_no"], 0, "{lineage}");
+        let lineage = lineage["lineage"].as_array().unwrap();
+        let (youngest, last) = (&lineage[0], lineage.last().unwrap());
+        assert_eq!((&last["child_no"], &last["mutation"]), (&0.into(), &serde_json::Value::Null));
+        // What made it is there in words and as data.
+        let (words, mutations) = (&youngest["mutation"]["text"], &youngest["mutation"]["mutations"]);
+        assert!(!words.as_str().unwrap().is_empty() && !mutations.as_array().unwrap().is_empty(), "{youngest}");
         let diff = good(path, &[&["search", "diff", &child], &store[..]].concat()).stdout;
         assert!(diff.lines().any(|line| line.starts_with("+ ") && !line.contains("candidate")), "{diff}");
     }
@@ -60,6 +64,10 @@ fn a_search(path: &Path, store: [&str; 2]) {
     assert!(page.contains("Was it luck?") && !page.contains("NaN") && !page.contains("<script"), "{page}");
     let report: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(path.join("report/report.json")).unwrap()).unwrap();
+    let typed = report["command"].as_str().unwrap();
+    assert!(typed.starts_with("primer search report --out report --store "), "{typed}");
+    #[cfg(unix)]
+    assert!(!typed.contains(cluster::PASSWORD), "{typed}");
     assert_eq!(report["search"]["candidates"].as_array().unwrap().len(), 10, "{report}");
     // Every child that was measured reached the first of the three marks; each further one is reached by those that
     // passed.
@@ -69,13 +77,13 @@ fn a_search(path: &Path, store: [&str; 2]) {
     assert!(count(0, "reached") >= count(0, "passed") && count(0, "passed") >= count(1, "reached"), "{hurdles:?}");
     assert_eq!(report["odds"][1]["draws"], 20_000);
     assert!(report["spent"][0]["flops"].as_f64().unwrap() > 0.0, "{report}");
-    bad(path, &[&["search", "report", "--out", "report"], &store[..]].concat(), 1, &["not empty", "--force"]);
+    bad(path, &[&["search", "report", "--out", "report"], &store[..]].concat(), 2, &["not empty", "--force"]);
     good(path, &[&["export", "--best", "--format", "dna", "--out", "best.dna"], &store[..]].concat());
     good(path, &[&["export", "--id", "0", "--format", "dot", "--out", "seed.dot"], &store[..]].concat());
     good(path, &[&["export", "--best", "--format", "rust", "--out", "best.rs"], &store[..]].concat());
     let rust = std::fs::read_to_string(path.join("best.rs")).unwrap();
     assert!(rust.contains("belongs to the study") && rust.contains("pub fn block("), "{rust}");
-    bad(path, &[&["export", "--id", "99", "--format", "dna", "--out", "x.dna"], &store[..]].concat(), 1, &["99"]);
+    bad(path, &[&["export", "--id", "99", "--format", "dna", "--out", "x.dna"], &store[..]].concat(), 2, &["99"]);
     bad(path, &[&["export", "--format", "dna", "--out", "x.dna"], &store[..]].concat(), 2, &["--best", "--id"]);
     // What was exported can be searched from.
     let from = ["--from", "best.dna", "--store", "sqlite:next.db"];
@@ -85,8 +93,13 @@ fn a_search(path: &Path, store: [&str; 2]) {
     let verified = good(path, &[&["search", "verify"], &store[..]].concat());
     assert!(verified.stdout.contains("all 9 candidates"), "{}", verified.stdout);
     // The store may come from the environment.
-    let out = kit::command(path, &["search", "top"]).env("PRIMER_STORE", store[1]).output().unwrap();
-    assert!(out.status.success());
+    for args in [&["search", "top"][..], &["export", "--best", "--format", "dna", "--out", "again.dna"]] {
+        let out = kit::command(path, args).env("PRIMER_STORE", store[1]).output().unwrap();
+        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    }
+    // It doesn't stand in the way of what needs none.
+    let args = ["export", "--program", "primer", "--format", "dna", "--out", "-"];
+    assert!(kit::command(path, &args).env("PRIMER_STORE", store[1]).output().unwrap().status.success());
 
     // The study stays what it was made as.
     let other = ["search", "run", "--corpus", "text.txt", "--set", "population=5"];
@@ -95,11 +108,12 @@ fn a_search(path: &Path, store: [&str; 2]) {
     let other = ["search", "run", "--corpus", "other.txt"];
     bad(path, &[&other[..], &store].concat(), 2, &["another text"]);
     for command in ["show", "lineage", "diff"] {
-        bad(path, &[&["search", command, "999"], &store[..]].concat(), 1, &["no candidate 999"]);
+        bad(path, &[&["search", command, "999"], &store[..]].concat(), 2, &["no candidate 999"]);
     }
     bad(path, &[&["search", "diff", "0"], &store[..]].concat(), 2, &["no parent"]);
+    bad(path, &[&["search", "show", "x"], &store[..]].concat(), 2, &["a candidate's number is 0, 1, 2"]);
     let again = ["search", "init", "--corpus", "text.txt", "--preset", "small"];
-    bad(path, &[&again[..], &store].concat(), 1, &["already there"]);
+    bad(path, &[&again[..], &store].concat(), 2, &["already there"]);
 }
 
 #[test]
@@ -149,7 +163,7 @@ fn a_control_is_made_like_its_search() {
     let path = folder.path();
     let init = ["search", "init", "--corpus", "text.txt"];
     let like = ["--like", STORE[1], "--store", "sqlite:control.db", "--strategy", "random-1"];
-    bad(path, &[&init[..], &like].concat(), 1, &["study.db"]);
+    bad(path, &[&init[..], &like].concat(), 2, &["study.db", "primer search init"]);
     good(path, &[&init[..], &STORE, &STUDY].concat());
     bad(path, &[&init[..], &like].concat(), 1, &["spent nothing"]);
     let run = ["search", "run", "--corpus", "text.txt", "--device", "cpu"];
@@ -179,7 +193,7 @@ fn stores_that_cannot_be_used_are_refused_and_left_as_they_are() {
     let folder = kit::folder_with_text();
     let path = folder.path();
     for command in ["status", "top", "verify", "report", "worker"] {
-        bad(path, &[&["search", command], &STORE[..]].concat(), 1, &["study.db"]);
+        bad(path, &[&["search", command], &STORE[..]].concat(), 2, &["study.db", "primer search init"]);
         assert!(!path.join("study.db").exists(), "{command} made a store");
     }
     std::fs::write(path.join("study.db"), "this is a letter to a friend, not a database").unwrap();
@@ -273,9 +287,9 @@ fn servers_that_cannot_be_used_are_refused() {
     let tls = format!("{database}?sslmode=require");
     let nonsense = format!("postgres://ann:{}@host:port/db", cluster::PASSWORD);
     let cases: [(&str, i32, &[&str]); 6] = [
-        (&empty, 1, &["no study", "primer search init"]),
+        (&empty, 2, &["no study", "primer search init"]),
         (&login, 1, &["refuses the login", "PGPASSWORD"]),
-        (&database, 1, &["\"nowhere\" does not exist", "createdb"]),
+        (&database, 2, &["\"nowhere\" does not exist", "createdb"]),
         (&unreachable, 1, &["postgres://ann@127.0.0.1:1/db", "can't be reached", "Check the address"]),
         (&tls, 1, &["TLS", "tunnel"]),
         (&nonsense, 2, &["invalid port", "postgres://USER@HOST"]),

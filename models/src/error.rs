@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::names::did_you_mean;
+
 /// What can go wrong between a text and a trained model; each message is one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -43,22 +45,24 @@ pub enum Error {
         need: usize,
     },
     /// A name outside a closed list.
-    #[error("there is no {kind} {name:?}; did you mean {nearest}?")]
+    #[error("there is no {kind} {name:?}, only {all}{}", did_you_mean(nearest.as_slice()))]
     UnknownName {
         /// What was being named: `architecture`, `size`.
         kind: &'static str,
         /// The name given.
         name: String,
-        /// The nearest valid ones, in words.
-        nearest: String,
+        /// The valid ones, in words.
+        all: String,
+        /// The one that was probably meant.
+        nearest: Option<String>,
     },
     /// A configuration key that doesn't exist.
-    #[error("there is no configuration key {key:?}; the nearest is {nearest:?}")]
+    #[error("there is no setting {key:?}{}", did_you_mean(meant))]
     UnknownKey {
         /// The key given.
         key: String,
-        /// The nearest valid one.
-        nearest: String,
+        /// Those that may be meant; none where none is near.
+        meant: Vec<String>,
     },
     /// A configuration value that can't be read or used.
     #[error("{key} = {value} is not possible: {reason}")]
@@ -188,41 +192,3 @@ pub enum Error {
 
 /// The crate's result.
 pub type Result<T> = std::result::Result<T, Error>;
-
-/// The candidate nearest to `name` by edit distance (ties to the earlier one).
-pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    candidates.into_iter().min_by_key(|candidate| edit_distance(name, candidate))
-}
-
-/// Levenshtein's distance over bytes.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b = b.as_bytes();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, &x) in a.as_bytes().iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn distance_counts_single_edits() {
-        assert_eq!(edit_distance("vanila", "vanilla"), 1);
-        assert_eq!(edit_distance("", "abc"), 3);
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
-    }
-
-    #[test]
-    fn nearest_prefers_the_smallest_edit() {
-        assert_eq!(nearest("primer-ez", ["vanilla", "primer", "primer_ez"]), Some("primer_ez"));
-    }
-}

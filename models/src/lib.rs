@@ -40,6 +40,7 @@ pub mod config;
 pub mod error;
 pub mod generate;
 pub mod metrics;
+pub mod names;
 pub mod nn;
 pub mod onnx;
 pub mod optim;

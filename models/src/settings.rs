@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::config::{Arch, ModelConfig, Size};
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result};
+use crate::names::{find_key, plain_reason};
 use crate::optim::{OptimizerConfig, ScheduleConfig};
 use crate::text::TokenizerSpec;
 
@@ -147,7 +148,7 @@ impl RunConfig {
     /// Applies one `key=value`.
     ///
     /// # Errors
-    /// [`Error::UnknownKey`] naming the nearest key, [`Error::BadValue`]; the configuration is then unchanged.
+    /// [`Error::UnknownKey`] naming those that may be meant, [`Error::BadValue`]; the configuration is then unchanged.
     pub fn set(&mut self, assignment: &str) -> Result<()> {
         let Some((key, value)) = assignment.split_once('=') else {
             return Err(Error::BadValue {
@@ -209,23 +210,17 @@ impl RunConfig {
 
     fn put(&mut self, key: &str, value: &Value) -> Result<()> {
         let keys = Self::keys();
-        let full = if keys.iter().any(|k| k == key) {
-            key.to_owned()
-        } else {
-            let by_end = keys.iter().find(|k| k.split_once('.').is_some_and(|(_, end)| end == key));
-            by_end
-                .cloned()
-                .ok_or_else(|| Error::UnknownKey { key: key.to_owned(), nearest: nearest_key(key, &keys) })?
-        };
-        let (table, leaf) = full.split_once('.').unwrap_or((&full, ""));
+        let unknown = |meant| Error::UnknownKey { key: key.to_owned(), meant };
+        let full = find_key(key, &keys).map_err(unknown)?;
+        let (table, leaf) = full.split_once('.').unwrap_or((full, ""));
         let mut all = self.table();
         let Some(slot) = all.get_mut(table).and_then(Value::as_table_mut).and_then(|t| t.get_mut(leaf)) else {
-            return Err(Error::UnknownKey { key: key.to_owned(), nearest: nearest_key(key, &keys) });
+            return Err(unknown(Vec::new()));
         };
         let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let bad = |reason: String| Error::BadValue { key: full.clone(), value: shown.clone(), reason };
+        let bad = |reason: String| Error::BadValue { key: full.to_owned(), value: shown.clone(), reason };
         *slot = coerce(slot, value, &shown).map_err(&bad)?;
-        *self = all.try_into().map_err(|e: toml::de::Error| bad(e.message().to_owned()))?;
+        *self = all.try_into().map_err(|e: toml::de::Error| bad(plain_reason(e.message())))?;
         Ok(())
     }
 }
@@ -249,13 +244,6 @@ fn coerce(slot: &Value, value: &Value, shown: &str) -> std::result::Result<Value
         }
         _ => Err(format!("{shown} has another type than {slot}")),
     }
-}
-
-fn nearest_key(key: &str, keys: &[String]) -> String {
-    // Compared with the end alone unless a table is named.
-    let ends = keys.iter().map(|k| if key.contains('.') { k.as_str() } else { k.rsplit('.').next().unwrap_or(k) });
-    let best = nearest(key, ends).unwrap_or_default();
-    keys.iter().find(|k| *k == best || k.rsplit('.').next() == Some(best)).cloned().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -38,10 +38,13 @@ fn an_unknown_key_names_the_nearest() {
     let before = config.clone();
     for (key, expected) in [("lerning_rate=1", "optimizer.learning_rate"), ("model.d_modle=1", "model.d_model")] {
         match config.set(key) {
-            Err(Error::UnknownKey { nearest, .. }) => assert_eq!(nearest, expected),
+            Err(Error::UnknownKey { meant, .. }) => assert_eq!(meant, [expected]),
             other => panic!("{other:?}"),
         }
     }
+    assert!(matches!(config.set("foo=1"), Err(Error::UnknownKey { meant, .. }) if meant.is_empty()));
+    let said = config.set("optimizer=sgd").unwrap_err().to_string();
+    assert!(said.contains("there are adamw, adafactor"), "{said}");
     for bad in ["batch=many", "softmax=hard", "learning_rate=fast", "batch", "batch=-1"] {
         assert!(matches!(config.set(bad), Err(Error::BadValue { .. })), "{bad}");
     }

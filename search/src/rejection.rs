@@ -40,7 +40,7 @@ pub enum Rejection {
         op: String,
     },
     /// No unit makes every live dimension integral with the parameter count in the window.
-    #[error("no unit in 1..=256 gives {min}..={max} parameters (nearest: {nearest:?})")]
+    #[error("no unit in 1..=256 gives {min}..={max} parameters{}", nearest.map_or_else(String::new, |n| format!("; the nearest is {n}")))]
     ParameterWindow {
         /// Least parameter count allowed.
         min: u64,

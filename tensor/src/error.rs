@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{DType, Shape};
+use crate::{Bytes, DType, Shape};
 
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -138,7 +138,7 @@ pub enum Error {
         granted: u64,
     },
     /// A program takes more memory than the device may give it. Nothing was allocated.
-    #[error("the program takes {needed} bytes of memory, the device may give it {available}")]
+    #[error("the program takes {} of memory, the device may give it {}", Bytes(*needed), Bytes(*available))]
     MemoryBudget {
         /// Bytes of its state, inputs and scratch.
         needed: u64,

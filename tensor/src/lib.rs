@@ -41,6 +41,7 @@ pub use device::{Device, Executable};
 pub use dtype::DType;
 pub use error::{Error, Result};
 pub use graph::{BinaryOp, CompareOp, Graph, InputKind, NodeId, Op, ReduceOp, UnaryOp};
+pub use memory::Bytes;
 pub use program::Program;
 pub use shape::Shape;
 pub use state::State;

@@ -1,6 +1,25 @@
 //! How much memory a program may take.
 
+use std::fmt;
+
 use crate::{Error, Result};
+
+/// An amount of memory as people read it: `412 bytes`, `12.5 MiB`, `142.2 GiB`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = |shift: u32| self.0 as f64 / f64::from(1u32 << shift);
+        match self.0 {
+            ..1_024 => write!(f, "{} bytes", self.0),
+            ..1_048_576 => write!(f, "{:.1} KiB", units(10)),
+            // Up to 10 GiB, so that what differs by a little looks different.
+            ..10_737_418_240 => write!(f, "{:.1} MiB", units(20)),
+            _ => write!(f, "{:.1} GiB", units(30)),
+        }
+    }
+}
 
 /// The bytes that one program may take on a device; unlimited where nobody knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +55,15 @@ fn total(meminfo: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_are_read_at_a_glance() {
+        for (bytes, text) in
+            [(412, "412 bytes"), (1536, "1.5 KiB"), (13 << 20, "13.0 MiB"), (152_660_998_292, "142.2 GiB")]
+        {
+            assert_eq!(Bytes(bytes).to_string(), text);
+        }
+    }
 
     #[test]
     fn the_total_is_read_in_kilobytes() {

@@ -1,6 +1,7 @@
 //! The arguments of commands that train many models.
 
-use super::{Compute, arch, positive, size, tokenizer};
+use super::Compute;
+use super::values::{arch, assignment, size, tokenizer};
 use crate::architecture::Architecture;
 use crate::units;
 use clap::{Args, ValueEnum};
@@ -23,13 +24,13 @@ pub struct ExperimentArgs {
     /// are left aside
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Change one setting of every model; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// Change one setting of every model, as for `primer train`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
     pub set: Vec<String>,
-    /// Tokens a sequence
+    /// Tokens a sequence [default: the size's]
     #[arg(long, value_name = "N", value_parser = units::count)]
     pub seq: Option<u64>,
-    /// Sequences a step
+    /// Sequences that are computed at once [default: the size's]
     #[arg(long, value_name = "N", value_parser = units::count)]
     pub batch: Option<u64>,
     /// Runs of each model, with seeds that follow one another
@@ -81,19 +82,25 @@ pub struct Compare {
     /// The baseline trains for so long, by the calibrated time of its step
     #[arg(long, value_parser = units::duration, group = "length", conflicts_with = "resume")]
     pub time: Option<Duration>,
-    /// The baseline trains for so many steps
+    /// The baseline trains for so many steps [default: 1000]
     #[arg(long, value_parser = units::count, group = "length", conflicts_with = "resume")]
     pub steps: Option<u64>,
     /// The baseline trains on so many tokens
     #[arg(long, value_parser = units::count, group = "length", conflicts_with = "resume")]
     pub tokens: Option<u64>,
     /// What the models are given as much of as the baseline; a table each
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["steps", "time", "flops"],
-        conflicts_with = "resume")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "E,E",
+        value_delimiter = ',',
+        default_value = "steps,time,flops",
+        conflicts_with = "resume"
+    )]
     pub equal: Vec<Equal>,
     /// Train every model with each of these peak learning rates first, on a seed of its own, and compare them at their
     /// best
-    #[arg(long, value_name = "R,R", value_delimiter = ',', value_parser = positive, conflicts_with = "resume")]
+    #[arg(long, value_name = "R,R", value_delimiter = ',', value_parser = units::positive, conflicts_with = "resume")]
     pub learning_rates: Vec<f64>,
     #[command(flatten)]
     pub experiment: ExperimentArgs,
@@ -110,8 +117,8 @@ pub struct Scaling {
     #[arg(long, value_name = "S,S", value_delimiter = ',', value_parser = size, required_unless_present = "resume",
         conflicts_with = "resume")]
     pub sizes: Vec<Size>,
-    /// Every run takes so many floating-point operations, such as 1e12
-    #[arg(long, value_name = "F", value_parser = positive, group = "length", conflicts_with = "resume")]
+    /// Every run takes so many floating-point operations, such as 1e12 or 1T
+    #[arg(long, value_name = "F", value_parser = units::positive, group = "length", conflicts_with = "resume")]
     pub flops: Option<f64>,
     /// Every run takes so long, by the calibrated time of its step
     #[arg(long, value_parser = units::duration, group = "length", conflicts_with = "resume")]

@@ -1,5 +1,6 @@
 //! `primer export`.
 
+use crate::units;
 use clap::{ArgGroup, Args};
 use primer_search::store::Location;
 use std::path::PathBuf;
@@ -11,17 +12,18 @@ pub struct Export {
     /// A trained model: a checkpoint file, a folder of them or a run's folder
     #[arg(long, value_name = "DIR", group = "source")]
     pub checkpoint: Option<PathBuf>,
-    /// A program: a built-in one by its name (transformer, primer_ez, ...), or a file in the text form
+    /// A program: a built-in one by its name (transformer, primer_ez, ...), or a file in the text form; dna: may stand
+    /// before it, as in --arch
     #[arg(long, value_name = "NAME|FILE", group = "source")]
     pub program: Option<String>,
-    /// A search's store, with --best or --id; it may be at work
-    #[arg(long, value_name = "URL", group = "source")]
+    /// A search's store, for --best or --id; it may be at work
+    #[arg(long, env = "PRIMER_STORE", hide_env_values = true, value_name = "URL")]
     pub store: Option<Location>,
     /// The best program of the store
-    #[arg(long, requires = "store", conflicts_with = "id")]
+    #[arg(long, requires = "store", group = "source")]
     pub best: bool,
     /// The program of that candidate of the store
-    #[arg(long, requires = "store", value_name = "ID")]
+    #[arg(long, requires = "store", value_name = "ID", value_parser = units::candidate, group = "source")]
     pub id: Option<u64>,
     /// onnx (of a checkpoint); dna (the text form), dot (for Graphviz) or rust (a source file) of a program
     #[arg(long, value_parser = ["onnx", "dna", "dot", "rust"])]
@@ -29,10 +31,13 @@ pub struct Export {
     /// Sequences that the ONNX model reads at once
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub batch: u32,
-    /// The file to write
+    /// The file to write; - is standard output
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Write over a file that is there
     #[arg(long)]
     pub force: bool,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
 }

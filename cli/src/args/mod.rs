@@ -4,6 +4,7 @@ mod experiment;
 mod export;
 mod retest;
 mod search;
+mod values;
 
 pub use experiment::{Compare, Equal, ExperimentArgs, Scaling};
 pub use export::Export;
@@ -14,11 +15,12 @@ pub use search::{
 };
 
 use crate::architecture::Architecture;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use primer_models::Size;
 use primer_models::text::TokenizerSpec;
 use std::path::PathBuf;
 use std::time::Duration;
+use values::{arch, assignment, device_name, probability, quickstart_time, size, temperature, tokenizer};
 
 use crate::units;
 
@@ -27,12 +29,34 @@ use crate::units;
 #[command(
     name = "primer",
     version,
-    after_help = "Example: primer quickstart --time 3m\n\nExit codes: 0 done, 1 failed, 2 wrong usage. Ctrl-C saves and stops; a second one quits."
+    after_help = "Example: primer quickstart --time 3m\n\nExit codes: 0 done; 1 the work failed; 2 the command line is wrong, in an option or in a file, store or device that it names. Ctrl-C saves and stops; a second one quits."
 )]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// What was typed.
+    ///
+    /// # Errors
+    /// What is wrong with it, or the help that was asked for.
+    pub fn from_command_line() -> Result<Self, clap::Error> {
+        let mut command = negative_numbers(Self::command());
+        let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|e| e.format(&mut command))
+    }
+}
+
+/// The command with `-1` taken for the value that it is, so that the answer is what the option takes instead.
+fn negative_numbers(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| match arg.get_action().takes_values() {
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        })
+        .mut_subcommands(negative_numbers)
 }
 
 /// The commands.
@@ -108,7 +132,7 @@ pub struct Compute {
 #[derive(Debug, Args)]
 pub struct Quickstart {
     /// Length of the whole run: 40% training, 50% search, 10% samples and report
-    #[arg(long, default_value = "3m", value_parser = units::duration)]
+    #[arg(long, default_value = "3m", value_parser = quickstart_time)]
     pub time: Duration,
     /// Folder for the report (default: a new `runs/quickstart-<time>`)
     #[arg(long, value_name = "DIR")]
@@ -122,6 +146,9 @@ pub struct Quickstart {
     /// Seed of weights, batches, search and samples
     #[arg(long, default_value = "0", value_parser = units::seed)]
     pub seed: u64,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub compute: Compute,
 }
@@ -153,9 +180,10 @@ pub struct Train {
     /// Size: nano, micro, mini, small, medium, large, xl, or a point of the sweep such as sweep-512-9-8 [default: nano]
     #[arg(long, value_name = "S", value_parser = size)]
     pub size: Option<Size>,
-    /// A text file, a folder of text files, or `rust`: the sources of the locked crates
-    #[arg(long, default_value = "rust", value_name = "C")]
-    pub corpus: String,
+    /// A text file, a folder of text files, or `rust`: the sources of the locked crates [default: rust; with --resume
+    /// that of the run]
+    #[arg(long, value_name = "C")]
+    pub corpus: Option<String>,
     /// Tokens: bytes, or bpe:N for byte-pair encoding with at most N tokens, trained on the corpus [default: bytes]
     #[arg(long, value_name = "T", value_parser = tokenizer)]
     pub tokenizer: Option<TokenizerSpec>,
@@ -178,10 +206,11 @@ pub struct Train {
     /// and layers become those of that architecture at the file's size
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Change one setting; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// Change one setting, such as d_model=128 or optimizer.learning_rate=0.001; may be repeated. An option for the
+    /// same, such as --batch, goes before it. An unknown key lists them all
+    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
     pub set: Vec<String>,
-    /// Train for so many steps in all
+    /// Train for so many steps in all [default: 1000]
     #[arg(long, value_parser = units::count, group = "length")]
     pub steps: Option<u64>,
     /// Train for so long in all
@@ -190,13 +219,13 @@ pub struct Train {
     /// Train on so many tokens in all
     #[arg(long, value_parser = units::count, group = "length")]
     pub tokens: Option<u64>,
-    /// Tokens a sequence
+    /// Tokens a sequence [default: the size's; `primer info` says it]
     #[arg(long, value_name = "N", value_parser = units::count)]
     pub seq: Option<u64>,
-    /// Sequences a step
+    /// Sequences that are computed at once [default: the size's; `primer info` says it]
     #[arg(long, value_name = "N", value_parser = units::count)]
     pub batch: Option<u64>,
-    /// Seed of the weights and the batches
+    /// Seed of the weights and the batches [default: 0]
     #[arg(long, value_parser = units::seed)]
     pub seed: Option<u64>,
     /// Print one JSON object at the end
@@ -280,17 +309,17 @@ pub struct Info {
     /// Size: nano, micro, mini, small, medium, large, xl, or a point of the sweep such as sweep-512-9-8
     #[arg(long, value_name = "S", value_parser = size)]
     pub size: Size,
-    /// Tokens a sequence
+    /// Tokens a sequence [default: the size's]
     #[arg(long, value_name = "N", value_parser = units::count)]
     pub seq: Option<u64>,
-    /// Sequences a step
+    /// Sequences that are computed at once [default: the size's]
     #[arg(long, value_name = "N", value_parser = units::count)]
     pub batch: Option<u64>,
     /// Change one setting, as for `primer train`; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
     pub set: Vec<String>,
     /// Estimate the training speed of a device with so many TFLOP/s
-    #[arg(long, value_name = "T", value_parser = positive)]
+    #[arg(long, value_name = "T", value_parser = units::positive)]
     pub tflops: Option<f64>,
     /// Print one JSON object
     #[arg(long)]
@@ -316,51 +345,9 @@ pub struct Bench {
     pub compute: Compute,
 }
 
-fn arch(name: &str) -> Result<Architecture, String> {
-    name.parse()
-}
-
-fn size(name: &str) -> Result<Size, String> {
-    name.parse().map_err(|e: primer_models::Error| e.to_string())
-}
-
-fn tokenizer(name: &str) -> Result<TokenizerSpec, String> {
-    name.parse().map_err(|e: primer_models::Error| e.to_string())
-}
-
-fn device_name(name: &str) -> Result<String, String> {
-    let number = name.strip_prefix("gpu:").map(str::parse::<u16>);
-    match (name, number) {
-        ("auto" | "cpu" | "gpu" | "software", _) | (_, Some(Ok(_))) => Ok(name.to_owned()),
-        _ => Err("the devices are auto, cpu, gpu, gpu:N and software".into()),
-    }
-}
-
-fn probability(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(p) if p > 0.0 && p <= 1.0 => Ok(p),
-        _ => Err("a probability is a number above 0 and at most 1".into()),
-    }
-}
-
-fn temperature(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(t) if (0.0..=1e6).contains(&t) => Ok(t),
-        _ => Err("a temperature is a number from 0 on".into()),
-    }
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(t) if t > 0.0 && t.is_finite() => Ok(t),
-        _ => Err("a number above 0 is needed".into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent_and_every_command_has_an_example() {
@@ -371,17 +358,7 @@ mod tests {
             }
             command.get_subcommands().for_each(check);
         }
-        Cli::command().debug_assert();
+        negative_numbers(Cli::command()).debug_assert();
         check(&Cli::command());
-    }
-
-    #[test]
-    fn devices_are_named_exactly() {
-        for good in ["auto", "cpu", "gpu", "gpu:0", "gpu:12", "software"] {
-            assert!(device_name(good).is_ok(), "{good}");
-        }
-        for bad in ["", "GPU", "gpu:", "gpu:-1", "cuda"] {
-            assert!(device_name(bad).is_err(), "{bad}");
-        }
     }
 }

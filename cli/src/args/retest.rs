@@ -1,6 +1,7 @@
 //! The arguments of `primer search retest`.
 
-use super::{Compute, positive};
+use super::Compute;
+use crate::units;
 use clap::Args;
 use primer_search::retest::Setting;
 use primer_search::store::Location;
@@ -9,15 +10,9 @@ use std::path::PathBuf;
 /// `primer search retest`
 #[derive(Debug, Args)]
 pub struct SearchRetest {
-    /// The store of the search: sqlite:PATH, or postgres://USER@HOST/DATABASE
-    #[arg(
-        long,
-        env = "PRIMER_STORE",
-        hide_env_values = true,
-        value_name = "URL",
-        required_unless_present = "resume",
-        conflicts_with = "resume"
-    )]
+    /// The store of the search: sqlite:PATH, or postgres://USER@HOST/DATABASE. With --resume it is the one that it was
+    /// begun with
+    #[arg(long, env = "PRIMER_STORE", hide_env_values = true, value_name = "URL", required_unless_present = "resume")]
     pub store: Option<Location>,
     /// The store of a control, whose best program is tested too; may be repeated
     #[arg(long, value_name = "URL", conflicts_with = "resume")]
@@ -41,13 +36,18 @@ pub struct SearchRetest {
         conflicts_with = "resume")]
     pub seeds: u32,
     /// Peak learning rates of which each contestant takes its best
-    #[arg(long, value_name = "R,R", value_delimiter = ',', value_parser = positive,
-        default_values = ["0.0015", "0.003", "0.006"], conflicts_with = "resume")]
+    #[arg(long, value_name = "R,R", value_delimiter = ',', value_parser = units::positive,
+        default_value = "0.0015,0.003,0.006", conflicts_with = "resume")]
     pub learning_rates: Vec<f64>,
     /// What is tested: the search's model (same), at twice the width (4x), with 256 tokens a sequence (seq256), with byte
     /// pairs (bpe)
-    #[arg(long, value_name = "S,S", value_delimiter = ',', default_values = ["same", "4x", "seq256", "bpe"],
-        conflicts_with = "resume")]
+    #[arg(
+        long,
+        value_name = "S,S",
+        value_delimiter = ',',
+        default_value = "same,4x,seq256,bpe",
+        conflicts_with = "resume"
+    )]
     pub settings: Vec<Setting>,
     /// Runs at a time [default: one a core on a CPU, else one]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]

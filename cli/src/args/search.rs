@@ -5,6 +5,7 @@ use primer_search::store::Location;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::values::assignment;
 use super::{Compute, SearchRetest};
 use crate::units;
 
@@ -38,7 +39,7 @@ pub enum SearchCommand {
     /// List the best programs
     #[command(after_help = "Example: primer search top --store sqlite:study.db --count 5")]
     Top(SearchTop),
-    /// Show one program with its forebears
+    /// Show one program: its losses, its text, and what it computes
     #[command(after_help = "Example: primer search show 17 --store sqlite:study.db")]
     Show(SearchShow),
     /// Show what a program changes in another one, by instructions
@@ -74,7 +75,8 @@ pub struct StoreArg {
 /// What fixes a study when it is made.
 #[derive(Debug, Clone, Default, Args)]
 pub struct StudyArgs {
-    /// paper (the paper's search, for large machines) or small (minutes on a CPU)
+    /// paper (the paper's search, for large machines) or small (some hours on two cores; stop any time, or give
+    /// --candidates). A new study needs one, or --like
     #[arg(long, value_parser = ["paper", "small"])]
     pub preset: Option<String>,
     /// Make a control of the study in that store: with its options and its measured roofline, with what it has spent as the
@@ -86,15 +88,18 @@ pub struct StudyArgs {
     #[arg(long, value_name = "NAME|FILE")]
     pub from: Option<String>,
     /// evolution, or a control: random-1 (one mutation of the seed), drift (no selection), none (the seed, new seeds)
+    /// [default: evolution]
     #[arg(long, value_parser = ["evolution", "random-1", "drift", "none"])]
     pub strategy: Option<String>,
     /// What all candidates may spend alike: cost (predicted seconds, replayable), tokens, flops or seconds (measured)
+    /// [default: cost for small, seconds for paper]
     #[arg(long, value_parser = ["cost", "tokens", "flops", "seconds"])]
     pub budget: Option<String>,
-    /// Change one option of the preset; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// Change one option of the preset, such as population=50 or model.seq=32; may be repeated. An unknown key lists
+    /// them all
+    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
     pub set: Vec<String>,
-    /// Seed of every random draw of the study
+    /// Seed of every random draw of the study [default: 0]
     #[arg(long, value_parser = units::seed)]
     pub seed: Option<u64>,
 }
@@ -109,6 +114,9 @@ pub struct SearchInit {
     pub corpus: String,
     #[command(flatten)]
     pub study: StudyArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub compute: Compute,
 }
@@ -184,6 +192,7 @@ pub struct SearchTop {
 #[derive(Debug, Args)]
 pub struct SearchShow {
     /// The candidate's number; 0 is the seed program
+    #[arg(value_parser = units::candidate)]
     pub id: u64,
     #[command(flatten)]
     pub store: StoreArg,
@@ -196,8 +205,10 @@ pub struct SearchShow {
 #[derive(Debug, Args)]
 pub struct SearchDiff {
     /// The candidate's number
+    #[arg(value_parser = units::candidate)]
     pub id: u64,
     /// What it is compared with: another candidate's number [default: its parent]
+    #[arg(value_parser = units::candidate)]
     pub with: Option<u64>,
     #[command(flatten)]
     pub store: StoreArg,
@@ -217,6 +228,9 @@ pub struct SearchReport {
     /// Write into a folder that is not empty
     #[arg(long)]
     pub force: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `primer search verify`

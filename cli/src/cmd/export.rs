@@ -1,7 +1,8 @@
 //! `primer export`
 
+use crate::architecture::PROGRAM;
 use crate::args::Export;
-use crate::cmd::search::describe;
+use crate::cmd::search::{self, describe};
 use crate::failure::{Failure, Outcome};
 use crate::folder::write_whole;
 use crate::terminal;
@@ -10,8 +11,9 @@ use primer_search::Rejection;
 use primer_search::dna::{Dna, seeds};
 use primer_search::export::{Origin, reference, to_rust};
 use primer_search::lower::{Sizes, plan};
-use primer_search::store::{Location, Store};
+use primer_search::store::Location;
 use primer_tensor::Device;
+use serde_json::json;
 use std::path::Path;
 
 /// A program, and where it comes from.
@@ -28,7 +30,11 @@ struct Program {
 /// # Errors
 /// A source that can't be read, a format that doesn't apply to it, a file that can't be written.
 pub fn run(args: &Export) -> Outcome {
-    if args.out.exists() && !args.force {
+    let to_stdout = args.out.as_os_str() == "-";
+    if to_stdout && args.json {
+        return Err(Failure::usage("--json and --out - both write to standard output"));
+    }
+    if !to_stdout && args.out.exists() && !args.force {
         return Err(Failure::usage(format!("{} is already there", args.out.display()))
             .hint("Write over it with --force, or choose another file with --out."));
     }
@@ -42,9 +48,16 @@ pub fn run(args: &Export) -> Outcome {
         (_, "rust") => program(args)?.to_rust()?.into_bytes(),
         _ => program(args)?.dna.to_string().into_bytes(),
     };
+    if to_stdout {
+        return terminal::bytes_out(&content);
+    }
     write_whole(&args.out, &content).map_err(|e| {
-        Failure::new(format!("cannot write {}: {e}", args.out.display())).hint("Choose another file with --out.")
+        Failure::of_path(&e, format!("cannot write {}: {e}", args.out.display()))
+            .hint("Choose another file with --out.")
     })?;
+    if args.json {
+        return terminal::json(&json!({ "out": args.out, "format": args.format, "bytes": content.len() }));
+    }
     terminal::note(&format!("{}: {} bytes", args.out.display(), content.len()));
     Ok(())
 }
@@ -66,10 +79,11 @@ fn program(args: &Export) -> Outcome<Program> {
     if let Some(path) = &args.checkpoint {
         return of_checkpoint(path, &args.format);
     }
-    if let Some(location) = &args.store {
+    if let (Some(location), None) = (&args.store, &args.program) {
         return of_store(location, args);
     }
-    let name = args.program.clone().unwrap_or_default();
+    let given = args.program.as_deref().unwrap_or_default();
+    let name = given.strip_prefix(PROGRAM).unwrap_or(given).to_owned();
     let built_in = seeds::PROGRAMS.iter().any(|(known, _)| *known == name);
     let history = if built_in { "It is built in." } else { "It was read from that file." };
     Ok(Program { dna: named(&name)?, name, history: history.into(), planned: None })
@@ -96,19 +110,15 @@ fn of_checkpoint(path: &Path, format: &str) -> Outcome<Program> {
 
 /// A candidate of a study.
 fn of_store(location: &Location, args: &Export) -> Outcome<Program> {
-    let store = Store::open(location)?;
-    let id = match (args.id, args.best) {
-        (Some(id), _) => id,
-        (None, true) => {
-            store
-                .status()?
-                .best
-                .ok_or_else(|| Failure::new("no candidate of the study has been measured yet"))?
-                .child_no
+    let store = search::open(location)?;
+    let id = match args.id {
+        Some(id) => id,
+        None => {
+            let best = store.status()?.best;
+            best.ok_or_else(|| Failure::new("no candidate of the study has been measured yet"))?.child_no
         }
-        (None, false) => return Err(Failure::usage("of a store, say which program: --best or --id N")),
     };
-    let candidate = store.candidate(id)?.ok_or_else(|| Failure::new(format!("the study has no candidate {id}")))?;
+    let candidate = search::existing(&store, id)?;
     let dna = candidate.dna()?;
     let mut history = format!("It belongs to the study {:.12}", store.spec_sha256());
     if let Some(parent) = candidate.parent {
@@ -131,11 +141,12 @@ fn of_store(location: &Location, args: &Export) -> Outcome<Program> {
     Ok(Program { dna, name, history, planned })
 }
 
-/// A built-in program, or one in a file.
+/// A built-in program, or one in a file; what `--arch` takes for it, with `dna:` in front, is understood too.
 ///
 /// # Errors
 /// A name that is neither, a text that is no program.
 pub fn named(name: &str) -> Outcome<Dna> {
+    let name = name.strip_prefix(PROGRAM).unwrap_or(name);
     if let Some(dna) = seeds::by_name(name) {
         return Ok(dna?);
     }
@@ -143,5 +154,5 @@ pub fn named(name: &str) -> Outcome<Dna> {
         Failure::usage(format!("there is no program {name}: {e}"))
             .hint(format!("Name a file in the text form, or one of {}.", seeds::names()))
     })?;
-    text.parse().map_err(|e| Failure::new(format!("{name}: {e}")))
+    text.parse().map_err(|e| Failure::usage(format!("{name}: {e}")))
 }

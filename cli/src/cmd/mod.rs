@@ -14,5 +14,7 @@ pub mod quickstart;
 pub mod sample;
 pub mod scaling;
 pub mod search;
+mod settings;
+mod step_cost;
 pub mod train;
 mod train_progress;

@@ -3,24 +3,34 @@
 use crate::architecture::Architecture;
 use crate::args::Train;
 use crate::cmd::device;
+use crate::cmd::settings::set_all;
 use crate::cmd::train_progress::TrainProgress;
 use crate::failure::{Failure, Outcome};
 use crate::folder::{self, Existing};
 use crate::stop::Stop;
 use crate::terminal;
+use crate::typed::{command_line, typed};
 use primer_models::text::{Corpus, Tokenizer, TokenizerSpec};
-use primer_models::train::{Limit, RunFolder};
+use primer_models::train::{CONFIG, Limit, RunFolder};
 use primer_models::{Arch, RunConfig, Size};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::path::Path;
 
 /// Trains, or goes on training, and writes the run's folder.
 ///
 /// # Errors
 /// A setting, corpus, folder or checkpoint that can't be used; a device that fails.
 pub fn run(args: &Train) -> Outcome {
+    let begun = begun(args)?;
     let mut config = config(args)?;
     let limit = limit(args, &config);
-    let corpus = folder::corpus(&args.corpus)?;
+    let named = begun.as_ref().map(|begun| begun.corpus.clone());
+    let name = args.corpus.clone().or(named).unwrap_or_else(|| "rust".into());
+    let corpus = folder::corpus(&name)?;
+    if let Some(begun) = &begun {
+        begun.check(&corpus)?;
+    }
     let chosen = device::open(&args.compute)?;
     let out = folder::prepare(args.out.as_deref(), "train", Existing::of(args.resume, args.force))?;
     if let Some(note) = corpus.note() {
@@ -33,7 +43,9 @@ pub fn run(args: &Train) -> Outcome {
     let mut run = if args.resume {
         RunFolder::resume(&out, &config, &corpus, &chosen.device)?
     } else {
-        RunFolder::create(&out, &config, &corpus, &chosen.device)?
+        let run = RunFolder::create(&out, &config, &corpus, &chosen.device)?;
+        folder::write_json(&out.join(BEGUN), &Begun::new(name, &corpus))?;
+        run
     };
 
     if let Some(before) = run.device_before() {
@@ -52,7 +64,7 @@ pub fn run(args: &Train) -> Outcome {
         trainer.step(),
         trainer.step() * trainer.tokens_per_step(),
         terminal::clock(trainer.seconds()),
-        if stopped { "; stopped and saved, go on with --resume" } else { "" }
+        if stopped { format!("; stopped and saved, go on with `{}`", resume(args, &out)) } else { String::new() }
     ));
     if args.json {
         return terminal::json(&json!({
@@ -73,6 +85,67 @@ pub fn run(args: &Train) -> Outcome {
         }));
     }
     terminal::line(&checkpoint.display().to_string())
+}
+
+/// The file in a run's folder that says how it was begun.
+const BEGUN: &str = "begun.json";
+
+/// How a run was begun, beside its settings. As it is in `begun.json`, so it stays.
+#[derive(Debug, Serialize, Deserialize)]
+struct Begun {
+    /// The command as it was typed.
+    typed: String,
+    /// The corpus as it was named.
+    corpus: String,
+    /// Its hash.
+    corpus_sha256: String,
+    /// The version that began it.
+    primer: String,
+}
+
+impl Begun {
+    fn new(corpus: String, text: &Corpus) -> Self {
+        Self { typed: typed(), corpus, corpus_sha256: text.sha256(), primer: env!("CARGO_PKG_VERSION").into() }
+    }
+
+    /// Refuses to go on with another text.
+    fn check(&self, text: &Corpus) -> Outcome {
+        let (begun, found) = (&self.corpus_sha256, text.sha256());
+        if *begun == found {
+            return Ok(());
+        }
+        Err(Failure::usage(format!(
+            "this run was begun on the corpus {} with SHA-256 {begun:.12}, but {} now has {found:.12}",
+            self.corpus,
+            text.name()
+        ))
+        .hint("Give the same text with --corpus, or begin a new run in another folder."))
+    }
+}
+
+/// How the run to go on with was begun; none of a new one, or one that an older version or an experiment began.
+fn begun(args: &Train) -> Outcome<Option<Begun>> {
+    match (args.resume, &args.out) {
+        (true, Some(out)) if !out.join(CONFIG).exists() => Err(folder::nothing_to_resume(out, CONFIG, "train")),
+        (true, Some(out)) => folder::read_json(&out.join(BEGUN)),
+        _ => Ok(None),
+    }
+}
+
+/// The command that goes on with a run.
+fn resume(args: &Train, out: &Path) -> String {
+    let mut line: Vec<String> = ["train", "--resume", "--out"].map(str::to_owned).into();
+    line.push(out.to_string_lossy().into_owned());
+    let given = [
+        ("--steps", args.steps.map(|steps| steps.to_string())),
+        ("--tokens", args.tokens.map(|tokens| tokens.to_string())),
+        ("--time", args.time.map(|time| format!("{}s", time.as_secs_f64()))),
+        ("--device", (args.compute.device != "auto").then(|| args.compute.device.clone())),
+    ];
+    for (option, value) in given {
+        line.extend(value.into_iter().flat_map(|value| [option.to_owned(), value]));
+    }
+    command_line(&line)
 }
 
 /// The corpus with the run's tokenizer, or with a new one, whose vocabulary becomes the model's.
@@ -117,18 +190,7 @@ fn config(args: &Train) -> Outcome<RunConfig> {
         config.text.tokenizer = tokenizer;
         config.model.vocab = tokenizer.vocab();
     }
-    for assignment in &args.set {
-        config.set(assignment)?;
-    }
-    let whole = |value: u64, name: &str| {
-        usize::try_from(value).map_err(|_| Failure::usage(format!("{name} {value} is more than this machine can hold")))
-    };
-    if let Some(seq) = args.seq {
-        config.model.seq = whole(seq, "--seq")?;
-    }
-    if let Some(batch) = args.batch {
-        config.train.batch = whole(batch, "--batch")?;
-    }
+    set_all(&mut config, &args.set, args.seq, args.batch)?;
     if let Some(seed) = args.seed {
         config.train.seed = seed;
     }

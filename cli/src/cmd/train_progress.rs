@@ -1,8 +1,7 @@
 //! What a training run shows while it goes on: a bar with loss and speed, evaluations, and samples as they are written.
 
 use crate::cmd::device::matmul_roof;
-use crate::cmd::sample::Utf8;
-use crate::terminal::Progress;
+use crate::terminal::{Progress, Utf8, printable};
 use primer_models::train::{self, Event, Limit};
 use primer_tensor::Device;
 use std::time::Duration;
@@ -131,21 +130,5 @@ impl SampleLines {
         if !self.line.is_empty() {
             bar.say(&format!("  | {}", self.line));
         }
-    }
-}
-
-/// A model may write any bytes, and a terminal obey them: control characters are replaced.
-fn printable(text: &str) -> String {
-    let replaced = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { char::REPLACEMENT_CHARACTER } else { c };
-    text.chars().map(replaced).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_terminal_would_obey_is_replaced() {
-        assert_eq!(printable("a\tb\nc\u{1b}[2Jd\re"), "a\tb\nc\u{fffd}[2Jd\u{fffd}e");
     }
 }

@@ -25,7 +25,7 @@ pub struct Origin {
     pub title: String,
     /// The command as it was typed.
     pub command: String,
-    /// Why it ended before its time, if it did ("Ctrl-C").
+    /// Why it ended before its time, if it did ("stopped by Ctrl-C or SIGTERM").
     pub stopped_early: Option<String>,
     /// Seconds from the start of the command to the report; of the last one, where it was taken up again.
     pub wall_seconds: f64,

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::arch::program;
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result};
+use crate::names::nearest;
 
 fn unknown(kind: &'static str, name: &str, all: &[&str]) -> Error {
-    let best = nearest(name, all.iter().copied()).unwrap_or_default();
-    Error::UnknownName { kind, name: name.to_owned(), nearest: format!("{best} (there are {})", all.join(", ")) }
+    let nearest = nearest(name, all.iter().copied()).map(str::to_owned);
+    Error::UnknownName { kind, name: name.to_owned(), all: all.join(", "), nearest }
 }
 
 /// How attention's weights are computed.

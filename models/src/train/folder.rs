@@ -39,7 +39,7 @@ pub struct RunFolder {
 }
 
 /// The configuration's file in a run's folder.
-const CONFIG: &str = "config.toml";
+pub const CONFIG: &str = "config.toml";
 /// The file in a run's folder that has a line for each device and set of kernels that it ran on, in order.
 const DEVICES: &str = "devices.txt";
 /// The metrics' file in a run's folder.

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use calibrate::{BLOCK_STEPS, BLOCKS, StepTime, calibrate};
-pub use folder::{Limit, RunFolder};
-pub use programs::step_program;
+pub use folder::{CONFIG, Limit, RunFolder};
+pub use programs::{apply_program, step_program};
 pub use trainer::{Horizon, Slice, Trainer};
 
 /// What a run tells while it goes on.

@@ -23,6 +23,16 @@ pub fn step_program(config: &RunConfig) -> Result<Program> {
     step_of(&Model::build_for_training(&config.model, config.train.batch)?, config)
 }
 
+/// The program of the optimizer's step on the gradients that the batches of a step have added up; none where a step has
+/// one batch, whose [`step_program`] does it all.
+///
+/// # Errors
+/// As [`step_program`].
+pub fn apply_program(config: &RunConfig) -> Result<Option<Program>> {
+    config.validate()?;
+    apply_of(&Model::build_for_training(&config.model, config.train.batch)?, config)
+}
+
 fn targets(model: &Model) -> Tensor {
     Tensor::data(TARGETS, [model.tokens.shape().numel()], DType::U32)
 }

@@ -255,9 +255,15 @@ impl GpuDevice {
     /// [`Error::NoDevice`] where there is none; [`Error::Device`] where the driver refuses a device.
     pub fn first_real() -> Result<Self> {
         let real = entries().iter().find(|entry| !entry.info.is_software());
-        shared(real.ok_or_else(|| {
-            missing("gpu", "no adapter with a Vulkan, Metal or DX12 driver was found; install the GPU's driver, or use the device `cpu`")
-        })?)
+        let reason = match entries().len() {
+            0 => {
+                "no adapter with a Vulkan, Metal or DX12 driver was found; install the GPU's driver, or use the device `cpu`"
+            }
+            _ => {
+                "there is only a software adapter, the device `software`; install the GPU's driver, or use the device `cpu`"
+            }
+        };
+        shared(real.ok_or_else(|| missing("gpu", reason))?)
     }
 
     /// The software adapter.

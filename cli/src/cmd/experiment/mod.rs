@@ -9,24 +9,26 @@ mod options;
 mod plan;
 mod runs;
 
+pub use crate::folder::{read_json, write_json};
+pub use crate::typed::typed;
 pub use options::{arms, distinct};
-pub use plan::{Arm, Cost, Kind, Length, Plan, typed};
+pub use plan::{Arm, Cost, Kind, Length, Plan};
 pub use runs::{Evaluation, Job, Record};
 
 use crate::args::ExperimentArgs;
 use crate::cmd::device::{self, Chosen};
+use crate::cmd::step_cost::StepCost;
 use crate::failure::{Failure, Outcome};
-use crate::folder::{self, Existing, unwritable};
+use crate::folder::{self, Existing, damaged};
 use crate::report;
 use crate::stop::Stop;
 use crate::terminal::{self, Progress};
+use crate::typed::command_line;
 use primer_models::text::{Corpus, TokenSet, Tokenizer, TokenizerSpec};
 use primer_models::train::{StepTime, calibrate};
 use primer_models::{Arch, RunConfig};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -161,7 +163,7 @@ impl Experiment {
     /// A model that can't be planned.
     pub fn costs(&self, times: &[StepTime]) -> Outcome<Vec<Cost>> {
         let cost =
-            |(arm, time): (&Arm, &StepTime)| Ok(Cost { seconds: time.median, flops: plan::flops_a_step(&arm.config)? });
+            |(arm, time): (&Arm, &StepTime)| Ok(Cost { seconds: time.median, flops: StepCost::of(&arm.config)?.flops });
         self.plan.arms.iter().zip(times).map(cost).collect()
     }
 
@@ -183,10 +185,15 @@ impl Experiment {
     /// None so far.
     pub fn stopped_before_training(&self) -> Outcome {
         terminal::note(&format!(
-            "stopped before the first run, so there is nothing to report yet; go on with --resume --out {}",
-            self.out.display()
+            "stopped before the first run, so there is nothing to report yet; go on with `{}`",
+            self.resume()
         ));
         Ok(())
+    }
+
+    /// The command that goes on with it.
+    pub fn resume(&self) -> String {
+        command_line([self.plan.kind.command(), "--resume", "--out", &*self.out.to_string_lossy()])
     }
 
     /// How a report of it came to be.
@@ -194,7 +201,7 @@ impl Experiment {
         report::data::Origin {
             title,
             command: self.plan.typed.clone(),
-            stopped_early: self.stop.asked().then(|| "Ctrl-C".to_owned()),
+            stopped_early: self.stop.why(),
             wall_seconds: self.started.elapsed().as_secs_f64(),
             device: report::data::Device { name: self.chosen.device.to_string(), why: self.chosen.why.clone() },
             corpus: report::data::Corpus::of(&self.corpus),
@@ -261,17 +268,14 @@ fn begin(out: &Path, mut plan: Plan, corpus: Corpus) -> Outcome<(Plan, Corpus)> 
 
 fn stored_plan(out: &Path, command: &str) -> Outcome<Plan> {
     let path = out.join(PLAN);
-    let plan: Plan = read_json(&path)?.ok_or_else(|| {
-        Failure::new(format!("there is nothing to resume in {}: it has no {PLAN}", out.display()))
-            .hint(format!("`--resume` takes the folder that `primer {command} --out` wrote."))
-    })?;
+    let plan: Plan = read_json(&path)?.ok_or_else(|| folder::nothing_to_resume(out, PLAN, command))?;
     if plan.kind.command() != command {
         let other = plan.kind.command();
         return Err(Failure::usage(format!(
             "{} was begun by `primer {other}`, not by `primer {command}`",
             out.display()
         ))
-        .hint(format!("Go on with `primer {other} --resume --out {}`.", out.display())));
+        .hint(format!("Go on with `{}`.", command_line([other, "--resume", "--out", &*out.to_string_lossy()]))));
     }
     Ok(plan)
 }
@@ -280,7 +284,7 @@ fn stored_plan(out: &Path, command: &str) -> Outcome<Plan> {
 fn same_text(plan: &Plan, corpus: Corpus, out: &Path) -> Outcome<Corpus> {
     let found = corpus.sha256();
     if found != plan.corpus_sha256 {
-        return Err(Failure::new(format!(
+        return Err(Failure::usage(format!(
             "this experiment was begun on the corpus {} with SHA-256 {}, but {} now has {found}: results on different \
              texts are not compared",
             plan.corpus,
@@ -300,29 +304,4 @@ fn same_text(plan: &Plan, corpus: Corpus, out: &Path) -> Outcome<Corpus> {
         .hint("Put its tokenizer.json back, or begin a new experiment in another folder."));
     }
     Ok(corpus.with_tokenizer(tokenizer))
-}
-
-fn damaged(path: &Path, why: impl std::fmt::Display) -> Failure {
-    Failure::new(format!("{} can't be read: {why}", path.display())).hint("Remove it, or begin anew in another folder.")
-}
-
-/// A JSON file; none where there is no such file.
-///
-/// # Errors
-/// One that can't be read.
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> Outcome<Option<T>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|e| damaged(path, e)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(damaged(path, e)),
-    }
-}
-
-/// Writes a JSON file, whole or not at all.
-///
-/// # Errors
-/// One that can't be written.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Outcome {
-    let text = serde_json::to_string_pretty(value).map_err(|e| Failure::new(format!("cannot write {e}")))?;
-    folder::write_whole(path, text.as_bytes()).map_err(|e| unwritable(path, &e))
 }

@@ -3,6 +3,7 @@
 use super::Arm;
 use crate::architecture::Architecture;
 use crate::args::ExperimentArgs;
+use crate::cmd::settings::set_all;
 use crate::failure::{Failure, Outcome};
 use primer_models::text::{Tokenizer, TokenizerSpec};
 use primer_models::{RunConfig, Size};
@@ -66,28 +67,15 @@ fn configure(
         config.text.tokenizer = tokenizer;
         config.model.vocab = tokenizer.vocab();
     }
-    for assignment in &args.set {
-        config.set(assignment)?;
-    }
+    set_all(&mut config, &args.set, args.seq, args.batch)?;
     if config.model.label() != label {
         return Err(Failure::usage("--set arch is not possible here: the architectures are those of --archs"));
-    }
-    if let Some(seq) = args.seq {
-        config.model.seq = whole(seq, "--seq")?;
-    }
-    if let Some(batch) = args.batch {
-        config.train.batch = whole(batch, "--batch")?;
     }
     config.train.seed = args.seed;
     // Evaluations come at fixed fractions of a run, see `evaluation_steps`.
     config.train.eval_every = 0;
     config.validate()?;
     Ok(config)
-}
-
-/// A count that this machine can hold.
-fn whole(value: u64, name: &str) -> Outcome<usize> {
-    usize::try_from(value).map_err(|_| Failure::usage(format!("{name} {value} is more than this machine can hold")))
 }
 
 /// Makes the vocabulary of a trained tokenizer the model's: a small text doesn't fill what was asked for.

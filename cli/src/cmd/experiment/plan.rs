@@ -1,10 +1,7 @@
 //! What an experiment is to do.
 
 use crate::args::Equal;
-use crate::failure::Outcome;
 use primer_models::RunConfig;
-use primer_models::train::step_program;
-use primer_tensor::Device;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -110,22 +107,4 @@ impl Length {
             Self::Flops(budget) => ((budget / cost.flops).round() as u64).max(1),
         }
     }
-}
-
-/// Floating-point operations of a training step, counted on its plan for a CPU, as `primer info` does.
-///
-/// # Errors
-/// A model that can't be planned.
-pub fn flops_a_step(config: &RunConfig) -> Outcome<f64> {
-    let report = Device::cpu().cost(&step_program(config)?)?;
-    Ok(report.flops as f64 * config.train.accumulate as f64)
-}
-
-/// The command line.
-pub fn typed() -> String {
-    let arguments = std::env::args_os().skip(1).map(|argument| {
-        let text = argument.to_string_lossy().into_owned();
-        if text.contains(char::is_whitespace) { format!("'{text}'") } else { text }
-    });
-    std::iter::once("primer".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
 }

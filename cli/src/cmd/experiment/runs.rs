@@ -130,9 +130,13 @@ impl Experiment {
             self.train_one(job, &place, &share, &mut progress)?;
             done += cost(job, job.steps()) - first;
         }
-        progress.finish(if self.stop.asked() { "stopped and saved, go on with --resume" } else { "done" });
+        progress.finish(&match self.stop.asked() {
+            true => format!("stopped and saved, go on with `{}`", self.resume()),
+            false => "done".into(),
+        });
         Ok(())
     }
+
     /// Trains one run to its end or until the user stops it; `share` is how much of everything is done at a step.
     fn train_one(&self, job: &Job, place: &str, share: &dyn Fn(u64) -> f64, progress: &mut Progress) -> Outcome {
         let folder = self.out.join(FOLDER).join(&job.name);

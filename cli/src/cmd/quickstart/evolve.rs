@@ -56,7 +56,7 @@ pub fn run(
         }
     }
     let store = Store::create(&path.as_path().into(), &spec)?;
-    let live = Live::new(&store, Some(time), None);
+    let live = Live::new(&store, Some(time), None)?;
     let evaluator = Evaluator::new(&spec, corpus, device)?;
     // The seed program and a first child in any case: without them there is nothing to compare.
     let first = RunOptions { children: Some(1), ..RunOptions::default() };

@@ -8,13 +8,16 @@ use crate::args::Quickstart;
 use crate::cmd::device;
 use crate::failure::Outcome;
 use crate::folder::{self, Existing};
-use crate::report::data::{Corpus as CorpusData, Device as DeviceData, Origin, Report};
+use crate::report::data::{Arm, Corpus as CorpusData, Device as DeviceData, Origin, Report};
 use crate::report::derive::derive;
 use crate::report::{self, html};
 use crate::stop::Stop;
 use crate::terminal;
+use crate::typed::typed;
 use primer_models::text::Part;
 use primer_models::{Arch, RunConfig, Size};
+use serde_json::{Value, json};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// When each part of a run ends, from its start.
@@ -73,8 +76,8 @@ pub fn run(args: &Quickstart) -> Outcome {
     let report = Report {
         origin: Origin {
             title: "Primer quickstart: two models and a search".into(),
-            command: format!("primer quickstart --time {}s --seed {}", args.time.as_secs_f64(), args.seed),
-            stopped_early: stop.asked().then(|| "Ctrl-C".to_owned()),
+            command: typed(),
+            stopped_early: stop.why(),
             wall_seconds: schedule.start.elapsed().as_secs_f64(),
             device: DeviceData { name: chosen.device.to_string(), why: chosen.why },
             corpus: CorpusData::of(&corpus),
@@ -85,6 +88,9 @@ pub fn run(args: &Quickstart) -> Outcome {
         search,
     };
     let page = report::write(&report, &out).map_err(|e| folder::no_report(&out, &e))?;
+    if args.json {
+        return terminal::json(&summary(&report, &out, &page));
+    }
     closing(&report)?;
     terminal::line(&format!("\nreport: {}", page.display()))
 }
@@ -112,12 +118,39 @@ fn settings(config: &RunConfig, seed: u64) -> Vec<(String, String)> {
     ]
 }
 
+/// What was found, for programs.
+fn summary(report: &Report, out: &Path, page: &Path) -> Value {
+    let arm = |arm: &Arm| {
+        json!({
+            "arch": arm.arch,
+            "steps": arm.steps,
+            "tokens": arm.tokens,
+            "seconds": arm.seconds,
+            "validation_loss": arm.points.last().map(|point| point.validation_loss),
+        })
+    };
+    let search = report.search.as_ref().map(|search| {
+        json!({
+            "candidates": search.candidates.len(),
+            "seed_loss": search.seed_loss,
+            "best": search.best.as_ref().map(|best| json!({ "candidate": best.id, "loss": best.loss })),
+        })
+    });
+    json!({
+        "out": out,
+        "report": page,
+        "stopped": report.origin.stopped_early.is_some(),
+        "arms": report.arms.iter().map(arm).collect::<Vec<_>>(),
+        "search": search,
+    })
+}
+
 /// What was found, for readers who don't open the report.
 fn closing(report: &Report) -> Outcome {
     for arm in &report.arms {
         if let Some(sample) = arm.samples.first() {
             terminal::line(&format!("\n--- {} writes:", html::pretty(&arm.arch)))?;
-            terminal::line(&format!("{}{}", sample.prompt, sample.text.trim_end()))?;
+            terminal::line(&terminal::untrusted(&format!("{}{}", sample.prompt, sample.text.trim_end())))?;
         }
     }
     terminal::line("")?;

@@ -2,11 +2,10 @@
 
 use super::Schedule;
 use super::duel::Trained;
-use crate::cmd::sample::Utf8;
 use crate::failure::Outcome;
 use crate::report::data::Sample;
 use crate::stop::Stop;
-use crate::terminal::Progress;
+use crate::terminal::{Progress, Utf8};
 use primer_models::generate::SampleOptions;
 use primer_models::text::{Corpus, CorpusKind, Part};
 use std::time::{Duration, Instant};

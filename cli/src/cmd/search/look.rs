@@ -1,6 +1,6 @@
 //! Looking at a study while it runs: `status`, `top`, `show`, `diff`, `lineage`, `verify`.
 
-use super::describe;
+use super::{describe, open};
 use crate::args::{SearchDiff, SearchShow, SearchStatus, SearchTop, SearchVerify};
 use crate::failure::{Failure, Outcome};
 use crate::stop::Stop;
@@ -8,7 +8,7 @@ use crate::terminal;
 use primer_search::dna::diff;
 use primer_search::evolve::{self, Verification};
 use primer_search::store::{Candidate, Store};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// `primer search status`
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// # Errors
 /// A store that can't be read.
 pub fn status(args: &SearchStatus) -> Outcome {
-    let store = Store::open(&args.store.store)?;
+    let store = open(&args.store.store)?;
     let stop = Stop::on_ctrl_c();
     loop {
         let status = store.status()?;
@@ -65,10 +65,10 @@ pub fn status(args: &SearchStatus) -> Outcome {
 /// # Errors
 /// A store that can't be read.
 pub fn top(args: &SearchTop) -> Outcome {
-    let store = Store::open(&args.store.store)?;
+    let store = open(&args.store.store)?;
     let best = store.top(args.count)?;
     if args.json {
-        return terminal::json(&json!({ "candidates": best }));
+        return terminal::json(&json!({ "candidates": with_mutations(&best)? }));
     }
     if best.is_empty() {
         terminal::note("no candidate has been measured yet");
@@ -102,18 +102,34 @@ pub fn mutation(candidate: &Candidate) -> Outcome<String> {
     Ok(describe::chain(&candidate.mutations()?))
 }
 
+/// A candidate as data, with what made it: in words, and as the mutations themselves; null for the seed program.
+fn with_mutation(candidate: &Candidate) -> Outcome<Value> {
+    let mut value = json!(candidate);
+    value["mutation"] = match candidate.parent {
+        None => Value::Null,
+        Some(_) => json!({ "text": mutation(candidate)?, "mutations": candidate.mutations()?.mutations }),
+    };
+    Ok(value)
+}
+
+fn with_mutations(candidates: &[Candidate]) -> Outcome<Vec<Value>> {
+    candidates.iter().map(with_mutation).collect()
+}
+
 /// `primer search show`
 ///
 /// # Errors
 /// A store that can't be read, a number that isn't there.
 pub fn show(args: &SearchShow) -> Outcome {
-    let store = Store::open(&args.store.store)?;
+    let store = open(&args.store.store)?;
     let candidate = existing(&store, args.id)?;
     let marks = store.marks(args.id)?;
     let resolved = candidate.dna()?.inline_live().map(|program| program.to_string());
     if args.json {
         let resolved = resolved.as_ref().ok();
-        return terminal::json(&json!({ "candidate": candidate, "marks": marks, "resolved": resolved }));
+        return terminal::json(
+            &json!({ "candidate": with_mutation(&candidate)?, "marks": marks, "resolved": resolved }),
+        );
     }
     terminal::line(&format!("candidate {}: {}, loss {}", candidate.child_no, candidate.state, fitness(&candidate)))?;
     if let Some(reason) = &candidate.error {
@@ -138,11 +154,11 @@ pub fn show(args: &SearchShow) -> Outcome {
 /// # Errors
 /// A store that can't be read, a number that isn't there.
 pub fn lineage(args: &SearchShow) -> Outcome {
-    let store = Store::open(&args.store.store)?;
+    let store = open(&args.store.store)?;
     existing(&store, args.id)?;
     let lineage = store.lineage(args.id)?;
     if args.json {
-        return terminal::json(&json!({ "lineage": lineage }));
+        return terminal::json(&json!({ "lineage": with_mutations(&lineage)? }));
     }
     terminal::line("candidate      loss  mutation, youngest first")?;
     for step in &lineage {
@@ -156,7 +172,7 @@ pub fn lineage(args: &SearchShow) -> Outcome {
 /// # Errors
 /// A store that can't be read, a number that isn't there.
 pub fn diff(args: &SearchDiff) -> Outcome {
-    let store = Store::open(&args.store.store)?;
+    let store = open(&args.store.store)?;
     let new = existing(&store, args.id)?;
     let Some(with) = args.with.or(new.parent) else {
         return Err(
@@ -177,9 +193,13 @@ pub fn diff(args: &SearchDiff) -> Outcome {
     }
 }
 
-fn existing(store: &Store, id: u64) -> Outcome<Candidate> {
+/// A candidate that must be there.
+///
+/// # Errors
+/// A number that isn't there.
+pub fn existing(store: &Store, id: u64) -> Outcome<Candidate> {
     store.candidate(id)?.ok_or_else(|| {
-        Failure::new(format!("the study has no candidate {id}")).hint("`primer search top` lists the best ones.")
+        Failure::usage(format!("the study has no candidate {id}")).hint("`primer search top` lists the best ones.")
     })
 }
 
@@ -188,7 +208,7 @@ fn existing(store: &Store, id: u64) -> Outcome<Candidate> {
 /// # Errors
 /// A store that can't be read, or one whose replay differs.
 pub fn verify(args: &SearchVerify) -> Outcome {
-    let store = Store::open(&args.store.store)?;
+    let store = open(&args.store.store)?;
     let verification = evolve::verify(&store)?;
     if args.json {
         terminal::json(&json!({ "verification": verification }))?;

@@ -8,8 +8,11 @@ mod retest;
 pub mod summary;
 pub mod work;
 
+pub use look::existing;
+
 use crate::args::SearchCommand;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
+use primer_search::store::{Location, Store};
 
 /// Runs a subcommand.
 ///
@@ -29,4 +32,17 @@ pub fn run(command: SearchCommand) -> Outcome {
         SearchCommand::Retest(args) => retest::run(&args),
         SearchCommand::Verify(args) => look::verify(&args),
     }
+}
+
+/// The study in a store that must be there.
+///
+/// # Errors
+/// One that isn't, or can't be read.
+pub fn open(location: &Location) -> Outcome<Store> {
+    if !Store::exists(location)? {
+        return Err(
+            Failure::usage(format!("there is no study in {location}")).hint("Make one with `primer search init`.")
+        );
+    }
+    Ok(Store::open(location)?)
 }

@@ -3,6 +3,7 @@
 use crate::args::StudyArgs;
 use crate::cmd::export::named as named_program;
 use crate::failure::{Failure, Outcome};
+use primer_models::names::{did_you_mean, find_key, plain_reason};
 use primer_search::dna::{Dna, seeds};
 use primer_search::lower::plan_with_unit;
 use primer_search::mutate::random_like;
@@ -21,7 +22,7 @@ const ROOFLINE: [&str; 3] = ["roofline.flops_per_second", "roofline.bytes_per_se
 /// No preset, an unknown key, or a value that means nothing.
 pub fn study(args: &StudyArgs, corpus_sha256: &str) -> Outcome<StudySpec> {
     if let Some(location) = &args.like {
-        let spec = control(&Store::open(location)?)?;
+        let spec = control(&super::open(location)?)?;
         let (corpus, seed) = (corpus_sha256.to_owned(), args.seed.unwrap_or(spec.seed));
         return changed(StudySpec { corpus, seed, ..spec }, args);
     }
@@ -131,7 +132,7 @@ pub fn over(stored: &StudySpec, args: &StudyArgs, corpus_sha256: &str) -> Outcom
     changed(spec, args)
 }
 
-/// `spec` with --strategy and --budget and after the `key=value` changes; keys are dotted, as in `model.seq=32`.
+/// `spec` with --strategy and --budget and after the `key=value` changes; keys are dotted, as in `model.seq=32`, or their ends.
 fn changed(mut spec: StudySpec, args: &StudyArgs) -> Outcome<StudySpec> {
     spec.strategy = named(&Strategy::ALL, args.strategy.as_deref()).unwrap_or(spec.strategy);
     spec.fitness.budget = named(&Budget::ALL, args.budget.as_deref()).unwrap_or(spec.fitness.budget);
@@ -139,28 +140,35 @@ fn changed(mut spec: StudySpec, args: &StudyArgs) -> Outcome<StudySpec> {
     let mut json = serde_json::to_value(&spec).map_err(internal)?;
     let keys = keys("", &json);
     for assignment in &args.set {
-        let Some((key, text)) = assignment.split_once('=') else {
-            return Err(Failure::usage(format!("--set {assignment}: write key=value")));
-        };
-        let key = key.trim();
-        if let (true, Some(slot)) =
-            (keys.iter().any(|k| k == key), json.pointer_mut(&format!("/{}", key.replace('.', "/"))))
-        {
-            *slot = value(text);
-        } else {
-            let all: Vec<&str> = keys.iter().map(String::as_str).collect();
-            return Err(Failure::usage(format!(
-                "there is no study option {key:?}; the nearest is {:?}",
-                nearest(key, &all)
-            ))
-            .hint(format!("The options: {}.", all.join(", "))));
-        }
-        serde_json::from_value::<StudySpec>(json.clone())
-            .map_err(|e| Failure::usage(format!("{key} = {text} is not possible: {e}")))?;
+        set(&mut json, &keys, assignment)?;
+        serde_json::from_value::<StudySpec>(json.clone()).map_err(|e| {
+            let (key, value) = assignment.split_once('=').unwrap_or_default();
+            Failure::usage(format!("{key} = {value} is not possible: {}", plain_reason(&e.to_string())))
+        })?;
     }
     let spec: StudySpec = serde_json::from_value(json).map_err(internal)?;
     spec.validate()?;
     Ok(spec)
+}
+
+/// Lays one `key=value` over a study; of `keys` the dotted name, or its end where no other has it.
+fn set(study: &mut Value, keys: &[String], assignment: &str) -> Outcome {
+    let Some((key, text)) = assignment.split_once('=') else {
+        return Err(Failure::usage(format!("--set {assignment}: write key=value")));
+    };
+    let key = key.trim();
+    let unknown = |meant: &[String]| {
+        Failure::usage(format!("there is no study option {key:?}{}", did_you_mean(meant)))
+            .hint(format!("The options: {}.", keys.join(", ")))
+    };
+    let full = find_key(key, keys).map_err(|meant| unknown(&meant))?;
+    if full != key && full.starts_with("roofline.") {
+        // Whether it is to be measured is seen by the whole name.
+        return Err(unknown(&[full.to_owned()]));
+    }
+    let slot = study.pointer_mut(&format!("/{}", full.replace('.', "/"))).ok_or_else(|| unknown(&[]))?;
+    *slot = value(text);
+    Ok(())
 }
 
 /// The value of that name; the names were checked by the command line.
@@ -192,18 +200,6 @@ fn value(text: &str) -> Value {
     }
 }
 
-/// The name with the most letter pairs in common.
-fn nearest<'a>(name: &str, all: &[&'a str]) -> &'a str {
-    let pairs = |s: &str| -> Vec<(char, char)> { s.chars().zip(s.chars().skip(1)).collect() };
-    let wanted = pairs(name);
-    let score = |other: &str| {
-        let found = pairs(other);
-        let common = wanted.iter().filter(|pair| found.contains(pair)).count();
-        (2 * common * 1000) / (wanted.len() + found.len()).max(1)
-    };
-    all.iter().copied().max_by_key(|other| score(other)).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +220,8 @@ mod tests {
             .unwrap();
         assert_eq!((spec.model.seq, spec.population, spec.seed), (32, 7, 3));
         assert_eq!((spec.fitness.budget, spec.fitness.unit), (Budget::Tokens, 7.0));
+        // An end that no other option has will do.
+        assert_eq!(small(&["seq=32", "hurdles=1"]).unwrap(), small(&["model.seq=32", "fitness.hurdles=1"]).unwrap());
     }
 
     #[test]
@@ -234,7 +232,16 @@ mod tests {
             let said = format!("{:?}", small(&[bad]).unwrap_err());
             assert!(said.contains("code: 2"), "{bad}: {said}");
         }
-        assert!(format!("{:?}", small(&["model.sec=32"]).unwrap_err()).contains("model.seq"));
+        for (set, words) in [
+            ("model.sec=32", "did you mean model.seq?"),
+            ("unit=3", "fitness.unit or model.unit"),
+            ("foo=1", "The options: "),
+            ("population=many", "a whole number from 0 to"),
+            ("fitness.budget=luck", "there are cost, tokens"),
+        ] {
+            let said = format!("{:?}", small(&[set]).unwrap_err());
+            assert!(said.contains(words), "{set}: {said}");
+        }
     }
 
     /// The roofline is measured once, when a study is made.

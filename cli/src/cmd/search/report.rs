@@ -1,16 +1,18 @@
 //! `primer search report`: a study as a page.
 
-use super::{look, summary};
+use super::{look, open, summary};
 use crate::args::SearchReport;
 use crate::failure::Outcome;
 use crate::folder::{self, Existing};
 use crate::report::search::data::{Hurdle, Odds, Spent, Study, Top};
 use crate::report::search::write;
 use crate::terminal;
+use crate::typed::typed;
 use primer_search::evolve::bar;
 use primer_search::motifs::{self, Motif};
 use primer_search::store::{Candidate, Cost, State, Store};
 use primer_search::study::Budget;
+use serde_json::json;
 
 /// The best candidates that the page lists.
 const TOP: u32 = 20;
@@ -22,9 +24,12 @@ const DRAWS: u64 = 20_000;
 /// # Errors
 /// A store that can't be read, a folder that can't be written.
 pub fn run(args: &SearchReport) -> Outcome {
-    let store = Store::open(&args.store.store)?;
+    let store = open(&args.store.store)?;
     let out = folder::prepare(args.out.as_deref(), "search-report", Existing::of(false, args.force))?;
     let page = write(&study(&store)?, &out).map_err(|e| folder::no_report(&out, &e))?;
+    if args.json {
+        return terminal::json(&json!({ "out": out, "report": page, "study": store.spec_sha256() }));
+    }
     terminal::line(&format!("report: {}", page.display()))
 }
 
@@ -40,6 +45,7 @@ fn study(store: &Store) -> Outcome<Study> {
     };
     let (model, roofline) = (spec.model, &spec.roofline);
     let settings = [
+        ("store", store.location().to_string()),
         (
             "model",
             format!(
@@ -74,7 +80,7 @@ fn study(store: &Store) -> Outcome<Study> {
         ("primer", env!("CARGO_PKG_VERSION").into()),
     ];
     Ok(Study {
-        command: format!("primer search report --store {}", store.location()),
+        command: typed(),
         study_sha256: store.spec_sha256().to_owned(),
         corpus_sha256: spec.corpus.clone(),
         settings: settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),

@@ -1,6 +1,6 @@
 //! Working on a study: `init`, `run`, `worker`.
 
-use super::options;
+use super::{open, options};
 use crate::args::{Compute, SearchInit, SearchRun, SearchWorker, StudyArgs};
 use crate::cmd::device;
 use crate::failure::{Failure, Outcome};
@@ -9,7 +9,7 @@ use crate::stop::Stop;
 use crate::terminal::{self, Progress};
 use primer_models::text::Corpus;
 use primer_search::evaluate::Evaluator;
-use primer_search::store::{Location, State, Store};
+use primer_search::store::{Best, Counts, State, Store};
 use primer_search::study::StudySpec;
 use primer_search::worker::{self, End, Event, RunOptions};
 use serde_json::json;
@@ -24,12 +24,16 @@ pub fn init(args: &SearchInit) -> Outcome {
     let corpus = folder::corpus(&args.corpus)?;
     let location = &args.store.store;
     if Store::exists(location)? {
-        return Err(Failure::new(format!("the store {location} is already there"))
+        return Err(Failure::usage(format!("the store {location} is already there"))
             .hint("Go on with it by `primer search run`, or give another --store."));
     }
     let spec = new_study(&args.study, &corpus, &args.compute)?;
     let store = Store::create(location, &spec)?;
     terminal::note(&format!("corpus: {} (sha256 {:.12})", corpus.name(), corpus.sha256()));
+    if args.json {
+        let corpus = json!({ "name": corpus.name(), "sha256": corpus.sha256() });
+        return terminal::json(&json!({ "store": location, "study": store.spec_sha256(), "corpus": corpus }));
+    }
     terminal::line(&format!("study {:.12} in {}", store.spec_sha256(), location))
 }
 
@@ -80,17 +84,10 @@ pub fn run(args: &SearchRun) -> Outcome {
 /// # Errors
 /// As [`run`], and a store that isn't there.
 pub fn worker(args: &SearchWorker) -> Outcome {
-    let store = existing(&args.store.store)?;
+    let store = open(&args.store.store)?;
     let corpus = folder::corpus(&args.corpus)?;
     same_corpus(&store, &corpus)?;
     work(&store, &corpus, &args.compute, &RunOptions::default(), 1, args.json)
-}
-
-fn existing(location: &Location) -> Outcome<Store> {
-    if !Store::exists(location)? {
-        return Err(Failure::new(format!("there is no store {location}")).hint("Make one with `primer search init`."));
-    }
-    Ok(Store::open(location)?)
 }
 
 /// Refuses another text than the study's.
@@ -121,7 +118,7 @@ fn work(
 ) -> Outcome {
     let stop = Stop::on_ctrl_c();
     let compute = of_a_worker(compute);
-    let live = Live::new(store, options.time, options.children);
+    let live = Live::new(store, options.time, options.children)?;
     let results = in_threads(usize::from(workers), |_| {
         let chosen = device::open(&compute)?;
         let evaluator = Evaluator::new(store.spec(), corpus, &chosen.device)?;
@@ -181,27 +178,30 @@ pub struct Live {
 }
 
 impl Live {
-    /// Begins; what the run may use says how far it is.
-    pub fn new(store: &Store, time: Option<Duration>, children: Option<u64>) -> Self {
-        let limits = store.spec().limits;
-        Self {
-            start: Instant::now(),
-            time,
-            children: children.or(limits.children),
-            inner: Mutex::new((Progress::new("search"), "nothing finished yet".into(), None)),
-        }
+    /// Begins where the study is; what the run may use says how far that is.
+    ///
+    /// # Errors
+    /// A store that can't be read.
+    pub fn new(store: &Store, time: Option<Duration>, children: Option<u64>) -> Outcome<Self> {
+        let children = children.or(store.spec().limits.children);
+        let status = store.status()?;
+        let standing = match status.counts.finished() {
+            0 => "nothing finished yet".into(),
+            _ => standing(&status.counts, status.best),
+        };
+        let inner = (Progress::new("search"), standing, share(&status.counts, children));
+        Ok(Self { start: Instant::now(), time, children, inner: Mutex::new(inner) })
     }
 
     /// Shows an event.
     pub fn show(&self, event: &Event) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let (progress, standing, share) = &mut *inner;
+        let (progress, told, done) = &mut *inner;
         let mut now = String::new();
         match event {
             Event::Finished { candidate, best, counts } => {
-                *share = self.children.map(|all| counts.finished().saturating_sub(1) as f64 / all.max(1) as f64);
-                let best = best.map_or("none yet".into(), |b| format!("{:.4} (candidate {})", b.fitness, b.child_no));
-                *standing = format!("{} candidates finished, best loss {best}", counts.finished());
+                *done = share(counts, self.children);
+                *told = standing(counts, *best);
                 if candidate.state == State::Done && candidate.child_no == 0 {
                     progress.say(&format!(
                         "the seed program: loss {}",
@@ -219,11 +219,11 @@ impl Live {
             _ => {}
         }
         let elapsed = self.start.elapsed();
-        let (done, left) = match self.time {
+        let (share, left) = match self.time {
             Some(time) => (elapsed.as_secs_f64() / time.as_secs_f64(), Some(time.saturating_sub(elapsed))),
-            None => (share.unwrap_or(0.0), None),
+            None => (done.unwrap_or(0.0), None),
         };
-        progress.update(done, left, &format!("{standing}{now}"));
+        progress.update(share, left, &format!("{told}{now}"));
     }
 
     /// Ends, leaving one line.
@@ -231,4 +231,15 @@ impl Live {
         let (progress, ..) = self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
         progress.finish(text);
     }
+}
+
+/// How much of `children` is done; the seed program is none of them.
+fn share(counts: &Counts, children: Option<u64>) -> Option<f64> {
+    children.map(|all| counts.finished().saturating_sub(1) as f64 / all.max(1) as f64)
+}
+
+/// How far a study is, in words.
+fn standing(counts: &Counts, best: Option<Best>) -> String {
+    let best = best.map_or("none yet".into(), |b| format!("{:.4} (candidate {})", b.fitness, b.child_no));
+    format!("{} candidates finished, best loss {best}", counts.finished())
 }

@@ -89,6 +89,7 @@ impl Retest {
         let corpus = named(&args.corpus, stored.as_ref().map(|plan| &plan.corpus)).unwrap_or_else(|| "rust".into());
         let test_corpus = named(&args.test_corpus, stored.as_ref().map(|plan| &plan.test_corpus)).unwrap_or_default();
         let locations = match &stored {
+            // Whatever --store or PRIMER_STORE says: another study has nothing to do with what was begun.
             Some(plan) => plan.stores.clone(),
             None => args.store.iter().chain(&args.control).cloned().collect(),
         };
