@@ -14,8 +14,8 @@ pub struct Options {
     pub step: f64,
     /// Largest number of elements probed of each `wrt`, evenly spaced.
     pub probes: usize,
-    /// A probe whose difference quotients at h and h/2 are further apart than this, in the measure of [`Probe::error`], says
-    /// nothing about a gradient and is discarded.
+    /// A probe whose difference quotients at h and h/2 are further apart than this, in the measure of [`Probe::error`],
+    /// says nothing about a gradient and is discarded.
     pub convergence: f64,
 }
 
@@ -37,8 +37,8 @@ pub struct Probe {
     /// The difference quotient.
     pub numeric: f64,
     /// |analytic − numeric| / max(|analytic|, |numeric|, 10⁻⁴·|loss|, 10⁻⁴·G, 10⁻⁶·V), G the largest |numeric| of all probes, V
-    /// the largest finite value computed on the way: relative, but measured against the scale of the problem, and against the
-    /// rounding of its terms, where a derivative vanishes. Infinite where only `analytic` isn't finite.
+    /// the largest finite value computed on the way: relative, but measured against the scale of the problem, and
+    /// against the rounding of its terms, where a derivative vanishes. Infinite where only `analytic` isn't finite.
     pub error: f64,
 }
 
@@ -47,8 +47,8 @@ pub struct Probe {
 pub struct Report {
     /// The probes that count.
     pub probes: Vec<Probe>,
-    /// Probes discarded: a decision (comparison, selection, maximum, sign, rounding) or a pole lies within the stencil, or the
-    /// function isn't smooth at its scale.
+    /// Probes discarded: a decision (comparison, selection, maximum, sign, rounding) or a pole lies within the stencil,
+    /// or the function isn't smooth at its scale.
     pub discarded: usize,
 }
 
@@ -167,9 +167,9 @@ impl Forward {
     }
 }
 
-/// Everything in an evaluation that changes by jumps: the results of comparisons, which operand or element is the largest, signs,
-/// on which side of a pole or singular point an argument lies, and roundings to indices. Between two points with equal decisions
-/// the program is smooth, up to poles that both of them lie beyond.
+/// Everything in an evaluation that changes by jumps: the results of comparisons, which operand or element is the
+/// largest, signs, on which side of a pole or singular point an argument lies, and roundings to indices. Between two
+/// points with equal decisions the program is smooth, up to poles that both of them lie beyond.
 pub fn decisions(graph: &Graph, values: &HashMap<NodeId, Value>) -> Vec<i64> {
     let mut found = Vec::new();
     for id in graph.ids().filter(|id| values.contains_key(id)) {

@@ -6,23 +6,25 @@ use crate::segments::Segments;
 use crate::vjp::{passes_gradient, vjp_operand};
 use crate::{Error, Result};
 
-/// Adds to `graph` the gradient of `loss` with respect to each node of `wrt`, and returns its nodes, each of the shape of its
-/// `wrt`. A `wrt` may be any f32 node, not only an input; one that the loss does not depend on gets zeros. Only nodes on a path
-/// from `wrt` to `loss` are visited, and contributions are added in the graph's own order, so equal graphs give equal gradients.
+/// Adds to `graph` the gradient of `loss` with respect to each node of `wrt`, and returns its nodes, each of the shape
+/// of its `wrt`. A `wrt` may be any f32 node, not only an input; one that the loss does not depend on gets zeros. Only
+/// nodes on a path from `wrt` to `loss` are visited, and contributions are added in the graph's own order, so equal
+/// graphs give equal gradients.
 ///
 /// # Errors
-/// [`Error::NotScalar`] where the loss holds more or less than one element, [`Error::NotFloat`] where it or a `wrt` isn't f32.
+/// [`Error::NotScalar`] where the loss holds more or less than one element, [`Error::NotFloat`] where it or a `wrt`
+/// isn't f32.
 pub fn grad_graph(graph: &mut Graph, loss: NodeId, wrt: &[NodeId]) -> Result<Vec<NodeId>> {
     checkpointed_grad_graph(graph, loss, wrt, &[])
 }
 
-/// [`grad_graph`] with less to keep from the forward to the backward pass: what lies between two neighbours of `checkpoints` is
-/// computed again, from the first of them, when the gradient of the second is known ([`Op::Barrier`](primer_tensor::Op::Barrier)
-/// puts it there). What follows the last checkpoint, and what depends on none, is kept as ever. A draw of random numbers is drawn
-/// again, the same.
+/// [`grad_graph`] with less to keep from the forward to the backward pass: what lies between two neighbours of
+/// `checkpoints` is computed again, from the first of them, when the gradient of the second is known
+/// ([`Op::Barrier`](primer_tensor::Op::Barrier) puts it there). What follows the last checkpoint, and what depends on
+/// none, is kept as ever. A draw of random numbers is drawn again, the same.
 ///
-/// The gradients are the same numbers added in the same order, unless a value of no segment (a parameter) is used in several and
-/// the graph has their nodes in another order than their checkpoints.
+/// The gradients are the same numbers added in the same order, unless a value of no segment (a parameter) is used in
+/// several and the graph has their nodes in another order than their checkpoints.
 ///
 /// # Errors
 /// As [`grad_graph`].

@@ -1,8 +1,9 @@
 //! Reverse-mode differentiation, program to program.
 //!
-//! [`grad`] differentiates recorded tensors, [`grad_graph`] the nodes of a [`Graph`](primer_tensor::Graph). Both give more of the
-//! same: a gradient is a program like any other, which is fused, planned, printed, hashed and differentiated again. The rules,
-//! one a primitive, are in [`mod@vjp`], with the conventions for ties and singular points.
+//! [`grad`] differentiates recorded tensors, [`grad_graph`] the nodes of a [`Graph`](primer_tensor::Graph). Both give
+//! more of the same: a gradient is a program like any other, which is fused, planned, printed, hashed and
+//! differentiated again. The rules, one a primitive, are in [`mod@vjp`], with the conventions for ties and singular
+//! points.
 //!
 //! ```
 //! use primer_autodiff::grad;

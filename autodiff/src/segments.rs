@@ -1,10 +1,10 @@
-//! Which forward values the backward pass computes again instead of keeping them: activation checkpointing (Chen et al. 2016,
-//! "Training Deep Nets with Sublinear Memory Cost"; `jax.checkpoint`).
+//! Which forward values the backward pass computes again instead of keeping them: activation checkpointing (Chen et al.
+//! 2016, "Training Deep Nets with Sublinear Memory Cost"; `jax.checkpoint`).
 
 use primer_tensor::{Graph, NodeId, Op, Result};
 
-/// The forward nodes in segments. One begins at each checkpoint, and a node belongs to that of the latest checkpoint it depends on;
-/// without one it belongs to none.
+/// The forward nodes in segments. One begins at each checkpoint, and a node belongs to that of the latest checkpoint it
+/// depends on; without one it belongs to none.
 pub(crate) struct Segments {
     /// In the order of the graph.
     checkpoints: Vec<NodeId>,
@@ -28,8 +28,8 @@ impl Segments {
         segments
     }
 
-    /// A random draw, and what is computed from draws alone, belongs to the segment of its users if that is one: it depends on no
-    /// checkpoint, yet is as large as what does.
+    /// A random draw, and what is computed from draws alone, belongs to the segment of its users if that is one: it
+    /// depends on no checkpoint, yet is as large as what does.
     fn place_draws(&mut self, graph: &Graph, loss: NodeId) {
         let mut drawn = vec![false; self.of.len()];
         for id in graph.ids().take(drawn.len()) {
@@ -77,9 +77,9 @@ impl Segments {
         self.again[id.index()]
     }
 
-    /// Records the nodes of a segment once more, as computed from its checkpoint when the cotangent of the next one is known. All
-    /// that depends on the next checkpoint has been visited by then. Nothing is recorded for the last segment, whose values the
-    /// backward pass needs at once.
+    /// Records the nodes of a segment once more, as computed from its checkpoint when the cotangent of the next one is
+    /// known. All that depends on the next checkpoint has been visited by then. Nothing is recorded for the last
+    /// segment, whose values the backward pass needs at once.
     pub(crate) fn record_again(
         &mut self,
         graph: &mut Graph,

@@ -36,7 +36,8 @@ struct Count {
 }
 
 impl Count {
-    /// A program and what the oracle says of it; none, and counted as discarded, where that is unstable or not `usable`.
+    /// A program and what the oracle says of it; none, and counted as discarded, where that is unstable or not
+    /// `usable`.
     fn judge(&self, recipe: &Recipe, usable: impl Fn(&Expected) -> bool) -> Option<(Built, Program, Expected)> {
         let built = recipe.build();
         let program = built.program();
@@ -108,7 +109,8 @@ fn gpu_agrees_run_after_run() {
     count.check();
 }
 
-/// What `canonicalize` and the whole of `plan` make of a program, in f64, with few and with many buffers a kernel, with and without tiles.
+/// What `canonicalize` and the whole of `plan` make of a program, in f64, with few and with many buffers a kernel, with
+/// and without tiles.
 #[test]
 fn passes_before_and_after() {
     let count = Count::default();
@@ -228,8 +230,8 @@ fn run_on(cpu: &CpuDevice, plan: &Plan, program: &Program, inputs: &[(String, Va
     Ok(found)
 }
 
-/// Gradients for which some values are kept and the others computed again, against those for which all are kept: in f64 as they are,
-/// and planned.
+/// Gradients for which some values are kept and the others computed again, against those for which all are kept: in f64
+/// as they are, and planned.
 #[test]
 fn checkpoints_change_no_gradient() {
     use primer_autodiff::{checkpointed_grad_graph, grad_graph};

@@ -25,8 +25,8 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// The default settings of a run at `size`, with another vocabulary where one is given. A program has the width at which its
-    /// parameters come nearest to vanilla's.
+    /// The default settings of a run at `size`, with another vocabulary where one is given. A program has the width at
+    /// which its parameters come nearest to vanilla's.
     ///
     /// # Errors
     /// A program that can't be a model of that size, or leaks.

@@ -1,7 +1,7 @@
 //! The kernels that `primer bench --tune` found best on an adapter, in a file of the user's.
 //!
-//! An entry counts for one adapter with one driver and one version of the engine. A file that can't be used is said to be so, and
-//! the built-in choice is taken: no command fails for it.
+//! An entry counts for one adapter with one driver and one version of the engine. A file that can't be used is said to
+//! be so, and the built-in choice is taken: no command fails for it.
 
 use crate::failure::{Failure, Outcome};
 use crate::terminal;

@@ -48,8 +48,8 @@ fn newest(run: &Path) -> Option<Checkpoint> {
     Some(Checkpoint { weights: sorted(read.weights), optimizer: read.optimizer.map(sorted), ..read })
 }
 
-/// Runs the command and kills it after `patience`, in every second round not before it has saved a step more than `last`; how it
-/// ended where it did so before.
+/// Runs the command and kills it after `patience`, in every second round not before it has saved a step more than
+/// `last`; how it ended where it did so before.
 fn killed(mut child: Child, broken: &Path, patience: Duration, saves: Option<u64>) -> Option<ExitStatus> {
     let checkpoints = CheckpointDir::new(broken.join("checkpoints"), 1);
     let started = Instant::now();

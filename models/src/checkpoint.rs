@@ -1,13 +1,13 @@
 //! Checkpoints: one safetensors file a checkpoint, which every other implementation can read.
 //!
-//! Tensors: the parameters under their own names (`embedding`, `blocks.0.attn.wq`, …; see [`crate::arch`]), all f32; the
-//! optimizer's state by its own names: `adamw.m.NAME` and `adamw.v.NAME` of the parameter's shape, or `adafactor.rows.NAME` and
-//! `adafactor.columns.NAME`, or `adafactor.v.NAME` (see [`crate::optim`]). The file's metadata holds `format`, `architecture`,
-//! `step`, `seconds`, `corpus_sha256`, `tokenizer` (`bytes`, or the sha256 of the run's `tokenizer.json`), and the model's
-//! configuration as JSON in `model`.
+//! Tensors: the parameters under their own names (`embedding`, `blocks.0.attn.wq`, …; see [`crate::arch`]), all f32;
+//! the optimizer's state by its own names: `adamw.m.NAME` and `adamw.v.NAME` of the parameter's shape, or
+//! `adafactor.rows.NAME` and `adafactor.columns.NAME`, or `adafactor.v.NAME` (see [`crate::optim`]). The file's
+//! metadata holds `format`, `architecture`, `step`, `seconds`, `corpus_sha256`, `tokenizer` (`bytes`, or the sha256 of
+//! the run's `tokenizer.json`), and the model's configuration as JSON in `model`.
 //!
-//! A file is written beside its final place, flushed to the disk and renamed, so it is either whole or not there. `latest` names
-//! the newest file.
+//! A file is written beside its final place, flushed to the disk and renamed, so it is either whole or not there.
+//! `latest` names the newest file.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -129,8 +129,8 @@ impl Checkpoint {
     /// Puts the weights in the order of `expected` (name and shape), so that they can be bound by position.
     ///
     /// # Errors
-    /// [`Error::OtherArchitecture`], [`Error::MissingTensor`], [`Error::OtherShape`]; tensors that the model doesn't know are
-    /// [`Error::DamagedCheckpoint`].
+    /// [`Error::OtherArchitecture`], [`Error::MissingTensor`], [`Error::OtherShape`]; tensors that the model doesn't
+    /// know are [`Error::DamagedCheckpoint`].
     pub fn fit(mut self, path: &Path, model: &ModelConfig, expected: &[(String, Vec<usize>)]) -> Result<Self> {
         if self.model.label() != model.label() {
             return Err(Error::OtherArchitecture {
@@ -240,7 +240,8 @@ impl CheckpointDir {
         Ok(path)
     }
 
-    /// Writes the checkpoint with the lowest validation loss so far, which stays whatever comes after: `best.safetensors`.
+    /// Writes the checkpoint with the lowest validation loss so far, which stays whatever comes after:
+    /// `best.safetensors`.
     ///
     /// # Errors
     /// [`Error::Write`]; the one that was there is then untouched.

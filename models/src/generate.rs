@@ -68,7 +68,8 @@ impl LanguageModel {
     /// A model from its weights, in the order of [`Model::params`].
     ///
     /// # Errors
-    /// [`Error::BadValue`] from the configuration; [`Error::Tensor`] where weights and model don't fit or the device fails.
+    /// [`Error::BadValue`] from the configuration; [`Error::Tensor`] where weights and model don't fit or the device
+    /// fails.
     pub fn new(config: &ModelConfig, weights: &[NamedTensor], device: &Device) -> Result<Self> {
         let model = Model::build(config, 1)?;
         let mut state = State::new(device);
@@ -112,8 +113,8 @@ impl LanguageModel {
         &self.model
     }
 
-    /// The model as an ONNX file for `batch` sequences of its length: input `tokens`, int64 `[batch·seq]`, output `logits`,
-    /// f32 `[batch, seq, vocab]`.
+    /// The model as an ONNX file for `batch` sequences of its length: input `tokens`, int64 `[batch·seq]`, output
+    /// `logits`, f32 `[batch, seq, vocab]`.
     ///
     /// # Errors
     /// [`Error::BadValue`] for a batch the model can't have; [`Error::Onnx`].
@@ -139,13 +140,13 @@ impl LanguageModel {
         Ok(all.chunks(self.model.vocab).take(tokens.len()).map(<[f32]>::to_vec).collect())
     }
 
-    /// Draws text after `prompt` and hands each token's bytes to `on_bytes` until that says to stop (`false`). The model sees the
-    /// tokens since its sequence was last full, when all but the newer half were forgotten; an empty prompt stands for a line
-    /// break.
+    /// Draws text after `prompt` and hands each token's bytes to `on_bytes` until that says to stop (`false`). The
+    /// model sees the tokens since its sequence was last full, when all but the newer half were forgotten; an empty
+    /// prompt stands for a line break.
     ///
     /// # Errors
-    /// [`Error::BadValue`] for a temperature that is negative or no number, or a `top_p` outside 0 to 1; [`Error::BadText`] for bytes outside the vocabulary;
-    /// [`Error::Tensor`] from the device.
+    /// [`Error::BadValue`] for a temperature that is negative or no number, or a `top_p` outside 0 to 1;
+    /// [`Error::BadText`] for bytes outside the vocabulary; [`Error::Tensor`] from the device.
     pub fn sample(
         &mut self,
         prompt: &[u8],
@@ -256,7 +257,8 @@ impl LanguageModel {
         Ok(decoder.executable.output(0)?)
     }
 
-    /// Log-probabilities `[seq, vocab]` with `tokens` at the front; what lies behind them is padding, which causality keeps out.
+    /// Log-probabilities `[seq, vocab]` with `tokens` at the front; what lies behind them is padding, which causality
+    /// keeps out.
     fn forward(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         let executable = match &mut self.next {
             Some(executable) => executable,

@@ -87,8 +87,8 @@ impl StepLog {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// Goes on with the file of a run restored at `step`: lines past that step, and whatever follows a broken line, are cut off. A
-    /// file that isn't there is begun.
+    /// Goes on with the file of a run restored at `step`: lines past that step, and whatever follows a broken line, are
+    /// cut off. A file that isn't there is begun.
     ///
     /// # Errors
     /// [`Error::Write`].

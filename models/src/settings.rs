@@ -1,7 +1,7 @@
 //! A run's configuration: one TOML file that holds everything in force, and `key=value` overrides.
 //!
-//! Keys are `table.key` (`train.batch`); the table may be left out (`batch`), since no two tables share a key. Numbers are plain here;
-//! units such as `30s` are the command line's.
+//! Keys are `table.key` (`train.batch`); the table may be left out (`batch`), since no two tables share a key. Numbers
+//! are plain here; units such as `30s` are the command line's.
 
 use std::path::Path;
 
@@ -22,8 +22,8 @@ pub struct TrainConfig {
     pub batch: usize,
     /// Such batches a step, whose mean gradient it takes: gradient accumulation.
     pub accumulate: usize,
-    /// Keep only each block's input from the forward to the backward pass, which computes the inside of the block again: less
-    /// memory, more time, the same numbers. Activation checkpointing.
+    /// Keep only each block's input from the forward to the backward pass, which computes the inside of the block
+    /// again: less memory, more time, the same numbers. Activation checkpointing.
     pub recompute_activations: bool,
     /// Weight of the squared log of the softmax's denominator, which training adds to the loss to keep it near 0.
     pub z_loss: f64,
@@ -77,7 +77,8 @@ impl RunConfig {
         Self {
             model: ModelConfig::new(arch, size),
             optimizer: OptimizerConfig {
-                // The smallest width learns faster at a higher rate (300 steps on `rust`: 2.17 nats at 3e-3, 2.11 at 6e-3).
+                // The smallest width learns faster at a higher rate (300 steps on `rust`: 2.17 nats at 3e-3, 2.11 at
+                // 6e-3).
                 learning_rate: if size == Size::Nano { 6e-3 } else { 3e-3 },
                 ..OptimizerConfig::default()
             },
@@ -124,7 +125,8 @@ impl RunConfig {
     /// Lays the values of a TOML file over this configuration; keys it doesn't name keep their values.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::BadConfig`], [`Error::UnknownKey`], [`Error::BadValue`]; the configuration is then unchanged.
+    /// [`Error::Read`], [`Error::BadConfig`], [`Error::UnknownKey`], [`Error::BadValue`]; the configuration is then
+    /// unchanged.
     pub fn apply_file(&mut self, path: &Path) -> Result<()> {
         let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         let file: Table = text

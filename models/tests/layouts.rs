@@ -273,8 +273,8 @@ mod gibibyte {
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
 
-    /// A folder with a line of a gibibyte in `line.txt`, no white space in it. It lies beside what is built: the system's folder for
-    /// temporary files may be in memory.
+    /// A folder with a line of a gibibyte in `line.txt`, no white space in it. It lies beside what is built: the
+    /// system's folder for temporary files may be in memory.
     fn line() -> TempDir {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let mut file = fs::File::create(folder.path().join("line.txt")).unwrap();
@@ -333,7 +333,8 @@ mod gibibyte {
         let set = TokenSet::valid(&corpus).unwrap();
         assert!(set.len() as u64 > 16 * MIB);
         let writing = peak();
-        // The sample of 64 MiB and what the crate makes of it: 136 MiB were measured, the pages of the tokens among them.
+        // The sample of 64 MiB and what the crate makes of it: 136 MiB were measured, the pages of the tokens among
+        // them.
         assert!(learning < 256 * MIB && writing < 256 * MIB, "{} MiB, {} MiB", learning / MIB, writing / MIB);
     }
 }

@@ -7,8 +7,8 @@ use primer_models::{Arch, RunConfig, Size};
 use primer_tensor::gpu::{GpuDevice, GpuOptions};
 use primer_tensor::{Device, Executable, Program, State};
 
-/// The training step of the reference size, of an architecture by name, with `recomputing ` before it where activations are
-/// recomputed.
+/// The training step of the reference size, of an architecture by name, with `recomputing ` before it where activations
+/// are recomputed.
 fn reference_step(name: &str) -> Program {
     let arch = name.trim_start_matches(RECOMPUTING);
     let mut config = RunConfig::new(arch.parse().unwrap(), Size::Mini);
@@ -28,7 +28,8 @@ fn prepare(device: &Device, program: &Program) -> (State, Executable) {
 
 const RECOMPUTING: &str = "recomputing ";
 
-/// The plainest, one with convolutions, one whose learned scores are sums over a batch of squares, and less activations.
+/// The plainest, one with convolutions, one whose learned scores are sums over a batch of squares, and less
+/// activations.
 const STEPS: [&str; 4] = ["vanilla", "primer_ez", "synthesizer", "recomputing vanilla"];
 
 fn within_a_tenth(what: &str, planned: u64, measured: u64) {
@@ -36,7 +37,8 @@ fn within_a_tenth(what: &str, planned: u64, measured: u64) {
     assert!((low..=high).contains(&planned), "{what}: {planned} bytes are planned, {measured} were measured");
 }
 
-/// Scores of all heads of 16 sequences take 64 MiB at 512 tokens, four times that at twice the length, and are needed in each layer.
+/// Scores of all heads of 16 sequences take 64 MiB at 512 tokens, four times that at twice the length, and are needed
+/// in each layer.
 #[test]
 fn a_step_on_a_gpu_holds_no_squares_of_long_sequences() {
     let gpu = GpuDevice::for_tests(GpuOptions::default()).expect("an adapter; `cargo xtask test --setup` installs one");

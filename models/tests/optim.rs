@@ -118,7 +118,8 @@ fn adafactor_follows_its_equations() {
     let rms = |x: &[f64]| mean(&x.iter().map(|x| x * x).collect::<Vec<_>>()).sqrt();
     for (at, spec) in case.specs.iter().enumerate() {
         let squared: Vec<f64> = g[at].iter().map(|g| g * g + 1e-30).collect();
-        // The gradient is the same in every step, so its moments are its squares' from the first step on: there the decay is 0.
+        // The gradient is the same in every step, so its moments are its squares' from the first step on: there the
+        // decay is 0.
         let moment: Vec<f64> = if at == 0 {
             let (rows, columns) = (128, 130);
             let matrices = squared.chunks(rows * columns).flat_map(|matrix| {

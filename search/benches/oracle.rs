@@ -1,4 +1,5 @@
-//! How many mutated programs the oracle must leave out: those whose f64 and rounded f32 runs differ too much to judge a device by.
+//! How many mutated programs the oracle must leave out: those whose f64 and rounded f32 runs differ too much to judge a
+//! device by.
 //!
 //! `cargo bench -p primer-search --bench oracle` prints the counts for 1,000 programs, forward and backward.
 

@@ -57,8 +57,8 @@ fn unit(dna: &Dna, d_model: usize) -> std::result::Result<u64, String> {
     }
 }
 
-/// `model` with the program for its blocks, at the width at which the parameters come nearest to those that `model` has, as the
-/// search fits its candidates to the seed. Depth, vocabulary and sequence stay.
+/// `model` with the program for its blocks, at the width at which the parameters come nearest to those that `model`
+/// has, as the search fits its candidates to the seed. Depth, vocabulary and sequence stay.
 ///
 /// # Errors
 /// [`Error::Rejected`] where it can't be lowered at any width, or leaks; the errors of the models and the engine.
@@ -82,7 +82,8 @@ pub fn fit(dna: &Dna, model: &ModelConfig) -> Result<ModelConfig> {
 /// A built-in program with the heads and the inner width that `model` has. The discovered one has its own.
 ///
 /// # Errors
-/// Heads or a width that the program's banks can't hold, as [`seeds::with_banks`]; none for a name that is no program's.
+/// Heads or a width that the program's banks can't hold, as [`seeds::with_banks`]; none for a name that is no
+/// program's.
 pub fn built_in(name: &str, model: &ModelConfig) -> Option<Result<Dna>> {
     let with_banks = |dna: Dna| {
         // The programs' inner widths are 4 times the width; gated ones have their own share of it.

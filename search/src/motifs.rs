@@ -15,8 +15,8 @@ use crate::rng::{Purpose, Rng};
 pub enum Motif {
     /// A depthwise convolution reads a projection (a dense layer) directly: MDHA, where that is a head's.
     ConvolvedProjection,
-    /// The square of a maximum with a constant is what a dense layer reads: the squared ReLU, whose floor the paper's search left
-    /// at −0.57 (Fig. 25).
+    /// The square of a maximum with a constant is what a dense layer reads: the squared ReLU, whose floor the paper's
+    /// search left at −0.57 (Fig. 25).
     SquaredRelu,
 }
 

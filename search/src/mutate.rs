@@ -227,8 +227,8 @@ fn draw_instruction(dna: &Dna, subprogram: usize, position: usize, rng: &mut Rng
     }
 }
 
-/// A random program with as many subprograms and instructions as `like`, and its banks: what a search without a concept to start
-/// from would start from (paper Fig. 3).
+/// A random program with as many subprograms and instructions as `like`, and its banks: what a search without a concept
+/// to start from would start from (paper Fig. 3).
 pub fn random_like(like: &Dna, rng: &mut Rng) -> Dna {
     let mut dna = like.clone();
     for subprogram in 0..dna.subprograms.len() {

@@ -1,10 +1,11 @@
-//! A fingerprint of what a program computes, whatever it looks like: the functional equivalence check of AutoML-Zero (Real et al.
-//! 2020, section 4.2).
+//! A fingerprint of what a program computes, whatever it looks like: the functional equivalence check of AutoML-Zero
+//! (Real et al. 2020, section 4.2).
 //!
-//! The program is a tiny model's block and takes a few steps of gradient descent on a fixed text, from fixed starts, on the oracle.
-//! Programs with the same losses are taken for the same function. Others than those with the same canonical form can be among
-//! them, such as one that takes the absolute value of an exponential; and so can, rarely, two that differ where the text doesn't
-//! show it, for which reason a score is not passed on for ever (see [`StudySpec`](crate::study::StudySpec)).
+//! The program is a tiny model's block and takes a few steps of gradient descent on a fixed text, from fixed starts, on
+//! the oracle. Programs with the same losses are taken for the same function. Others than those with the same canonical
+//! form can be among them, such as one that takes the absolute value of an exponential; and so can, rarely, two that
+//! differ where the text doesn't show it, for which reason a score is not passed on for ever (see
+//! [`StudySpec`](crate::study::StudySpec)).
 
 use std::collections::HashMap;
 

@@ -5,7 +5,8 @@ use primer_tensor::{Device, Executable};
 use serde::{Deserialize, Serialize};
 
 /// The machine of a study, as it was measured once on the study's seed program. A step is predicted to take
-/// Σ max(flops / F, bytes / B) over its kernels, and τ for each launch (Williams et al. 2009, with a launch's overhead).
+/// Σ max(flops / F, bytes / B) over its kernels, and τ for each launch (Williams et al. 2009, with a launch's
+/// overhead).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Roofline {
@@ -56,9 +57,9 @@ impl Roofline {
         kernels.into_iter().map(time).sum()
     }
 
-    /// The model that fits a step: the shortest launches give τ, products F, all other single kernels B, each so that its part
-    /// of the step is predicted in full; then all three are scaled to the step's own seconds. `launches` are the seconds of each
-    /// launch; without any, only the scale of the default is fitted.
+    /// The model that fits a step: the shortest launches give τ, products F, all other single kernels B, each so that
+    /// its part of the step is predicted in full; then all three are scaled to the step's own seconds. `launches` are
+    /// the seconds of each launch; without any, only the scale of the default is fitted.
     ///
     /// `step` must be above 0, and `executable` not the reference's, which plans nothing.
     pub fn fit(device: &str, executable: &Executable, launches: &[f64], step: f64) -> Roofline {

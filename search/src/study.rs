@@ -38,8 +38,8 @@ pub struct StudySpec {
     /// How large a candidate may be.
     #[serde(default)]
     pub parameters: ParameterWindow,
-    /// How often a measured score is passed on to programs that seem to compute the same ([`crate::probe`]); then the next one is
-    /// measured itself. With 0 there is no probe, and twins are programs of the same canonical form.
+    /// How often a measured score is passed on to programs that seem to compute the same ([`crate::probe`]); then the
+    /// next one is measured itself. With 0 there is no probe, and twins are programs of the same canonical form.
     #[serde(default)]
     pub probe_hits: u32,
     /// SHA-256 of the corpus, in hexadecimal.
@@ -89,8 +89,8 @@ pub struct StudyLimits {
 
 /// What a candidate may spend, and the halving hurdles on the way (paper A.3).
 ///
-/// With t the unit and h hurdles, a candidate is measured at the marks t, 3t, 7t, … (2ʰ − 1)t and at the end, (2ʰ⁺¹ − 1)t. A loss
-/// above the bar of a mark ends it there.
+/// With t the unit and h hurdles, a candidate is measured at the marks t, 3t, 7t, … (2ʰ − 1)t and at the end, (2ʰ⁺¹ −
+/// 1)t. A loss above the bar of a mark ends it there.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fitness {
@@ -116,8 +116,8 @@ pub enum Budget {
     Tokens,
     /// Floating-point operations of training.
     Flops,
-    /// Measured seconds of training, the paper's rule; on the CPU those of the training thread. The fitness then depends on the
-    /// machine, and can't be replayed.
+    /// Measured seconds of training, the paper's rule; on the CPU those of the training thread. The fitness then
+    /// depends on the machine, and can't be replayed.
     Seconds,
 }
 
@@ -157,7 +157,8 @@ pub struct ModelDims {
     pub vocab: u32,
 }
 
-/// How a candidate is trained. There is no decay that spans a run: losses at stops at different times would not compare.
+/// How a candidate is trained. There is no decay that spans a run: losses at stops at different times would not
+/// compare.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingRule {
@@ -197,8 +198,8 @@ pub struct ParameterWindow {
 /// A named set of options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
-    /// The paper's search, for machines as large as the paper's, but that tokens are bytes and not 32,768 subwords; the embedding has
-    /// as many rows all the same.
+    /// The paper's search, for machines as large as the paper's, but that tokens are bytes and not 32,768 subwords; the
+    /// embedding has as many rows all the same.
     Paper,
     /// Bytes and a model of some 100k parameters: seconds a candidate on one core.
     Small,
@@ -365,8 +366,8 @@ impl StudySpec {
         }
     }
 
-    /// The first option in which `other` differs that would make the losses of the two incomparable: anything but how children are
-    /// made and how many.
+    /// The first option in which `other` differs that would make the losses of the two incomparable: anything but how
+    /// children are made and how many.
     ///
     /// # Errors
     ///

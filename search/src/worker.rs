@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::store::{Best, Candidate, Claim, ClaimOptions, Cost, Counts, LEASE, State, Store, Verdict, WorkerId};
 
-/// After a pause of its own, a worker waits so long at most, a third of the lease where that is less, before it claims: whoever was
-/// frozen with it, as all are by a machine that sleeps, renews meanwhile what it holds.
+/// After a pause of its own, a worker waits so long at most, a third of the lease where that is less, before it claims:
+/// whoever was frozen with it, as all are by a machine that sleeps, renews meanwhile what it holds.
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// How long to wait where another worker has the seed program.

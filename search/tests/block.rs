@@ -1,4 +1,5 @@
-//! Programs as architectures of the ordinary trainer: the model that the search measures, trained, stored and used as any other.
+//! Programs as architectures of the ordinary trainer: the model that the search measures, trained, stored and used as
+//! any other.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;

@@ -1,4 +1,5 @@
-//! What training steps cost as planned: a fusion that is lost, a copy that creeps in or a buffer that lives too long shows here.
+//! What training steps cost as planned: a fusion that is lost, a copy that creeps in or a buffer that lives too long
+//! shows here.
 
 use primer_models::optim::OptimizerConfig;
 use primer_models::{Arch, RunConfig, Size, train};
@@ -8,9 +9,9 @@ use primer_search::lower::{Sizes, plan_with_unit};
 use primer_tensor::passes::{self, PlanLimits};
 use primer_tensor::{Device, Program};
 
-/// Launches, bytes moved and bytes held at once by one step: on the CPU with one thread, and on a GPU that lets a kernel bind at
-/// least 24 buffers (one of them for the partial sums of a row program, which launches of their own finish: how many depends on
-/// the adapter, so they aren't counted).
+/// Launches, bytes moved and bytes held at once by one step: on the CPU with one thread, and on a GPU that lets a
+/// kernel bind at least 24 buffers (one of them for the partial sums of a row program, which launches of their own
+/// finish: how many depends on the adapter, so they aren't counted).
 const COSTS: &str = "\
 step                 on  launches    bytes moved     bytes held
 vanilla             cpu       157     1157806968      201152036
@@ -40,8 +41,8 @@ fn evolved() -> [(&'static str, Dna); 5] {
     ]
 }
 
-/// The steps of the reference size: d 256, 4 layers, 8 heads, sequence 128, batch 16, vocabulary 1,024; ff 1,024, and for the
-/// discovered program 3,072.
+/// The steps of the reference size: d 256, 4 layers, 8 heads, sequence 128, batch 16, vocabulary 1,024; ff 1,024, and
+/// for the discovered program 3,072.
 fn steps() -> Vec<(String, Program)> {
     let mut steps = Vec::new();
     for arch in [Arch::Vanilla, Arch::PrimerEz] {

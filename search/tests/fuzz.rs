@@ -1,4 +1,5 @@
-//! Chains of mutations from the built-in programs: whatever comes out is a program that lowers, or has a reason why not.
+//! Chains of mutations from the built-in programs: whatever comes out is a program that lowers, or has a reason why
+//! not.
 
 #![allow(clippy::print_stdout)] // the counts of a soak
 

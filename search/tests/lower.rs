@@ -116,8 +116,8 @@ fn the_seeds_agree_with_the_naive_interpreter() {
     }
 }
 
-/// The primitive on a V, on an A and inside two branches, its result on the way to the output; what branches an attention matrix is
-/// among them, which no lowering takes.
+/// The primitive on a V, on an A and inside two branches, its result on the way to the output; what branches an
+/// attention matrix is among them, which no lowering takes.
 pub fn in_every_place(primitive: Primitive) -> [Dna; 6] {
     let op = |inputs: &str| {
         let first = inputs.split(',').next().unwrap();

@@ -48,8 +48,8 @@ fn twins_take_the_twins_result() {
     });
 }
 
-/// With a probe, programs that compute the same are twins whatever they look like, and a score that was passed on often enough is
-/// measured again.
+/// With a probe, programs that compute the same are twins whatever they look like, and a score that was passed on often
+/// enough is measured again.
 #[test]
 fn a_probed_score_is_passed_on_so_often_and_no_more() {
     const HITS: u32 = 1;

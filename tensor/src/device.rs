@@ -75,8 +75,8 @@ impl Device {
 
     /// The device, where each program may take that many bytes for its state, inputs and scratch.
     ///
-    /// Without it, this is the machine's memory for `cpu` and software adapters, and the adapter's for a GPU whose driver
-    /// tells it. The reference has no budget.
+    /// Without it, this is the machine's memory for `cpu` and software adapters, and the adapter's for a GPU whose
+    /// driver tells it. The reference has no budget.
     pub fn with_memory_budget(self, bytes: u64) -> Self {
         let budget = MemoryBudget(Some(bytes));
         match self {
@@ -103,8 +103,8 @@ impl Device {
         }
     }
 
-    /// What a run of the program would cost on this device, by its plan: nothing is allocated. On a GPU a kernel may take more than
-    /// the one launch that is counted here.
+    /// What a run of the program would cost on this device, by its plan: nothing is allocated. On a GPU a kernel may
+    /// take more than the one launch that is counted here.
     ///
     /// # Errors
     /// [`Error::Invalid`] where the graph breaks one of its invariants.
@@ -119,9 +119,9 @@ impl Device {
     /// Plans a program for this device.
     ///
     /// # Errors
-    /// [`Error::TensorSize`], [`Error::Limit`] and [`Error::MemoryBudget`] where it exceeds what the device grants, before
-    /// anything is allocated; [`Error::OutOfMemory`], [`Error::Kernel`] and [`Error::Device`] where the driver refuses it;
-    /// [`Error::DeviceLost`].
+    /// [`Error::TensorSize`], [`Error::Limit`] and [`Error::MemoryBudget`] where it exceeds what the device grants,
+    /// before anything is allocated; [`Error::OutOfMemory`], [`Error::Kernel`] and [`Error::Device`] where the driver
+    /// refuses it; [`Error::DeviceLost`].
     pub fn compile(&self, program: &Program) -> Result<Executable> {
         Ok(Executable(match self {
             Device::Reference(precision) => Kind::Reference(ReferenceExecutable::new(program, *precision)),
@@ -151,13 +151,13 @@ enum Kind {
 }
 
 impl Executable {
-    /// Runs the program once: reads `inputs` by name, replaces the state entries that it updates. On a GPU this returns when the
-    /// work is queued.
+    /// Runs the program once: reads `inputs` by name, replaces the state entries that it updates. On a GPU this returns
+    /// when the work is queued.
     ///
     /// # Errors
-    /// [`Error::MissingInput`], [`Error::DataLength`], [`Error::DataType`], [`Error::MissingState`], [`Error::StateShape`],
-    /// [`Error::DeviceMismatch`] before anything is touched; [`Error::OutOfMemory`], [`Error::Timeout`],
-    /// [`Error::DeviceLost`] or [`Error::Device`] where the driver fails.
+    /// [`Error::MissingInput`], [`Error::DataLength`], [`Error::DataType`], [`Error::MissingState`],
+    /// [`Error::StateShape`], [`Error::DeviceMismatch`] before anything is touched; [`Error::OutOfMemory`],
+    /// [`Error::Timeout`], [`Error::DeviceLost`] or [`Error::Device`] where the driver fails.
     pub fn run(&mut self, state: &mut State, inputs: &[(&str, Data<'_>)]) -> Result<()> {
         check_inputs(self.program(), inputs)?;
         state.check(self.program().state())?;
@@ -184,8 +184,8 @@ impl Executable {
         }
     }
 
-    /// Runs the program once as [`Executable::run`] does, and tells for each kernel in order what it is and how long it took.
-    /// Empty on the GPU and the reference, which have no such clock.
+    /// Runs the program once as [`Executable::run`] does, and tells for each kernel in order what it is and how long it
+    /// took. Empty on the GPU and the reference, which have no such clock.
     ///
     /// # Errors
     /// As [`Executable::run`].

@@ -13,9 +13,9 @@ impl fmt::Display for Bytes {
         let units = |shift: u32| self.0 as f64 / f64::from(1u32 << shift);
         match self.0 {
             ..1_024 => write!(f, "{} bytes", self.0),
-            ..1_048_576 => write!(f, "{:.1} KiB", units(10)),
+            1_024..1_048_576 => write!(f, "{:.1} KiB", units(10)),
             // Up to 10 GiB, so that what differs by a little looks different.
-            ..10_737_418_240 => write!(f, "{:.1} MiB", units(20)),
+            1_048_576..10_737_418_240 => write!(f, "{:.1} MiB", units(20)),
             _ => write!(f, "{:.1} GiB", units(30)),
         }
     }

@@ -1,8 +1,8 @@
-//! Philox4x32-10: random numbers as a function of a counter and a key (Salmon, Moraes, Dror & Shaw 2011, "Parallel random
-//! numbers: as easy as 1, 2, 3").
+//! Philox4x32-10: random numbers as a function of a counter and a key (Salmon, Moraes, Dror & Shaw 2011, "Parallel
+//! random numbers: as easy as 1, 2, 3").
 //!
-//! Integers only, so every device gives the same bits. Block `i` of stream `s` under the key `k` is the cipher of the counter
-//! (i, 0, s, 0); its four words are the elements 4i to 4i+3.
+//! Integers only, so every device gives the same bits. Block `i` of stream `s` under the key `k` is the cipher of the
+//! counter (i, 0, s, 0); its four words are the elements 4i to 4i+3.
 
 /// Multipliers of the two halves of the counter.
 pub(crate) const MULTIPLIERS: [u32; 2] = [0xd251_1f53, 0xcd9e_8d57];

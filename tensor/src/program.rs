@@ -18,7 +18,8 @@ impl Program {
     /// A program from its parts.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an output that isn't f32, an update of something that is no state, or a new value of another shape.
+    /// [`Error::Invalid`] for an output that isn't f32, an update of something that is no state, or a new value of
+    /// another shape.
     pub fn new(graph: Graph, outputs: Vec<NodeId>, updates: Vec<(NodeId, NodeId)>) -> Result<Self> {
         let invalid = |id: NodeId, reason: &str| {
             Err(Error::Invalid { node: id.index(), op: graph.node(id).op.name(), reason: reason.into() })

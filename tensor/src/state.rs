@@ -7,8 +7,8 @@ use crate::device::Device;
 use crate::gpu::GpuBuffer;
 use crate::{Error, Result, Shape};
 
-/// Named f32 tensors on one device: parameters, optimizer moments, counters. Several executables share one state; a program's
-/// updates replace entries in place.
+/// Named f32 tensors on one device: parameters, optimizer moments, counters. Several executables share one state; a
+/// program's updates replace entries in place.
 pub struct State {
     device: Device,
     entries: HashMap<String, (Shape, Buffer)>,

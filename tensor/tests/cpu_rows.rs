@@ -344,8 +344,8 @@ fn an_update_in_place_reads_the_old_values() {
 
 #[test]
 fn long_sums_are_accurate() {
-    // 2²² times 0.1 in f32: a running sum would be off by percents. Without vector instructions an accumulator takes 256 terms of a
-    // stretch, which is off by 2.4e-6.
+    // 2²² times 0.1 in f32: a running sum would be off by percents. Without vector instructions an accumulator takes
+    // 256 terms of a stretch, which is off by 2.4e-6.
     let n = 1 << 22;
     let mut b = Body::new(1, n);
     let x = b.load(view(0, 0, &[1, n], &[0, 0]));

@@ -14,8 +14,8 @@ fn leaf(name: &str, n: usize) -> Tensor {
     Tensor::state(name, [BATCH, HEADS, n, WIDTH])
 }
 
-/// out, dq, dk and dv of causal attention whose output is summed over heads before it meets the gradient, so that the backward
-/// pass has to come after all of the forward pass.
+/// out, dq, dk and dv of causal attention whose output is summed over heads before it meets the gradient, so that the
+/// backward pass has to come after all of the forward pass.
 fn attention(n: usize) -> Vec<Tensor> {
     let [q, k, v] = ["q", "k", "v"].map(|name| leaf(name, n));
     let scores = q.matmul_t(false, &k, true);

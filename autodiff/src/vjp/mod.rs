@@ -1,7 +1,7 @@
 //! One gradient rule a primitive, itself made of primitives.
 //!
-//! A rule gives the vector-Jacobian product: for y = f(x₀, x₁, …) and a cotangent ḡ = ∂L/∂y, the contribution of this use to
-//! each ∂L/∂xᵢ. All rules are closed under themselves: a gradient can be differentiated again.
+//! A rule gives the vector-Jacobian product: for y = f(x₀, x₁, …) and a cotangent ḡ = ∂L/∂y, the contribution of this
+//! use to each ∂L/∂xᵢ. All rules are closed under themselves: a gradient can be differentiated again.
 //!
 //! Conventions, followed by every rule:
 //!

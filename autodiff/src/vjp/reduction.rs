@@ -53,7 +53,8 @@ fn shifted(graph: &mut Graph, x: NodeId, axis: usize, reverse: bool, start: f64)
     graph.concat(&parts, axis)
 }
 
-/// s is a recurrence along the axis, its cotangent λ one against it: λᵢ = ḡᵢ + aᵢ₊₁·λᵢ₊₁. Then ∂b = λ and ∂aᵢ = λᵢ·sᵢ₋₁.
+/// s is a recurrence along the axis, its cotangent λ one against it: λᵢ = ḡᵢ + aᵢ₊₁·λᵢ₊₁. Then ∂b = λ and ∂aᵢ =
+/// λᵢ·sᵢ₋₁.
 pub(super) fn linrec(graph: &mut Graph, axis: usize, reverse: bool, start: f64, at: &Use) -> Result<NodeId> {
     // The next factor seen from each element, nothing after the last.
     let next = shifted(graph, at.operands[0], axis, !reverse, 0.0)?;

@@ -1,9 +1,9 @@
 //! What a device gave against the oracle, with a tolerance that the oracle itself sets.
 //!
-//! The oracle runs in f64 and again with every op rounded to f32. What a device may differ by in a tensor is 16 times the largest
-//! difference of the two, plus the largest epsilon of the primitives on the way ([`Op::epsilon`]) of the tensor's scale; where
-//! that is 0, nothing. NaN and infinities follow the rounded run. Rounding doesn't show
-//! in a sum of inputs, which are exact and are added in f64, so two more runs move each input by two units in the last place.
+//! The oracle runs in f64 and again with every op rounded to f32. What a device may differ by in a tensor is 16 times
+//! the largest difference of the two, plus the largest epsilon of the primitives on the way ([`Op::epsilon`]) of the
+//! tensor's scale; where that is 0, nothing. NaN and infinities follow the rounded run. Rounding doesn't show in a sum
+//! of inputs, which are exact and are added in f64, so two more runs move each input by two units in the last place.
 
 use std::collections::HashMap;
 
@@ -16,8 +16,8 @@ use primer_tensor::{
 use super::leaves::{Values, random, wide};
 use super::table::edges::EdgeCase;
 
-/// Allowed in random programs of the largest value on the way: equal terms may cancel exactly in the oracle, and on a device to
-/// the rounding of the terms.
+/// Allowed in random programs of the largest value on the way: equal terms may cancel exactly in the oracle, and on a
+/// device to the rounding of the terms.
 pub const EPSILON: f64 = 2e-6;
 
 /// Beyond the smallest normal number: a device may flush what lies below to zero.
@@ -136,8 +136,8 @@ pub fn mismatch(program: &Program, expected: &Expected, found: &[Vec<f32>], floo
     None
 }
 
-/// The elements of the only output that are out of tolerance, in words. Every element is its own scale: these are results over
-/// all magnitudes. On a GPU subnormal operands may be flushed to zero, and results with them.
+/// The elements of the only output that are out of tolerance, in words. Every element is its own scale: these are
+/// results over all magnitudes. On a GPU subnormal operands may be flushed to zero, and results with them.
 pub fn edge_mismatch(case: &EdgeCase, found: &[f32], gpu: bool) -> Vec<String> {
     let epsilon = epsilons(&case.program)[0];
     let as_given = expect(&case.program, &case.inputs);

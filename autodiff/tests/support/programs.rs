@@ -1,5 +1,6 @@
-//! Random valid programs. A [`Recipe`] is plain numbers, and every recipe builds: operands are chosen among the values that fit, a
-//! missing one becomes a new input, a step that would grow too large is left out. So any recipe shrinks to a smaller program.
+//! Random valid programs. A [`Recipe`] is plain numbers, and every recipe builds: operands are chosen among the values
+//! that fit, a missing one becomes a new input, a step that would grow too large is left out. So any recipe shrinks to
+//! a smaller program.
 
 use primer_tensor::{BinaryOp, CompareOp, DType, NodeId, Op, ReduceOp, Result, Shape, UnaryOp};
 use proptest::prelude::*;
@@ -44,7 +45,8 @@ pub fn recipe(lengths: &'static [usize], largest: usize, steps: usize) -> impl S
     })
 }
 
-/// Recipes of programs on a batch of 16, made mostly of what tiles are made of: products, softmaxes, elementwise functions.
+/// Recipes of programs on a batch of 16, made mostly of what tiles are made of: products, softmaxes, elementwise
+/// functions.
 pub fn batched(steps: usize) -> impl Strategy<Value = Recipe> {
     const KINDS: [u8; 16] = [16, 17, 18, 16, 17, 22, 26, 26, 26, 0, 2, 4, 5, 6, 10, 23];
     let step = (prop::sample::select(KINDS.to_vec()), any::<u8>(), any::<u8>(), any::<u8>())

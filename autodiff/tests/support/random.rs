@@ -16,7 +16,8 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text:?} is no whole number")))
 }
 
-/// A runner of `programs` programs, of more in a soak. It prints its seed; a failure is shrunk and kept beside `source_file`.
+/// A runner of `programs` programs, of more in a soak. It prints its seed; a failure is shrunk and kept beside
+/// `source_file`.
 pub fn runner(test: &str, source_file: &'static str, programs: u32) -> TestRunner {
     let soak = number(SOAK);
     let times = u32::try_from(soak.unwrap_or(1)).unwrap_or_else(|_| panic!("{SOAK} is too large"));

@@ -39,8 +39,8 @@ pub struct SearchRetest {
     #[arg(long, value_name = "R,R", value_delimiter = ',', value_parser = units::positive,
         default_value = "0.0015,0.003,0.006", conflicts_with = "resume")]
     pub learning_rates: Vec<f64>,
-    /// What is tested: the search's model (same), at twice the width (4x), with 256 tokens a sequence (seq256), with byte
-    /// pairs (bpe)
+    /// What is tested: the search's model (same), at twice the width (4x), with 256 tokens a sequence (seq256), with
+    /// byte pairs (bpe)
     #[arg(
         long,
         value_name = "S,S",

@@ -79,12 +79,12 @@ pub struct StudyArgs {
     /// --candidates). A new study needs one, or --like
     #[arg(long, value_parser = ["paper", "small"])]
     pub preset: Option<String>,
-    /// Make a control of the study in that store: with its options and its measured roofline, with what it has spent as the
-    /// limit; give another --strategy, or another --seed [default: the next one]
+    /// Make a control of the study in that store: with its options and its measured roofline, with what it has spent as
+    /// the limit; give another --strategy, or another --seed [default: the next one]
     #[arg(long, value_name = "URL", conflicts_with_all = ["preset", "from"])]
     pub like: Option<Location>,
-    /// The program to start from: transformer, transformer_plusplus, primer_ez, primer, discovered, random (as long as the
-    /// Transformer), or a file in the text form [default: transformer]
+    /// The program to start from: transformer, transformer_plusplus, primer_ez, primer, discovered, random (as long as
+    /// the Transformer), or a file in the text form [default: transformer]
     #[arg(long, value_name = "NAME|FILE")]
     pub from: Option<String>,
     /// evolution, or a control: random-1 (one mutation of the seed), drift (no selection), none (the seed, new seeds)

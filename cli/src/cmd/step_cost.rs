@@ -28,8 +28,8 @@ impl StepCost {
         let apply = cpu.cost(&apply)?;
         Ok(Self {
             flops: batch.flops as f64 * config.train.accumulate as f64 + apply.flops as f64,
-            // Both programs are ready all the time. They share the weights and the sums of gradients; the second one has
-            // the moments besides.
+            // Both programs are ready all the time. They share the weights and the sums of gradients; the second one
+            // has the moments besides.
             bytes: batch.peak_bytes() + apply.peak_bytes() - batch.state_bytes.min(apply.state_bytes),
         })
     }

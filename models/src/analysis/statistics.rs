@@ -59,8 +59,8 @@ pub fn differences(a: &[f64], b: &[f64]) -> Option<Summary> {
     Summary::of(&differences)
 }
 
-/// The probability that Student's t with `freedom` ≥ 1 degrees of freedom lies within ±√freedom · tan θ: a finite sum for
-/// whole degrees (Abramowitz & Stegun 1964, 26.7.3 and 26.7.4).
+/// The probability that Student's t with `freedom` ≥ 1 degrees of freedom lies within ±√freedom · tan θ: a finite sum
+/// for whole degrees (Abramowitz & Stegun 1964, 26.7.3 and 26.7.4).
 fn within(freedom: usize, theta: f64) -> f64 {
     let (sin, cos) = theta.sin_cos();
     let odd = freedom % 2 == 1;
@@ -92,9 +92,9 @@ pub fn t_quantile(freedom: usize) -> f64 {
 }
 
 impl Summary {
-    /// The two-sided probability of a mean so far from 0 or farther, where the values are independent, normal and of mean 0:
-    /// Student's t-test of one sample, of paired differences the paired one. One value has none; without any spread it is 0, or 1
-    /// for a mean of 0.
+    /// The two-sided probability of a mean so far from 0 or farther, where the values are independent, normal and of
+    /// mean 0: Student's t-test of one sample, of paired differences the paired one. One value has none; without any
+    /// spread it is 0, or 1 for a mean of 0.
     pub fn p_value(&self) -> Option<f64> {
         let error = self.sd? / (self.n as f64).sqrt();
         if error == 0.0 {
@@ -106,8 +106,9 @@ impl Summary {
     }
 }
 
-/// The probabilities of several tests together, adjusted so that each below α may be taken for an effect with a chance of at most
-/// α that any of these is none (Holm 1979): the k-th smallest of m times m − k, counted from 0, and none below those before it.
+/// The probabilities of several tests together, adjusted so that each below α may be taken for an effect with a chance
+/// of at most α that any of these is none (Holm 1979): the k-th smallest of m times m − k, counted from 0, and none
+/// below those before it.
 pub fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p_values.len()).collect();
     order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));

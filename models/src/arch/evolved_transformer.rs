@@ -1,5 +1,5 @@
-//! The decoder of the Evolved Transformer as T5 has it (So et al. 2019; spec §4.1): each layer is attention with twice the heads,
-//! two branches of convolutions, attention, and a feed-forward part with Swish.
+//! The decoder of the Evolved Transformer as T5 has it (So et al. 2019; spec §4.1): each layer is attention with twice
+//! the heads, two branches of convolutions, attention, and a feed-forward part with Swish.
 
 use primer_tensor::Tensor;
 
@@ -31,8 +31,8 @@ pub(super) fn block(mut scope: Scope<'_>, cx: &mut Context<'_>, x: &Tensor) -> T
     h + feed_forward(scope.child("ffn"), &normed, cx.config.d_ff, Activation::Swish)
 }
 
-/// A wide branch, ReLU of a separable convolution to 2·d, and a narrow one to d/2, zeros beside it, added, normalised and convolved
-/// back to d.
+/// A wide branch, ReLU of a separable convolution to 2·d, and a narrow one to d/2, zeros beside it, added, normalised
+/// and convolved back to d.
 fn branches(mut scope: Scope<'_>, cx: &Context<'_>, x: &Tensor) -> Tensor {
     let d = cx.dims.d_model;
     let left = separable_convolution(scope.child("left"), &cx.sequence, cx.dims, x, LEFT, 2 * d).relu();

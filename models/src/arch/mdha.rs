@@ -1,6 +1,6 @@
-//! The baseline with multi-depthwise-head attention, Primer's one change to attention (paper §4, spec §3.2): after each of the
-//! query, key and value projections, each channel is convolved causally over three positions,
-//! z_t = w₀·y_t + w₁·y_{t−1} + w₂·y_{t−2}, zeros before the start, taps starting at ½, ⅙, ⅙, no bias.
+//! The baseline with multi-depthwise-head attention, Primer's one change to attention (paper §4, spec §3.2): after each
+//! of the query, key and value projections, each channel is convolved causally over three positions, z_t = w₀·y_t +
+//! w₁·y_{t−1} + w₂·y_{t−2}, zeros before the start, taps starting at ½, ⅙, ⅙, no bias.
 
 use primer_tensor::Tensor;
 

@@ -1,7 +1,7 @@
 //! Architectures, one file each, and the shell around their blocks.
 //!
-//! Shell: input √d·E\[x\], plus a sinusoid or with scores by relative position in attention; the blocks; a final norm of the
-//! architecture's kind; logits h·Eᵀ with the same E ~ N(0, 1/d).
+//! Shell: input √d·E\[x\], plus a sinusoid or with scores by relative position in attention; the blocks; a final norm
+//! of the architecture's kind; logits h·Eᵀ with the same E ~ N(0, 1/d).
 //!
 //! Parameters (h heads of width k; a matrix multiplies rows from the right, y = x·W):
 //!
@@ -113,7 +113,8 @@ fn block(scope: Scope<'_>, cx: &mut Context<'_>, x: &Tensor) -> Result<Tensor> {
     Ok(block(scope, cx, x))
 }
 
-/// T5's scores by relative position, `[1, heads, seq, seq]`: one table for all layers, a row for each bucket of distances.
+/// T5's scores by relative position, `[1, heads, seq, seq]`: one table for all layers, a row for each bucket of
+/// distances.
 fn relative_scores(root: &mut Scope<'_>, config: &ModelConfig) -> Tensor {
     let ModelConfig { seq, heads, d_model, .. } = *config;
     let start = Init::Normal((d_model as f64).powf(-0.5));
@@ -126,13 +127,14 @@ impl Model {
     /// Records the forward pass of `config` for `batch` rows, as it is outside of training.
     ///
     /// # Errors
-    /// [`BadValue`](crate::Error::BadValue) from [`ModelConfig::validate`], or for a batch that makes an activation too large.
+    /// [`BadValue`](crate::Error::BadValue) from [`ModelConfig::validate`], or for a batch that makes an activation too
+    /// large.
     pub fn build(config: &ModelConfig, batch: usize) -> Result<Self> {
         Ok(Self::record(config, batch, None, Sequence::Whole, Blocks::Own)?.0)
     }
 
-    /// The same as it is in training: experts have the room of training, and their router's input is jittered by the numbers of the
-    /// input [`KEY`].
+    /// The same as it is in training: experts have the room of training, and their router's input is jittered by the
+    /// numbers of the input [`KEY`].
     ///
     /// # Errors
     /// As [`Model::build`].
@@ -141,8 +143,9 @@ impl Model {
         Ok(Self::record(config, batch, key, Sequence::Whole, Blocks::Own)?.0)
     }
 
-    /// The forward pass of a model whose blocks the caller records, such as those of a file that `primer export --format rust`
-    /// wrote: each in a scope of its own, from rows `[batch·seq, d]` to the same. Of `config` the shell around them counts.
+    /// The forward pass of a model whose blocks the caller records, such as those of a file that `primer export
+    /// --format rust` wrote: each in a scope of its own, from rows `[batch·seq, d]` to the same. Of `config` the shell
+    /// around them counts.
     ///
     /// # Errors
     /// As [`Model::build`].
@@ -154,8 +157,9 @@ impl Model {
         Ok(Self::record(config, batch, None, Sequence::Whole, Blocks::Given(block))?.0)
     }
 
-    /// The forward pass of one token of each of `batch` rows, at the position in the input [`POSITION`], after those whose keys,
-    /// values and convolved rows are in the caches that come with it. Only hand-written architectures have caches.
+    /// The forward pass of one token of each of `batch` rows, at the position in the input [`POSITION`], after those
+    /// whose keys, values and convolved rows are in the caches that come with it. Only hand-written architectures have
+    /// caches.
     ///
     /// # Errors
     /// As [`Model::build`]; [`BadValue`](crate::Error::BadValue) for a program.

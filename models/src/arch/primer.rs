@@ -1,7 +1,8 @@
 //! Primer (paper §3, spec §3.1 to §3.3): the discovered program without what only serves fixed lengths.
 //!
 //! 1. Squared ReLU.
-//! 2. Multi-depthwise-head attention, in which the queries are computed from the keys: K = MDHA projection of x, Q = K·W.
+//! 2. Multi-depthwise-head attention, in which the queries are computed from the keys: K = MDHA projection of x, Q =
+//!    K·W.
 //! 3. The custom norm, before attention and after the feed-forward part.
 
 use primer_tensor::Tensor;

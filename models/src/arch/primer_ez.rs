@@ -1,5 +1,5 @@
-//! Primer-EZ (paper §3, spec §3.1): the Transformer with two changes, multi-depthwise-head attention (`mdha`) and the squared ReLU
-//! (`squared_relu`).
+//! Primer-EZ (paper §3, spec §3.1): the Transformer with two changes, multi-depthwise-head attention (`mdha`) and the
+//! squared ReLU (`squared_relu`).
 
 use primer_tensor::Tensor;
 

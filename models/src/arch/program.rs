@@ -1,6 +1,7 @@
 //! Blocks that are programs of the search.
 //!
-//! The search depends on this crate, not the other way round, so it hands over how the text of a program becomes a block.
+//! The search depends on this crate, not the other way round, so it hands over how the text of a program becomes a
+//! block.
 
 use std::sync::OnceLock;
 
@@ -10,8 +11,8 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::nn::{Dims, Params, Scope};
 
-/// Records the block of a program, given in its text form: from rows `[batch·seq, d]` to the same, with parameters in the scope.
-/// An error says why there is no such block.
+/// Records the block of a program, given in its text form: from rows `[batch·seq, d]` to the same, with parameters in
+/// the scope. An error says why there is no such block.
 pub type Lowering = fn(&str, Dims, Scope<'_>, &Tensor) -> std::result::Result<Tensor, String>;
 
 static LOWERING: OnceLock<Lowering> = OnceLock::new();

@@ -1,5 +1,5 @@
-//! The baseline with separable convolutions in attention, which the paper compares with (Table 4): the depthwise convolution comes
-//! before each projection and not after it.
+//! The baseline with separable convolutions in attention, which the paper compares with (Table 4): the depthwise
+//! convolution comes before each projection and not after it.
 
 use primer_tensor::Tensor;
 

@@ -1,5 +1,5 @@
-//! Switch Primer (paper §4.2, spec §4.1): the Switch Transformer with multi-depthwise-head attention, and with the squared ReLU in the
-//! feed-forward parts and in the experts.
+//! Switch Primer (paper §4.2, spec §4.1): the Switch Transformer with multi-depthwise-head attention, and with the
+//! squared ReLU in the feed-forward parts and in the experts.
 
 use primer_tensor::Tensor;
 

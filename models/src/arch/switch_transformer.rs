@@ -1,5 +1,5 @@
-//! The Switch Transformer (Fedus et al. 2021; spec §4.1): the baseline with a mixture of experts for the feed-forward part of every
-//! fourth block, and of the last where there are fewer.
+//! The Switch Transformer (Fedus et al. 2021; spec §4.1): the baseline with a mixture of experts for the feed-forward
+//! part of every fourth block, and of the last where there are fewer.
 
 use primer_tensor::Tensor;
 

@@ -1,5 +1,5 @@
-//! The Synthesizer in its form "random, plus dot product" (Tay et al. 2020; spec §4.1): the baseline with a learned score for each
-//! head and pair of positions added to QKᵀ.
+//! The Synthesizer in its form "random, plus dot product" (Tay et al. 2020; spec §4.1): the baseline with a learned
+//! score for each head and pair of positions added to QKᵀ.
 
 use primer_tensor::Tensor;
 

@@ -1,4 +1,5 @@
-//! The Transformer decoder as the paper's baseline has it (spec §4.1): pre-norm, ReLU, biases in the feed-forward part only.
+//! The Transformer decoder as the paper's baseline has it (spec §4.1): pre-norm, ReLU, biases in the feed-forward part
+//! only.
 
 use primer_tensor::Tensor;
 

@@ -118,8 +118,8 @@ pub struct ModelConfig {
     pub expert_capacity: f64,
     /// The same outside of training.
     pub expert_eval_capacity: f64,
-    /// The text form of the program that is every block of [`Arch::Program`]; else empty. Heads, `d_ff` and the conventions of
-    /// blocks are then the program's own.
+    /// The text form of the program that is every block of [`Arch::Program`]; else empty. Heads, `d_ff` and the
+    /// conventions of blocks are then the program's own.
     #[serde(default)]
     pub program: String,
 }
@@ -131,8 +131,8 @@ pub const NORM_EPS: f64 = 1e-6;
 const MAX_ELEMENTS: usize = 1 << 31;
 
 impl ModelConfig {
-    /// `arch` at `size` with the default conventions: byte tokens and sinusoids for CPUs' sizes, T5's vocabulary and relative
-    /// positions for the paper's.
+    /// `arch` at `size` with the default conventions: byte tokens and sinusoids for CPUs' sizes, T5's vocabulary and
+    /// relative positions for the paper's.
     pub fn new(arch: Arch, size: Size) -> Self {
         let shape = size.shape_of(arch);
         let relative = size.is_of_the_paper() && arch != Arch::Program;
@@ -159,7 +159,8 @@ impl ModelConfig {
         }
     }
 
-    /// What tells the architecture apart from others: its name, or `dna:` and the first 12 digits of the program's SHA-256.
+    /// What tells the architecture apart from others: its name, or `dna:` and the first 12 digits of the program's
+    /// SHA-256.
     pub fn label(&self) -> String {
         match self.arch {
             Arch::Program => {
@@ -190,8 +191,8 @@ impl ModelConfig {
         })
     }
 
-    /// The same model with the conventions of the DNA: no ε inside the blocks, exp-mask-divide, the query scaled at run time, three
-    /// projections. Its weights map one to one to the seed program's.
+    /// The same model with the conventions of the DNA: no ε inside the blocks, exp-mask-divide, the query scaled at run
+    /// time, three projections. Its weights map one to one to the seed program's.
     #[must_use]
     pub fn with_dna_conventions(mut self) -> Self {
         self.norm_eps = 0.0;

@@ -16,10 +16,11 @@ pub enum Size {
     Small,
     /// d 768, 12 layers, 12 heads, ff 3072, sequence 512, batch 128: 110M parameters, C4's and PG19's.
     Medium,
-    /// d 1024, 24 layers, 16 heads, ff 8192, sequence 512, batch 64: 537M parameters, the full T5's, which took 2,048 sequences at once.
+    /// d 1024, 24 layers, 16 heads, ff 8192, sequence 512, batch 64: 537M parameters, the full T5's, which took 2,048
+    /// sequences at once.
     Large,
-    /// d 2048, 24 layers, ff 12288, sequence 1024, batch 32: the one-shot models', which took 2,048 sequences at once; 16 heads of
-    /// 128, of which the paper says nothing.
+    /// d 2048, 24 layers, ff 12288, sequence 1024, batch 32: the one-shot models', which took 2,048 sequences at once;
+    /// 16 heads of 128, of which the paper says nothing.
     Xl,
     /// One of the 27 points of the sweep, `sweep-D-L-F`: d 384, 512 or 1024; 6, 9 or 12 layers; ff 4, 8 or 12 times d.
     Sweep {
@@ -132,7 +133,8 @@ impl Size {
         }
     }
 
-    /// Two thirds of the dense width, as the paper's configurations round it; for CPUs to the nearest multiple of a vector.
+    /// Two thirds of the dense width, as the paper's configurations round it; for CPUs to the nearest multiple of a
+    /// vector.
     fn gated_width(self) -> usize {
         let dense = self.shape().d_ff;
         match self {
@@ -144,8 +146,8 @@ impl Size {
     }
 }
 
-/// The width inside a gated layer, which has three matrices, beside a dense one of width `dense`: two thirds, to the nearest multiple
-/// of a vector.
+/// The width inside a gated layer, which has three matrices, beside a dense one of width `dense`: two thirds, to the
+/// nearest multiple of a vector.
 pub fn gated_width(dense: usize) -> usize {
     (dense * 2 / 3 + 4) / 8 * 8
 }

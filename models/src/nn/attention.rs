@@ -40,7 +40,8 @@ pub struct Attention<'a> {
     pub convolution: Convolution,
     /// Whether queries are computed from the keys.
     pub shared_queries: bool,
-    /// Whether a learned score for each head and pair of positions is added (Tay et al. 2020, random, plus dot product).
+    /// Whether a learned score for each head and pair of positions is added (Tay et al. 2020, random, plus dot
+    /// product).
     pub learned_scores: bool,
     /// Scores by relative position, `[1, heads, seq, seq]`.
     pub relative: Option<&'a Tensor>,

@@ -21,7 +21,8 @@ pub struct Experts<'a> {
     pub dims: Dims,
     /// Number of experts.
     pub experts: usize,
-    /// Room of an expert, as a multiple of an equal share of a group's tokens; a token beyond it is passed on unchanged.
+    /// Room of an expert, as a multiple of an equal share of a group's tokens; a token beyond it is passed on
+    /// unchanged.
     pub capacity: f64,
     /// Width inside an expert.
     pub d_ff: usize,
@@ -32,8 +33,8 @@ pub struct Experts<'a> {
 }
 
 impl Experts<'_> {
-    /// What the experts make of rows `[batch·seq, d]`, zero for a token that found no room, and the loss that keeps them equally busy:
-    /// 10⁻²·E²·mean(share of tokens · mean probability), over experts and groups.
+    /// What the experts make of rows `[batch·seq, d]`, zero for a token that found no room, and the loss that keeps
+    /// them equally busy: 10⁻²·E²·mean(share of tokens · mean probability), over experts and groups.
     pub fn apply(self, mut scope: Scope<'_>, x: &Tensor) -> (Tensor, Tensor) {
         let (tokens, d, experts) = (x.shape()[0], x.shape().last(), self.experts);
         let (groups, size) = self.groups();

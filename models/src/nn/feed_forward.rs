@@ -47,9 +47,11 @@ pub fn feed_forward(mut scope: Scope<'_>, x: &Tensor, d_ff: usize, activation: A
     project_down(&mut scope, &hidden, d)
 }
 
-/// (f(x·W₁ + b₁) ⊙ (x·V + c))·W₂ + b₂ over rows `[rows, d]`, a gated linear unit (Shazeer 2020); starts as for [`feed_forward`].
+/// (f(x·W₁ + b₁) ⊙ (x·V + c))·W₂ + b₂ over rows `[rows, d]`, a gated linear unit (Shazeer 2020); starts as for
+/// [`feed_forward`].
 ///
-/// Fused, `w1` is `[d, 2·ff]` with the columns of W₁ first, and `b1` likewise; separate, the four are `w1`, `b1`, `v`, `c`.
+/// Fused, `w1` is `[d, 2·ff]` with the columns of W₁ first, and `b1` likewise; separate, the four are `w1`, `b1`, `v`,
+/// `c`.
 pub fn gated_feed_forward(
     mut scope: Scope<'_>,
     x: &Tensor,

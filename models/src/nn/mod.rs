@@ -1,7 +1,7 @@
 //! Layers: functions from recorded tensors to recorded tensors.
 //!
-//! Activations are matrices `[batch·seq, d]`, rows in the order of the batch; only what mixes positions (attention, convolution)
-//! looks at them as `[batch, seq, d]`.
+//! Activations are matrices `[batch·seq, d]`, rows in the order of the batch; only what mixes positions (attention,
+//! convolution) looks at them as `[batch, seq, d]`.
 
 mod attention;
 mod experts;

@@ -11,7 +11,8 @@ pub enum Norm {
     Layer,
     /// x / √(mean(x²) + ε) · scale (Zhang & Sennrich 2019).
     Rms,
-    /// (x − μ) / √(v + ε) · scale + shift, v = mean(x·(x − μ)): Primer's, the layer norm but for rounding (paper §4, spec §3.2).
+    /// (x − μ) / √(v + ε) · scale + shift, v = mean(x·(x − μ)): Primer's, the layer norm but for rounding (paper §4,
+    /// spec §3.2).
     Primer,
 }
 

@@ -1,7 +1,7 @@
 //! Where a token stands.
 
-/// The sinusoid signal `[seq, d]`, row-major: the first half of the channels sines, the second cosines, wavelengths geometric from
-/// 2π to 10000·2π (Vaswani et al. 2017, in tensor2tensor's layout). `d` is even.
+/// The sinusoid signal `[seq, d]`, row-major: the first half of the channels sines, the second cosines, wavelengths
+/// geometric from 2π to 10000·2π (Vaswani et al. 2017, in tensor2tensor's layout). `d` is even.
 pub fn sinusoid(seq: usize, d: usize) -> Vec<f32> {
     let half = d / 2;
     let step = 10_000f64.ln() / half.saturating_sub(1).max(1) as f64;
@@ -17,9 +17,9 @@ pub fn sinusoid(seq: usize, d: usize) -> Vec<f32> {
 /// Buckets of relative positions (Raffel et al. 2020).
 pub const BUCKETS: usize = 32;
 
-/// The bucket of each pair of positions `[seq, seq]`, row-major: row t, column j for the distance t − j, 0 where j is later.
-/// Distances below 16 have a bucket each, those from 16 to 127 share the rest by their logarithm, and the last one takes what lies
-/// beyond (spec §3.3).
+/// The bucket of each pair of positions `[seq, seq]`, row-major: row t, column j for the distance t − j, 0 where j is
+/// later. Distances below 16 have a bucket each, those from 16 to 127 share the rest by their logarithm, and the last
+/// one takes what lies beyond (spec §3.3).
 pub fn relative_buckets(seq: usize) -> Vec<f32> {
     let bucket = |distance: usize| {
         let exact = BUCKETS / 2;

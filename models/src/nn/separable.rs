@@ -5,8 +5,8 @@ use primer_tensor::Tensor;
 use super::params::{Init, Scope};
 use super::{Dims, Sequence};
 
-/// A causal depthwise convolution over `width` positions and then a projection to `outputs` channels with a bias, on rows
-/// `[batch·seq, c]`: `[batch·seq, outputs]`.
+/// A causal depthwise convolution over `width` positions and then a projection to `outputs` channels with a bias, on
+/// rows `[batch·seq, c]`: `[batch·seq, outputs]`.
 pub fn separable_convolution(
     mut scope: Scope<'_>,
     sequence: &Sequence,

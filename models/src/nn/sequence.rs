@@ -1,4 +1,5 @@
-//! What layers that mix positions see of a sequence: all of it, or one position after what they kept of the earlier ones.
+//! What layers that mix positions see of a sequence: all of it, or one position after what they kept of the earlier
+//! ones.
 
 use std::cell::RefCell;
 
@@ -63,8 +64,8 @@ fn entry(scope: &Scope<'_>, name: &str, shape: &[usize]) -> Tensor {
 }
 
 impl Sequence {
-    /// The causal depthwise convolution of `[batch, n, c]` with taps `[k, c]`. A step keeps the k − 1 rows before it, as they came
-    /// in.
+    /// The causal depthwise convolution of `[batch, n, c]` with taps `[k, c]`. A step keeps the k − 1 rows before it,
+    /// as they came in.
     pub fn depthwise_conv(&self, scope: &Scope<'_>, name: &str, x: &Tensor, taps: &Tensor) -> Tensor {
         let Self::Step(step) = self else { return x.depthwise_conv(taps) };
         let (batch, c, k) = (x.shape()[0], x.shape().last(), taps.shape()[0]);
@@ -88,7 +89,8 @@ impl Sequence {
         all
     }
 
-    /// Of scores for each pair of positions `[1, heads, seq, seq]`, the rows of the positions at hand: `[1, heads, n, seq]`.
+    /// Of scores for each pair of positions `[1, heads, seq, seq]`, the rows of the positions at hand: `[1, heads, n,
+    /// seq]`.
     pub fn rows_of(&self, scores: &Tensor) -> Tensor {
         let Self::Step(step) = self else { return scores.clone() };
         let [_, heads, seq, _] = scores.shape()[..] else { return scores.clone() };

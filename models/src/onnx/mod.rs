@@ -1,7 +1,7 @@
 //! A program as an ONNX model (opset 18), for other runtimes.
 //!
-//! Every primitive of a forward pass is one or a few standard operators; parameters are initializers. Shapes are fixed, as
-//! everywhere here: a model is exported for one batch size and one length.
+//! Every primitive of a forward pass is one or a few standard operators; parameters are initializers. Shapes are fixed,
+//! as everywhere here: a model is exported for one batch size and one length.
 
 mod nodes;
 mod proto;
@@ -39,8 +39,9 @@ impl Element {
     }
 }
 
-/// The ONNX file of a program with one output: its data inputs are the model's inputs, its state entries, given by `state`, are
-/// stored in it, and its output is called `output`, of shape `shape` with as many elements as the program's.
+/// The ONNX file of a program with one output: its data inputs are the model's inputs, its state entries, given by
+/// `state`, are stored in it, and its output is called `output`, of shape `shape` with as many elements as the
+/// program's.
 ///
 /// # Errors
 /// [`Error::Onnx`] for a primitive that only training uses, or a state entry that `state` doesn't know.

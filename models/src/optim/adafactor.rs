@@ -1,5 +1,5 @@
-//! Adafactor (Shazeer & Stern 2018) as both libraries of the paper run it (spec §5.1): no momentum, factored second moments, updates
-//! clipped by their root mean square, steps relative to the parameter's.
+//! Adafactor (Shazeer & Stern 2018) as both libraries of the paper run it (spec §5.1): no momentum, factored second
+//! moments, updates clipped by their root mean square, steps relative to the parameter's.
 
 use primer_tensor::{ReduceOp, Tensor};
 
@@ -22,7 +22,8 @@ fn is_factored(spec: &ParamSpec) -> bool {
     spec.shape.len() >= 2 && spec.shape[spec.shape.len() - 2..].iter().all(|&dim| dim >= FACTORED_FROM)
 }
 
-/// Names and shapes of a parameter's second moments: of its rows and columns `[.., rows, 1]` and `[.., 1, columns]`, or whole.
+/// Names and shapes of a parameter's second moments: of its rows and columns `[.., rows, 1]` and `[.., 1, columns]`, or
+/// whole.
 pub(super) fn entries(spec: &ParamSpec) -> Vec<(String, Vec<usize>)> {
     let entry = |kind: &str, shape| (format!("adafactor.{kind}.{}", spec.name), shape);
     if !is_factored(spec) {
@@ -40,7 +41,8 @@ pub(super) fn scalars(step: u64) -> [(&'static str, f32); 1] {
     [(DECAY, (1.0 - ((step + 1) as f64).powf(-0.8)) as f32)]
 }
 
-/// With v̂ the second moment, or rows·columns / mean(rows): u = g/√v̂, u ← u / max(1, RMS(u)), p ← p − η·max(RMS(p), 10⁻³)·u.
+/// With v̂ the second moment, or rows·columns / mean(rows): u = g/√v̂, u ← u / max(1, RMS(u)), p ← p − η·max(RMS(p),
+/// 10⁻³)·u.
 pub(super) fn update(spec: &ParamSpec, weight: &Tensor, gradient: &Tensor) -> Vec<(Tensor, Tensor)> {
     let decay = scalar(DECAY);
     let fresh = Tensor::constant(1.0) - &decay;

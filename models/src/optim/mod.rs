@@ -1,7 +1,8 @@
 //! Optimizers and the learning rate.
 //!
-//! An optimizer is graph: the gradients come in, new values of the state's entries go out. Before either sees them, gradients are
-//! clipped by their global norm; where one isn't finite, everything keeps its old value and [`NON_FINITE`] is set.
+//! An optimizer is graph: the gradients come in, new values of the state's entries go out. Before either sees them,
+//! gradients are clipped by their global norm; where one isn't finite, everything keeps its old value and
+//! [`NON_FINITE`] is set.
 
 pub mod adafactor;
 pub mod adamw;
@@ -27,8 +28,8 @@ pub const LEARNING_RATE: &str = "learning_rate";
 pub enum Optimizer {
     /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
     Adamw,
-    /// Adafactor without momentum (Shazeer & Stern 2018), as the paper's experiments have it. Of the settings it takes the learning
-    /// rate and the clipping.
+    /// Adafactor without momentum (Shazeer & Stern 2018), as the paper's experiments have it. Of the settings it takes
+    /// the learning rate and the clipping.
     Adafactor,
 }
 
@@ -138,8 +139,8 @@ impl OptimizerConfig {
         state.insert(NON_FINITE, [1], &[0.0])
     }
 
-    /// The scalar inputs of step `step`, counted from 0, computed in f64: the learning rate, which is the peak times `rate_factor`,
-    /// and what the rule corrects over the first steps.
+    /// The scalar inputs of step `step`, counted from 0, computed in f64: the learning rate, which is the peak times
+    /// `rate_factor`, and what the rule corrects over the first steps.
     pub fn scalars(&self, rate_factor: f64, step: u64) -> Vec<(&'static str, f32)> {
         let mut scalars = match self.optimizer {
             Optimizer::Adamw => adamw::scalars(self, step).to_vec(),
@@ -152,8 +153,8 @@ impl OptimizerConfig {
     /// State updates `(entry, new value)` of one step, after clipping: g ← g · min(1, clip/‖g‖).
     pub fn updates(&self, specs: &[ParamSpec], weights: &[Tensor], gradients: &[Tensor]) -> Vec<(Tensor, Tensor)> {
         let (one, zero) = (Tensor::constant(1.0), Tensor::constant(0.0));
-        // Gradients are computed in the order in which the norm asks for them. The last layer's come first, as the backward pass has
-        // them: then no activation and no cotangent outlives its layer.
+        // Gradients are computed in the order in which the norm asks for them. The last layer's come first, as the
+        // backward pass has them: then no activation and no cotangent outlives its layer.
         let squares = gradients.iter().rev().map(|g| g.square().sum().reshape([1]));
         let norm_squared = squares.reduce(|a, b| a + b).unwrap_or_else(|| zero.reshape([1]));
         // A boolean can't be broadcast, so the verdict travels as 0 or 1.

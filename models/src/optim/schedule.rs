@@ -14,8 +14,8 @@ pub enum Decay {
     Linear,
     /// None.
     Constant,
-    /// Full for `hold` steps, then with the reciprocal of the root of the step: with a peak of 0.01 and 10,000 steps the paper's
-    /// 1/√max(step, 10⁴) (spec §5.1).
+    /// Full for `hold` steps, then with the reciprocal of the root of the step: with a peak of 0.01 and 10,000 steps
+    /// the paper's 1/√max(step, 10⁴) (spec §5.1).
     Rsqrt,
 }
 
@@ -30,7 +30,8 @@ impl Decay {
         }
     }
 
-    /// Whether the rate falls towards the end of a run, so that losses on the way are higher than those of a shorter run.
+    /// Whether the rate falls towards the end of a run, so that losses on the way are higher than those of a shorter
+    /// run.
     pub fn spans_the_run(self) -> bool {
         matches!(self, Self::Cosine | Self::Linear)
     }
@@ -57,8 +58,8 @@ impl Default for ScheduleConfig {
 }
 
 impl ScheduleConfig {
-    /// The factor of the peak rate for step `step` (counted from 0) of `total`: it rises over `warmup` steps to 1, then falls to
-    /// `final_fraction` at the last step and stays there.
+    /// The factor of the peak rate for step `step` (counted from 0) of `total`: it rises over `warmup` steps to 1, then
+    /// falls to `final_fraction` at the last step and stays there.
     pub fn factor(&self, step: u64, total: u64) -> f64 {
         // A short run still has most of its steps behind the warm-up.
         let warmup = self.warmup.min(total / 5);

@@ -177,8 +177,8 @@ impl TokenSet {
         Ok(EvalWindows { set: self, batch, seq, next: 0, count: (self.len() - 1) / seq })
     }
 
-    /// All tokens that have one before them, in order, each once: `batch · seq` predictions at a time, and how many of them count. The
-    /// last batch is filled up with zeros.
+    /// All tokens that have one before them, in order, each once: `batch · seq` predictions at a time, and how many of
+    /// them count. The last batch is filled up with zeros.
     ///
     /// # Errors
     /// [`Error::ShortCorpus`] when no window of `seq + 1` tokens fits.

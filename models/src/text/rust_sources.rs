@@ -1,8 +1,8 @@
 //! The zero-download corpus: Rust sources that every machine which built the project already has.
 //!
-//! `cargo metadata` is asked about a throw-away manifest that names only the crates of the allow-list, at the versions of our
-//! `Cargo.lock`. Asking about the workspace itself would be simpler, but it resolves development dependencies too, and a machine
-//! that has only ever run `cargo run` never downloaded those, so that `--offline` fails there.
+//! `cargo metadata` is asked about a throw-away manifest that names only the crates of the allow-list, at the versions
+//! of our `Cargo.lock`. Asking about the workspace itself would be simpler, but it resolves development dependencies
+//! too, and a machine that has only ever run `cargo run` never downloaded those, so that `--offline` fails there.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -98,8 +98,8 @@ pub(super) fn locked_crates() -> Result<Found, String> {
     Ok(found)
 }
 
-/// The nearest `Cargo.lock`: upward from the current folder, then from the package's folder that cargo names when it runs a
-/// program, then from the one this crate was compiled in.
+/// The nearest `Cargo.lock`: upward from the current folder, then from the package's folder that cargo names when it
+/// runs a program, then from the one this crate was compiled in.
 fn find_lock() -> Option<PathBuf> {
     let upward = |start: PathBuf| {
         // The lock must be ours, not that of another project the user happens to stand in.

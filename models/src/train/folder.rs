@@ -54,7 +54,8 @@ const SAMPLE_TOKENS: usize = 100;
 const CHECKPOINTS: &str = "checkpoints";
 
 impl RunFolder {
-    /// Begins a run in `folder`, which is made if need be. Whether a folder that isn't empty may be used is the caller's to decide.
+    /// Begins a run in `folder`, which is made if need be. Whether a folder that isn't empty may be used is the
+    /// caller's to decide.
     ///
     /// # Errors
     /// As [`Trainer::new`]; [`Error::Write`] where the folder can't be written.
@@ -76,7 +77,8 @@ impl RunFolder {
         Ok(Self { trainer, metrics, samples, checkpoints, best: f64::INFINITY, evaluations: None, device_before: None })
     }
 
-    /// Goes on with the run in `folder` from its newest checkpoint, with the configuration given; metrics past it are cut off.
+    /// Goes on with the run in `folder` from its newest checkpoint, with the configuration given; metrics past it are
+    /// cut off.
     ///
     /// # Errors
     /// As [`Trainer::resume`]; [`Error::NoCheckpoint`]; [`Error::Read`]; [`Error::Write`].
@@ -136,8 +138,8 @@ impl RunFolder {
             let late = self.trainer.seconds() >= self.trainer.seconds_read() + READ_SECONDS;
             let evaluated = self.evaluated_next(step.saturating_sub(1)) == Some(step);
             if done || late || evaluated || due(train.sample_every) || due(train.checkpoint_every) {
-                // It waits for the steps, so that their time is not taken for that of what follows, and a checkpoint leaves nothing
-                // unread behind.
+                // It waits for the steps, so that their time is not taken for that of what follows, and a checkpoint
+                // leaves nothing unread behind.
                 self.with_metrics(on_event, Trainer::report)?;
             }
             if done || evaluated {
@@ -174,8 +176,9 @@ impl RunFolder {
         &self.trainer
     }
 
-    /// What the run computed on before it was taken up, as its `devices.txt` has it, where that isn't what it computes on now: the
-    /// device, or the kernels of an adapter. What follows then differs in its last bits from a run that never stopped.
+    /// What the run computed on before it was taken up, as its `devices.txt` has it, where that isn't what it computes
+    /// on now: the device, or the kernels of an adapter. What follows then differs in its last bits from a run that
+    /// never stopped.
     pub fn device_before(&self) -> Option<&str> {
         self.device_before.as_deref()
     }
@@ -252,8 +255,8 @@ impl RunFolder {
     }
 }
 
-/// Adds the device's line unless the last one is the same, and gives the last one otherwise. A run of an older version has no such
-/// file yet.
+/// Adds the device's line unless the last one is the same, and gives the last one otherwise. A run of an older version
+/// has no such file yet.
 fn add_device(path: &Path, device: &Device) -> Result<Option<String>> {
     let mut lines = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),

@@ -35,7 +35,8 @@ pub struct Slice {
     pub seconds: f64,
 }
 
-/// One training run in memory: `train` steps forward, loss, gradient, clipping and the optimizer as one program on one state.
+/// One training run in memory: `train` steps forward, loss, gradient, clipping and the optimizer as one program on one
+/// state.
 pub struct Trainer {
     config: RunConfig,
     model: Model,
@@ -105,8 +106,8 @@ impl Trainer {
     /// A run that goes on from a checkpoint, bit for bit as if it had never stopped.
     ///
     /// # Errors
-    /// As [`Trainer::new`]; what [`Checkpoint::read`] and [`Checkpoint::fit`] say of the file; [`Error::OtherModel`] where its model
-    /// computes something else with the same weights; [`Error::OtherCorpus`];
+    /// As [`Trainer::new`]; what [`Checkpoint::read`] and [`Checkpoint::fit`] say of the file; [`Error::OtherModel`]
+    /// where its model computes something else with the same weights; [`Error::OtherCorpus`];
     /// [`Error::OtherTokenizer`]; [`Error::DamagedCheckpoint`] where the file has no optimizer state.
     pub fn resume(config: &RunConfig, corpus: &Corpus, device: &Device, path: &Path) -> Result<Self> {
         let checkpoint = Checkpoint::read(path)?;
@@ -156,8 +157,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Trains for about `duration` of measured compute (at least one step), then waits for the device, so that two models can take
-    /// turns fairly. One reading of the loss at the end.
+    /// Trains for about `duration` of measured compute (at least one step), then waits for the device, so that two
+    /// models can take turns fairly. One reading of the loss at the end.
     ///
     /// # Errors
     /// [`Error::Tensor`] from the device.
@@ -214,7 +215,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Mean cross entropy in nats per token on the validation text, or on its first `eval_batches` batches, each token once.
+    /// Mean cross entropy in nats per token on the validation text, or on its first `eval_batches` batches, each token
+    /// once.
     ///
     /// # Errors
     /// [`Error::Tensor`] from the device.

@@ -1,7 +1,7 @@
 //! How two programs differ, instruction by instruction.
 //!
-//! An inserted instruction moves the numbers of all states after it; a diff of the texts would show every later line. Here
-//! instructions are aligned by what they do, and inputs are compared by the instruction that produces them.
+//! An inserted instruction moves the numbers of all states after it; a diff of the texts would show every later line.
+//! Here instructions are aligned by what they do, and inputs are compared by the instruction that produces them.
 
 use std::fmt;
 
@@ -38,8 +38,8 @@ pub struct Diff {
     pub constants: [[f64; 2]; 2],
     /// The bank of dimensions, old and new.
     pub dims: [[u32; 6]; 2],
-    /// For each subprogram its label and instructions. Mutations neither add nor remove subprograms; those of a program that has
-    /// more are all added or removed.
+    /// For each subprogram its label and instructions. Mutations neither add nor remove subprograms; those of a program
+    /// that has more are all added or removed.
     pub subprograms: Vec<(String, Vec<Line>)>,
 }
 
@@ -116,8 +116,8 @@ impl Diff {
             && self.subprograms.iter().all(|(_, lines)| !is_changed(lines))
     }
 
-    /// The whole listing, line by line: what became of the line, and its text. A changed instruction is two lines, one removed and
-    /// one added.
+    /// The whole listing, line by line: what became of the line, and its text. A changed instruction is two lines, one
+    /// removed and one added.
     pub fn listing(&self) -> Vec<(Change, String)> {
         let mut listing = self.banks();
         for number in 0..self.subprograms.len() {

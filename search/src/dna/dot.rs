@@ -6,8 +6,8 @@ use super::{Dna, Inlined, NodeKind};
 use crate::rejection::Rejection;
 
 impl Dna {
-    /// The live program, calls inlined, in the DOT language of Graphviz: an edge from what is read to what reads it. Instructions
-    /// with parameters are filled; each node says where it stands in the genome.
+    /// The live program, calls inlined, in the DOT language of Graphviz: an edge from what is read to what reads it.
+    /// Instructions with parameters are filled; each node says where it stands in the genome.
     ///
     /// # Errors
     ///

@@ -82,9 +82,9 @@ pub fn by_name(name: &str) -> Option<Result<Dna>> {
     PROGRAMS.iter().find(|(known, _)| *known == name).map(|(_, text)| text.parse())
 }
 
-/// A built-in program other than the discovered one with `heads` heads, width `dims[0]` and inner width `dims[1]` (relative), and
-/// 1/√`head_width` as the attention's constant, where `head_width` counts channels. MAIN's second instruction calls the attention
-/// once a head.
+/// A built-in program other than the discovered one with `heads` heads, width `dims[0]` and inner width `dims[1]`
+/// (relative), and 1/√`head_width` as the attention's constant, where `head_width` counts channels. MAIN's second
+/// instruction calls the attention once a head.
 ///
 /// # Errors
 ///

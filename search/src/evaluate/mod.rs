@@ -1,7 +1,7 @@
 //! The fitness of a program: validation loss after a fixed budget of training.
 //!
-//! Everything random is shared by all candidates of a study (common random numbers): the batches, and the start of whatever an
-//! edit doesn't touch. So two candidates differ in fitness by their programs and not by their luck.
+//! Everything random is shared by all candidates of a study (common random numbers): the batches, and the start of
+//! whatever an edit doesn't touch. So two candidates differ in fitness by their programs and not by their luck.
 
 mod starts;
 mod training;
@@ -85,8 +85,9 @@ struct Course<'a> {
 
 impl Evaluator {
     /// # Errors
-    /// [`Error::StudyMismatch`] where the corpus isn't the study's; [`Error::Option`] where the study's vocabulary is smaller than the
-    /// text's; [`Error::Rejected`] where the study's own seed program can't be planned; [`Error::Model`] where the corpus is too short.
+    /// [`Error::StudyMismatch`] where the corpus isn't the study's; [`Error::Option`] where the study's vocabulary is
+    /// smaller than the text's; [`Error::Rejected`] where the study's own seed program can't be planned;
+    /// [`Error::Model`] where the corpus is too short.
     pub fn new(spec: &StudySpec, corpus: &Corpus, device: &Device) -> Result<Evaluator> {
         if corpus.sha256() != spec.corpus {
             let (stored, given) = (spec.corpus.clone(), corpus.sha256());
@@ -174,8 +175,8 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Trains the candidate as far as the study's budget and its hurdles let it, and measures it. A loss that is not finite ends it
-    /// at once with the worst fitness; a program that leaks or exceeds a limit is rejected.
+    /// Trains the candidate as far as the study's budget and its hurdles let it, and measures it. A loss that is not
+    /// finite ends it at once with the worst fitness; a program that leaks or exceeds a limit is rejected.
     pub fn evaluate(&self, candidate: &Candidate, report: &mut dyn FnMut(Progress) -> Control) -> Outcome {
         let began = Instant::now();
         let mut cost = Cost::default();
@@ -290,9 +291,9 @@ impl Evaluator {
         Ok(Advanced::Reached)
     }
 
-    /// A program trained once more to the end of the study's budget, without hurdles and with a seed of its own, measured on the
-    /// windows of held-out text behind those that candidates are measured on: the loss, infinite where it isn't finite, and the
-    /// steps. None where `report` says to stop.
+    /// A program trained once more to the end of the study's budget, without hurdles and with a seed of its own,
+    /// measured on the windows of held-out text behind those that candidates are measured on: the loss, infinite where
+    /// it isn't finite, and the steps. None where `report` says to stop.
     ///
     /// # Errors
     /// Those of [`Evaluator::prepare`]; [`Error::Model`] where the held-out text has no further windows.
@@ -314,7 +315,8 @@ impl Evaluator {
         Ok(Some((loss, spent.steps)))
     }
 
-    /// Steps that a program gets for the whole of the study's budget, without hurdles; 1 where that is in measured seconds.
+    /// Steps that a program gets for the whole of the study's budget, without hurdles; 1 where that is in measured
+    /// seconds.
     ///
     /// # Errors
     /// Those of [`Evaluator::prepare`].
@@ -328,8 +330,8 @@ impl Evaluator {
         self.spec.fitness.marks().last().unwrap_or(1) as f64 * self.spec.fitness.unit
     }
 
-    /// What a step of each program takes, measured, over what is predicted for it; that of the seed program is 1. The programs take
-    /// turns, so that what else the machine does meets all of them.
+    /// What a step of each program takes, measured, over what is predicted for it; that of the seed program is 1. The
+    /// programs take turns, so that what else the machine does meets all of them.
     ///
     /// # Errors
     /// Those of [`Evaluator::prepare`].
@@ -374,7 +376,8 @@ impl Evaluator {
         (flops, self.spec.roofline.seconds(training.executable()))
     }
 
-    /// Whether a run is at a mark: one more step would spend more than the mark allows, or, in seconds, the last one did.
+    /// Whether a run is at a mark: one more step would spend more than the mark allows, or, in seconds, the last one
+    /// did.
     fn has_reached(&self, mark: f64, spent: &Spent, costs: (f64, f64)) -> bool {
         match self.spec.fitness.budget {
             Budget::Seconds => spent.seconds >= mark,
@@ -388,7 +391,8 @@ impl Evaluator {
         let limit = match self.spec.fitness.budget {
             Budget::Seconds => 1.0,
             Budget::Tokens => mark,
-            // The quotient first: of a program that costs what the seed does it is 1, and not a last bit less than the mark.
+            // The quotient first: of a program that costs what the seed does it is 1, and not a last bit less than the
+            // mark.
             Budget::Flops => mark * (seed_flops / flops),
             Budget::Cost => mark * (seed_predicted / predicted),
         };

@@ -45,8 +45,8 @@ impl<'a> Training<'a> {
         Ok(Self { evaluator, step, evaluation, state, seed, steps: 0 })
     }
 
-    /// One step; every tenth time also the loss in nats a token, for which the device is waited. A gradient that isn't finite counts
-    /// as such a loss.
+    /// One step; every tenth time also the loss in nats a token, for which the device is waited. A gradient that isn't
+    /// finite counts as such a loss.
     ///
     /// # Errors
     /// The engine's errors.
@@ -91,7 +91,8 @@ impl<'a> Training<'a> {
         &self.step
     }
 
-    /// Mean loss in nats a token over the first `tokens` of the study's fixed windows; infinite where a gradient wasn't finite.
+    /// Mean loss in nats a token over the first `tokens` of the study's fixed windows; infinite where a gradient wasn't
+    /// finite.
     ///
     /// # Errors
     /// The engine's errors.
@@ -131,11 +132,12 @@ impl<'a> Training<'a> {
     }
 }
 
-/// The program of one training step: forward, loss, gradient, clipping and the optimizer as state updates; the mean loss as output 0.
+/// The program of one training step: forward, loss, gradient, clipping and the optimizer as state updates; the mean
+/// loss as output 0.
 ///
 /// # Errors
-/// [`Error::Rejected`](crate::Error::Rejected) where the graph refuses the program; [`Error::Gradient`](crate::Error::Gradient);
-/// [`Error::Tensor`](crate::Error::Tensor).
+/// [`Error::Rejected`](crate::Error::Rejected) where the graph refuses the program;
+/// [`Error::Gradient`](crate::Error::Gradient); [`Error::Tensor`](crate::Error::Tensor).
 pub fn step_program(plan: &Plan, optimizer: &OptimizerConfig) -> Result<Program> {
     Ok(programs(plan, optimizer)?.0)
 }

@@ -32,7 +32,8 @@ pub struct Member {
 pub struct Child {
     /// Text of the program.
     pub program: String,
-    /// What twins have in common: the hash of its canonical form, with a probe its fingerprint; or why it is too large to have one.
+    /// What twins have in common: the hash of its canonical form, with a probe its fingerprint; or why it is too large
+    /// to have one.
     pub canonical: Result<String, Rejection>,
     /// JSON of the mutations that made it.
     pub mutation: String,

@@ -22,8 +22,8 @@ pub(super) enum Dim {
     Width(Width),
 }
 
-/// `let name = code;`. In the code stand, for the values in turn, `{.}` where a method is called on the value, `{&}` where a
-/// reference to it is passed, and `{=}` for an operand of an operator.
+/// `let name = code;`. In the code stand, for the values in turn, `{.}` where a method is called on the value, `{&}`
+/// where a reference to it is passed, and `{=}` for an operand of an operator.
 #[derive(Debug, Clone)]
 pub(super) struct Statement {
     pub defines: Variable,

@@ -1,8 +1,9 @@
 //! A program as a Rust source file: the block that [`crate::lower`] builds, in the style of `primer_models::arch`.
 //!
-//! The file has a function for each subprogram, a line for each instruction on which the output depends, and no more of the
-//! helpers than it calls. It needs `primer_tensor` and `primer_models::nn` only, its parameters have the names and shapes of the
-//! program's, and its widths follow the model's. `primer_models::arch::Model::with_block` makes a model of it.
+//! The file has a function for each subprogram, a line for each instruction on which the output depends, and no more of
+//! the helpers than it calls. It needs `primer_tensor` and `primer_models::nn` only, its parameters have the names and
+//! shapes of the program's, and its widths follow the model's. `primer_models::arch::Model::with_block` makes a model
+//! of it.
 
 mod function;
 mod names;
@@ -35,8 +36,8 @@ pub struct Origin<'a> {
     pub history: &'a str,
 }
 
-/// The unit and sizes for a program that belongs to no study: those of the search's small preset, with another unit where the
-/// program's dimensions aren't integral with that one.
+/// The unit and sizes for a program that belongs to no study: those of the search's small preset, with another unit
+/// where the program's dimensions aren't integral with that one.
 ///
 /// # Errors
 ///
@@ -53,8 +54,8 @@ pub fn reference(dna: &Dna) -> Result<(u64, Sizes), Rejection> {
 
 /// The program's block as Rust.
 ///
-/// `unit` and `sizes` are those for which the program is planned. The file works at other sizes too; where two widths are unequal,
-/// it resizes the one that is resized at these.
+/// `unit` and `sizes` are those for which the program is planned. The file works at other sizes too; where two widths
+/// are unequal, it resizes the one that is resized at these.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! The text of a function: which statements stand in the place of their values, what the values are called, who takes and who
-//! borrows them.
+//! The text of a function: which statements stand in the place of their values, what the values are called, who takes
+//! and who borrows them.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,5 @@
-//! From a program to the functions of a file: one for each subprogram, and for each form of its inputs where they differ.
+//! From a program to the functions of a file: one for each subprogram, and for each form of its inputs where they
+//! differ.
 
 use std::collections::HashMap;
 

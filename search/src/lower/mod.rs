@@ -110,8 +110,8 @@ pub struct Parameter {
 }
 
 impl Parameter {
-    /// How it starts as a parameter of a hand-written model; the taps of depthwise convolutions are known there, since they don't
-    /// decay.
+    /// How it starts as a parameter of a hand-written model; the taps of depthwise convolutions are known there, since
+    /// they don't decay.
     pub fn model_init(&self) -> nn::Init {
         match self.init {
             Init::Normal(_) if self.op.starts_with("DCONV") => nn::Init::Taps,
@@ -183,8 +183,8 @@ pub fn plan_with_unit(dna: &Dna, unit: u64, sizes: Sizes) -> Result<Plan, Reject
 /// Least width of [`plan_narrow`]: a norm over two channels has no gradient to show.
 const LEAST_WIDTH: usize = 8;
 
-/// Plans a valid program as narrow as says anything of it, for checks on the oracle, which is slow: with the least unit up to `unit`
-/// that gives a width of at least 8 channels, else with `unit` itself.
+/// Plans a valid program as narrow as says anything of it, for checks on the oracle, which is slow: with the least unit
+/// up to `unit` that gives a width of at least 8 channels, else with `unit` itself.
 ///
 /// # Errors
 ///

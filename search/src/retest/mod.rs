@@ -1,16 +1,17 @@
-//! Whether what a search has found holds: with new seeds, on text that the search never read, at other sizes, beside hand-written
-//! models and the best of a control.
+//! Whether what a search has found holds: with new seeds, on text that the search never read, at other sizes, beside
+//! hand-written models and the best of a control.
 //!
 //! 1. **Shortlist.** The best distinct programs by fitness, and every other one that reached the end close to the best
 //!    ([`shortlist`]). A fitness is one run with one seed, and the best of thousands is partly luck.
-//! 2. **Select.** Each is trained again as in the search, with new seeds, and measured on held-out windows that the search never
-//!    measured ([`Evaluator::select`](crate::Evaluator::select)). The best means are the finalists. A program whose step takes much
-//!    more or less than was predicted is out: its budget was not what the study promised.
-//! 3. **Test.** Finalists, the seed program, the best of each control and hand-written models are trained by the ordinary trainer
-//!    on another text, at the same predicted cost, each with the best of the same learning rates, with the same seeds
-//!    ([`Setting::config`]). Half of what is held out of that text chooses the learning rates, the other half is the test.
-//! 4. **Ablation.** The forebears of the finalist that was best in the second stage are measured alike: what each edit brought
-//!    ([`edits`]). Were it the best of the test, its test would flatter it.
+//! 2. **Select.** Each is trained again as in the search, with new seeds, and measured on held-out windows that the
+//!    search never measured ([`Evaluator::select`](crate::Evaluator::select)). The best means are the finalists. A
+//!    program whose step takes much more or less than was predicted is out: its budget was not what the study promised.
+//! 3. **Test.** Finalists, the seed program, the best of each control and hand-written models are trained by the
+//!    ordinary trainer on another text, at the same predicted cost, each with the best of the same learning rates, with
+//!    the same seeds ([`Setting::config`]). Half of what is held out of that text chooses the learning rates, the other
+//!    half is the test.
+//! 4. **Ablation.** The forebears of the finalist that was best in the second stage are measured alike: what each edit
+//!    brought ([`edits`]). Were it the best of the test, its test would flatter it.
 
 mod setting;
 mod shortlist;
@@ -25,7 +26,8 @@ pub use shortlist::{Edit, edits, shortlist};
 /// Measured over predicted cost of a step, the seed program's being 1, between which the budget is taken to be fair.
 pub const FAIR: std::ops::RangeInclusive<f64> = 0.8..=1.25;
 
-/// Whether a program may be a finalist by what its steps cost. Only a budget of predicted cost depends on the prediction.
+/// Whether a program may be a finalist by what its steps cost. Only a budget of predicted cost depends on the
+/// prediction.
 pub fn is_fair(budget: Budget, measured_over_predicted: Option<f64>) -> bool {
     budget != Budget::Cost || measured_over_predicted.is_some_and(|ratio| FAIR.contains(&ratio))
 }
@@ -76,7 +78,8 @@ pub enum Task {
         /// Seed of the start and the order of the text.
         seed: u64,
     },
-    /// On the test text, measured on the first half of what is held out of it: which learning rate is a contestant's best.
+    /// On the test text, measured on the first half of what is held out of it: which learning rate is a contestant's
+    /// best.
     Tune {
         /// What is tested.
         setting: Setting,

@@ -55,8 +55,8 @@ impl Setting {
         }
     }
 
-    /// The settings of a run of `contestant`, but for its steps, seed and learning rate; `vocab` is the tokenizer's. The optimizer
-    /// is the search's, with a learning rate that decays.
+    /// The settings of a run of `contestant`, but for its steps, seed and learning rate; `vocab` is the tokenizer's.
+    /// The optimizer is the search's, with a learning rate that decays.
     ///
     /// # Errors
     /// [`Error::Rejected`](crate::Error::Rejected) where a program doesn't fit the study's limits at this size.
@@ -127,8 +127,9 @@ pub enum Contestant {
     Written(Arch),
 }
 
-/// The steps of each configuration that cost what the first's cost of `first` steps, by what the study holds equal: predicted
-/// seconds, FLOPs, or tokens. Measured seconds are taken as predicted ones, since a test must give the same again.
+/// The steps of each configuration that cost what the first's cost of `first` steps, by what the study holds equal:
+/// predicted seconds, FLOPs, or tokens. Measured seconds are taken as predicted ones, since a test must give the same
+/// again.
 ///
 /// # Errors
 /// A configuration that can't be planned on the device.

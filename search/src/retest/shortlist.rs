@@ -8,9 +8,9 @@ use crate::error::Result;
 use crate::mutate::Chain;
 use crate::store::{Candidate, Store};
 
-/// The `top` best distinct programs of the study by fitness, and every other one that reached the end within `margin` nats a token
-/// of the best; best first, without the seed program. Programs are the same if their canonical forms are: two workers may have
-/// measured one at the same time, and a probe's fingerprint expires.
+/// The `top` best distinct programs of the study by fitness, and every other one that reached the end within `margin`
+/// nats a token of the best; best first, without the seed program. Programs are the same if their canonical forms are:
+/// two workers may have measured one at the same time, and a probe's fingerprint expires.
 ///
 /// # Errors
 /// Those of the store.
@@ -49,8 +49,8 @@ pub struct Edit {
     pub chains: Vec<Chain>,
 }
 
-/// The line from the seed program to the candidate, the seed program first. Edits that changed nothing, by the canonical form, are
-/// joined with the next one that did.
+/// The line from the seed program to the candidate, the seed program first. Edits that changed nothing, by the
+/// canonical form, are joined with the next one that did.
 ///
 /// # Errors
 /// Those of the store.

@@ -251,8 +251,8 @@ async fn finished_twin(
             .fetch_optional(connection)
             .await?
         }
-        // The last of that fingerprint which was evaluated itself, unless its result was taken often enough. Reasons for a
-        // rejection lie in a program's form.
+        // The last of that fingerprint which was evaluated itself, unless its result was taken often enough. Reasons
+        // for a rejection lie in a program's form.
         Some(fingerprint) => {
             sql("SELECT child_no FROM (
                      SELECT child_no, done_seq FROM candidate

@@ -98,12 +98,13 @@ pub struct Candidate {
     pub mutation: String,
     /// The program's text; see [`Candidate::dna`].
     pub program: String,
-    /// What twins have in common: the hash of the canonical form, or the fingerprint of a probe; none if the program is too large to
-    /// have one.
+    /// What twins have in common: the hash of the canonical form, or the fingerprint of a probe; none if the program is
+    /// too large to have one.
     pub canonical: Option<String>,
     /// Finished children that its selection saw.
     pub watermark: u64,
-    /// For each hurdle, the loss above which it ends there: fixed when the child is made; none where nothing was measured yet.
+    /// For each hurdle, the loss above which it ends there: fixed when the child is made; none where nothing was
+    /// measured yet.
     pub bars: Vec<Option<f64>>,
     /// Where it stands.
     pub state: State,

@@ -1,5 +1,5 @@
-//! Exported files run as text: the part of Rust that an export uses, on recorded tensors. So thousands of programs are compared
-//! without a compiler; whatever isn't known here fails the test that meets it.
+//! Exported files run as text: the part of Rust that an export uses, on recorded tensors. So thousands of programs are
+//! compared without a compiler; whatever isn't known here fails the test that meets it.
 
 use std::collections::HashMap;
 

@@ -111,8 +111,8 @@ fn same_output(plan: &Plan, block: Block<'_>, what: &str) -> bool {
     expected.iter().any(|x| x.is_finite())
 }
 
-/// The same, and panics where logits or gradients differ. False, and they aren't compared, where the program amplifies rounding so
-/// much that those in f32 are others.
+/// The same, and panics where logits or gradients differ. False, and they aren't compared, where the program amplifies
+/// rounding so much that those in f32 are others.
 fn same_gradients(plan: &Plan, block: Block<'_>, what: &str) -> bool {
     let program = lowered(plan);
     let [expected, rounded] = [Precision::F64, Precision::RoundedF32].map(|p| gradients(plan, &program, p));
@@ -131,7 +131,8 @@ fn plan_of(dna: &Dna, unit: u64) -> Plan {
     plan_with_unit(dna, unit, Sizes { layers: 2, vocab: 13, sequence: 6, batch: 2 }).unwrap()
 }
 
-/// The compiled files of `compiled` compute what their programs are lowered to, at other sizes than they were exported for.
+/// The compiled files of `compiled` compute what their programs are lowered to, at other sizes than they were exported
+/// for.
 #[test]
 fn compiled_exports_are_their_programs() {
     for (name, dna, _, block) in compiled::all() {
@@ -192,8 +193,8 @@ fn nested_branches_are_exported_as_they_are_lowered() {
     assert!(same_output(&plan, &|scope, dims, x| file.block(scope, dims, x), &text), "{text}");
 }
 
-/// Whatever evolution makes of a program: the text is Rust, formatted, within 120 columns, and computes what the lowering does, at
-/// other sizes too where no width depends on the sizes in another way.
+/// Whatever evolution makes of a program: the text is Rust, formatted, within 120 columns, and computes what the
+/// lowering does, at other sizes too where no width depends on the sizes in another way.
 #[test]
 fn mutated_programs_are_exported_as_they_are_lowered() {
     let sizes = Sizes { layers: 1, vocab: 3, sequence: 4, batch: 2 };

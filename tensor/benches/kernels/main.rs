@@ -1,7 +1,9 @@
-//! Each kernel family on one device, at the sizes of the reference step (d 256, ff 1024, 8 heads, 16 sequences of 128 tokens).
+//! Each kernel family on one device, at the sizes of the reference step (d 256, ff 1024, 8 heads, 16 sequences of 128
+//! tokens).
 //!
 //! `PRIMER_DEVICE=gpu:0 cargo bench -p primer-tensor --bench kernels` takes the first adapter; the names are those of
-//! `primer bench --device`, and without one it is the CPU. Throughput is FLOPs of products and bytes of everything else.
+//! `primer bench --device`, and without one it is the CPU. Throughput is FLOPs of products and bytes of everything
+//! else.
 
 #![allow(clippy::print_stderr)] // the device is named, as for tests
 

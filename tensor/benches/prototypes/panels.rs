@@ -1,5 +1,5 @@
-//! A feed-forward block with its residual and norm, its gradient and AdamW: as planned, whole products and then row programs,
-//! against panels of some rows, each product followed at once by its row program.
+//! A feed-forward block with its residual and norm, its gradient and AdamW: as planned, whole products and then row
+//! programs, against panels of some rows, each product followed at once by its row program.
 
 use std::thread;
 
@@ -28,8 +28,8 @@ fn forward() -> Plan {
     traced(&[normal * scale + shift], &[])
 }
 
-/// Its gradient from what the forward pass kept and from the output's, and AdamW over all five parameters; the output is the
-/// gradient of x.
+/// Its gradient from what the forward pass kept and from the output's, and AdamW over all five parameters; the output
+/// is the gradient of x.
 fn backward() -> Plan {
     let (x, g) = (Tensor::state("x", [ROWS, WIDTH]), Tensor::state("gradient", [ROWS, WIDTH]));
     let hidden = Tensor::state("hidden", [ROWS, INNER]);
@@ -89,8 +89,8 @@ struct Cut {
     thread: usize,
 }
 
-/// The plan with every kernel that goes by rows run on one panel before any on the next. Column sums leave a panel as partial
-/// sums, which are added up at the end; then come the kernels that don't go by rows.
+/// The plan with every kernel that goes by rows run on one panel before any on the next. Column sums leave a panel as
+/// partial sums, which are added up at the end; then come the kernels that don't go by rows.
 fn panels(whole: &Plan, Cut { rows, keep, among, thread }: Cut) -> Plan {
     let (by_rows, after): (Vec<&Kernel>, Vec<&Kernel>) = whole.kernels.iter().partition(|kernel| is_by_rows(kernel));
     for (position, late) in whole.kernels.iter().enumerate().filter(|(_, kernel)| !is_by_rows(kernel)) {

@@ -14,8 +14,8 @@ pub(super) struct Arena {
 /// An arena for each member of a team.
 pub(super) struct Arenas(Vec<UnsafeCell<Arena>>);
 
-// SAFETY: a member runs one task at a time, and only that task uses the member's arena (see `Arenas::of`). The pointers in an
-// arena are meaningful only within a task.
+// SAFETY: a member runs one task at a time, and only that task uses the member's arena (see `Arenas::of`). The pointers
+// in an arena are meaningful only within a task.
 unsafe impl Sync for Arenas {}
 // SAFETY: as above.
 unsafe impl Send for Arenas {}

@@ -11,8 +11,8 @@ pub struct CpuBuffer {
     allocation: NonNull<u8>,
 }
 
-// SAFETY: the buffer owns its memory; kernels write it through raw pointers only while the executable that runs them holds the
-// state or the executable itself mutably.
+// SAFETY: the buffer owns its memory; kernels write it through raw pointers only while the executable that runs them
+// holds the state or the executable itself mutably.
 unsafe impl Send for CpuBuffer {}
 // SAFETY: as above: `&CpuBuffer` alone gives read access only.
 unsafe impl Sync for CpuBuffer {}
@@ -47,8 +47,8 @@ impl CpuBuffer {
         buffer
     }
 
-    /// What is allocated, and how the elements are aligned in it. An allocation that is itself aligned would be cleared by hand,
-    /// one of the plainest alignment comes from the system as zeros.
+    /// What is allocated, and how the elements are aligned in it. An allocation that is itself aligned would be cleared
+    /// by hand, one of the plainest alignment comes from the system as zeros.
     fn layout(len: usize) -> (Layout, usize) {
         // The size is rounded up to whole cache lines, so that no two buffers share one.
         let bytes = len.checked_mul(4).and_then(|b| b.checked_next_multiple_of(ALIGN));
@@ -90,8 +90,8 @@ impl Drop for CpuBuffer {
 #[repr(align(64))]
 struct Line;
 
-/// Asks the system to back memory with large pages: a training step walks hundreds of megabytes, far more than the processor has
-/// translations for in small pages. The system may refuse; nothing depends on it.
+/// Asks the system to back memory with large pages: a training step walks hundreds of megabytes, far more than the
+/// processor has translations for in small pages. The system may refuse; nothing depends on it.
 #[cfg(target_os = "linux")]
 fn ask_for_large_pages(start: NonNull<u8>, bytes: usize) {
     const MADV_HUGEPAGE: std::ffi::c_int = 14;

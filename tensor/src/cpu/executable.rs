@@ -50,8 +50,8 @@ impl CpuDevice {
     /// Plans and compiles a program.
     ///
     /// # Errors
-    /// Those of [`passes::plan`]; [`Error::MemoryBudget`] before anything is allocated; [`Error::Device`] where its plan is
-    /// inconsistent.
+    /// Those of [`passes::plan`]; [`Error::MemoryBudget`] before anything is allocated; [`Error::Device`] where its
+    /// plan is inconsistent.
     pub(crate) fn compile(&self, program: &Program) -> Result<CpuExecutable> {
         let plan = self.plan(program)?;
         self.budget().check(plan.memory() + plan.report.tile_bytes)?;
@@ -104,8 +104,8 @@ impl CpuDevice {
 impl CpuExecutable {
     pub(crate) fn run(&mut self, state: &mut State, inputs: &[(&str, Data<'_>)]) -> Result<()> {
         self.bind(state, inputs)?;
-        // SAFETY: slots and inputs are this executable's own; the state is borrowed for the whole call, and `bind` has pointed
-        // every state buffer at an entry of its shape.
+        // SAFETY: slots and inputs are this executable's own; the state is borrowed for the whole call, and `bind` has
+        // pointed every state buffer at an entry of its shape.
         unsafe { self.kernels.run(&self.bases) };
         self.keep_outputs();
         Ok(())
@@ -158,7 +158,8 @@ impl CpuExecutable {
     fn keep_outputs(&mut self) {
         for output in &mut self.outputs {
             if let Output::Copy { buffer, held } = output {
-                // SAFETY: the buffer has the output's length, and the state that may hold it is still borrowed by the caller.
+                // SAFETY: the buffer has the output's length, and the state that may hold it is still borrowed by the
+                // caller.
                 let from = unsafe { std::slice::from_raw_parts(self.bases.get(*buffer).cast_const(), held.len()) };
                 held.as_mut_slice().copy_from_slice(from);
             }

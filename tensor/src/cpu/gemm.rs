@@ -20,7 +20,8 @@ impl<P> Matrix<P> {
 /// Writes a `[m, k]` · b `[k, n]` to `out`.
 ///
 /// # Safety
-/// All elements of the three matrices lie in allocations that may be read, and in `out` be written; nobody else touches `out`.
+/// All elements of the three matrices lie in allocations that may be read, and in `out` be written; nobody else touches
+/// `out`.
 pub(super) unsafe fn product(
     [m, n, k]: [usize; 3],
     out: Matrix<*mut f32>,

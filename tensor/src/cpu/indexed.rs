@@ -98,8 +98,8 @@ impl ScatterKernel {
         }
     }
 
-    /// out = 0; out[min(index[i], rows − 1)] += updates[i], in the order of i: each task owns a range of destination rows and
-    /// walks all indices.
+    /// out = 0; out[min(index[i], rows − 1)] += updates[i], in the order of i: each task owns a range of destination
+    /// rows and walks all indices.
     ///
     /// # Safety
     /// As for [`GatherKernel::run`].

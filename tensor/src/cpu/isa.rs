@@ -1,7 +1,8 @@
 //! The instruction set, chosen once at run time.
 //!
-//! Every hot loop is written once, generic over [`Simd`], and compiled for each instruction set by [`Isa::dispatch`]. Results may
-//! differ in the last bits between instruction sets (fused multiply-add, number of accumulators), never between thread counts.
+//! Every hot loop is written once, generic over [`Simd`], and compiled for each instruction set by [`Isa::dispatch`].
+//! Results may differ in the last bits between instruction sets (fused multiply-add, number of accumulators), never
+//! between thread counts.
 
 use std::fmt;
 

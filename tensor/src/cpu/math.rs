@@ -1,8 +1,9 @@
-//! Elementwise functions as our own f32 polynomials, written to vectorise: no branches, no calls, selection by comparison.
+//! Elementwise functions as our own f32 polynomials, written to vectorise: no branches, no calls, selection by
+//! comparison.
 //!
-//! Polynomials are near-minimax fits (Chebyshev interpolation in extended precision). Errors are in units in the last place
-//! (ulp) against the correctly rounded f64 result, measured by the test below over every exponent; subnormal results are counted
-//! in the spacing of subnormals.
+//! Polynomials are near-minimax fits (Chebyshev interpolation in extended precision). Errors are in units in the last
+//! place (ulp) against the correctly rounded f64 result, measured by the test below over every exponent; subnormal
+//! results are counted in the spacing of subnormals.
 //!
 //! | function | domain | largest error |
 //! |---|---|---|
@@ -55,8 +56,8 @@ pub(super) fn exp<S: Simd>(x: f32) -> f32 {
     let clamped = select(x > 89.0, 89.0, x);
     let clamped = select(clamped < -104.0, -104.0, clamped);
     let (y, n) = exp_parts::<S>(clamped);
-    // Below, the result is 0, and must not pass through subnormal products: they are two orders of magnitude slower, and half of
-    // a masked softmax is there.
+    // Below, the result is 0, and must not pass through subnormal products: they are two orders of magnitude slower,
+    // and half of a masked softmax is there.
     let y = select(x < -103.98, 0.0, y);
     // Two factors, so that subnormal results are reached with one rounding.
     let half = n >> 1;

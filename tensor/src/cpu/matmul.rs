@@ -1,7 +1,7 @@
 //! Matrix products: the `gemm` crate on slabs.
 //!
-//! The output is cut into slabs by its shape alone, and each slab is one single-threaded product over the whole inner length, so
-//! that neither the number of threads nor who runs what changes a bit.
+//! The output is cut into slabs by its shape alone, and each slab is one single-threaded product over the whole inner
+//! length, so that neither the number of threads nor who runs what changes a bit.
 
 use super::Bases;
 use super::gemm::{self, Matrix};
@@ -47,9 +47,9 @@ struct Cut {
 const SMALL: usize = 1 << 19;
 
 impl Cut {
-    /// Depends on the shape and the layout of `a` only. The sizes are those at which one core was fastest on products of some
-    /// thousand rows (97% of the uncut product's speed), with four tasks or more where there is much to do: `gemm` packs the left
-    /// operand's transpose badly, so such a product keeps its columns together instead.
+    /// Depends on the shape and the layout of `a` only. The sizes are those at which one core was fastest on products
+    /// of some thousand rows (97% of the uncut product's speed), with four tasks or more where there is much to do:
+    /// `gemm` packs the left operand's transpose badly, so such a product keeps its columns together instead.
     fn of(batch: usize, m: usize, n: usize, k: usize, a_by_columns: bool) -> Self {
         let flops = 2 * m * n * k;
         if batch > 1 && flops < SMALL * 16 {

@@ -1,7 +1,7 @@
 //! The device of a machine with no GPU: threads, packed matrix products, vectorised row programs.
 //!
-//! How a kernel is cut into tasks depends on shapes only, and no task's result depends on another's, so that the same program on
-//! the same inputs gives the same bits for any number of threads on one instruction set.
+//! How a kernel is cut into tasks depends on shapes only, and no task's result depends on another's, so that the same
+//! program on the same inputs gives the same bits for any number of threads on one instruction set.
 
 mod arena;
 mod buffer;
@@ -72,13 +72,14 @@ impl CpuDevice {
     /// [`Error::Device`](crate::Error::Device) where a view reaches past its buffer.
     ///
     /// # Safety
-    /// The views of each kernel have the dimensions that the kernel's description asks for, and none that it writes overlaps one
-    /// that it reads at another element: so are the plans of [`passes::plan`](crate::passes::plan).
+    /// The views of each kernel have the dimensions that the kernel's description asks for, and none that it writes
+    /// overlaps one that it reads at another element: so are the plans of [`passes::plan`](crate::passes::plan).
     pub unsafe fn runner(&self, plan: &Plan) -> Result<PlanRunner> {
         PlanRunner::new(self, plan)
     }
 
-    /// The speed of a 1024³ f32 matrix product on all threads, in GFLOP/s: the best of several runs over a third of a second.
+    /// The speed of a 1024³ f32 matrix product on all threads, in GFLOP/s: the best of several runs over a third of a
+    /// second.
     ///
     /// # Errors
     /// As [`CpuDevice::runner`].

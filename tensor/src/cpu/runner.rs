@@ -49,7 +49,8 @@ impl PlanRunner {
 
     /// Executes the plan's kernels.
     pub fn run(&mut self) {
-        // SAFETY: the bases point to this runner's own buffers of the plan's lengths, and the maker of the runner vouched for the plan.
+        // SAFETY: the bases point to this runner's own buffers of the plan's lengths, and the maker of the runner
+        // vouched for the plan.
         unsafe { self.kernels.run(&self.bases) };
     }
 

@@ -1,7 +1,8 @@
 //! A persistent team of threads that share the tasks of one kernel.
 //!
-//! The calling thread takes part. A call opens a job, works on it, closes it and waits only for those workers that joined, so a
-//! worker that sleeps or is descheduled costs nothing. What a task computes must not depend on who runs it.
+//! The calling thread takes part. A call opens a job, works on it, closes it and waits only for those workers that
+//! joined, so a worker that sleeps or is descheduled costs nothing. What a task computes must not depend on who runs
+//! it.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -40,15 +41,15 @@ struct Shared {
     wake: Condvar,
 }
 
-// SAFETY: `job` is written only when the epoch is even and `active` is zero, and read only by a worker that has raised `active`
-// and then found the epoch odd; both are sequentially consistent, so the two never overlap.
+// SAFETY: `job` is written only when the epoch is even and `active` is zero, and read only by a worker that has raised
+// `active` and then found the epoch odd; both are sequentially consistent, so the two never overlap.
 unsafe impl Sync for Shared {}
 // SAFETY: the raw pointer in `job` points to a `Sync` closure.
 unsafe impl Send for Shared {}
 
 impl Team {
-    /// A team of `threads` in all, the caller of [`Team::run`] included; 0 counts as 1. Where the system refuses a thread the team
-    /// is smaller.
+    /// A team of `threads` in all, the caller of [`Team::run`] included; 0 counts as 1. Where the system refuses a
+    /// thread the team is smaller.
     pub(crate) fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
             epoch: AtomicU64::new(0),
@@ -93,8 +94,8 @@ impl Team {
             return;
         }
         let shared = &*self.shared;
-        // SAFETY: only the lifetime is changed. No worker calls the closure after this function has seen `active` at zero with
-        // the job closed, which is before `task` ends.
+        // SAFETY: only the lifetime is changed. No worker calls the closure after this function has seen `active` at
+        // zero with the job closed, which is before `task` ends.
         let erased = unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(task) };
         // SAFETY: `busy` is held, no job is open and no worker is active (see `Shared`).
         unsafe { *shared.job.get() = Some((erased, tasks)) };
@@ -142,7 +143,8 @@ impl Shared {
             done = epoch;
             self.active.fetch_add(1, Ordering::SeqCst);
             if self.epoch.load(Ordering::SeqCst) == epoch {
-                // SAFETY: `active` was raised before the job was seen open, so the caller neither replaces the job nor returns.
+                // SAFETY: `active` was raised before the job was seen open, so the caller neither replaces the job nor
+                // returns.
                 if let Some((task, tasks)) = unsafe { *self.job.get() } {
                     // SAFETY: as above, the closure is alive.
                     self.take(unsafe { &*task }, tasks, member);

@@ -175,9 +175,10 @@ fn compile(device: &wgpu::Device, shader: &Shader, checks: wgpu::ShaderRuntimeCh
                 label: Some(shader.name),
                 source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
             };
-            // SAFETY: the generator bounds every index and loop. A launch computes no element past its count; views lie in their
-            // buffers (`Plan::check_views`); indices that are data are clamped; loops count up to a number fixed at launch; no
-            // divisor is 0, since nothing is launched for an empty view. The tests run kernels of every family with the checks too.
+            // SAFETY: the generator bounds every index and loop. A launch computes no element past its count; views lie
+            // in their buffers (`Plan::check_views`); indices that are data are clamped; loops count up to a number
+            // fixed at launch; no divisor is 0, since nothing is launched for an empty view. The tests run kernels of
+            // every family with the checks too.
             let module = unsafe { device.create_shader_module_trusted(module, checks) };
             let entry = |binding: usize, ty| wgpu::BindGroupLayoutEntry {
                 binding: binding as u32,

@@ -1,4 +1,5 @@
-//! What WebGPU allows of two slices of one buffer: the rule on which the planner's buffers rest (`docs/prototypes.md`, 3).
+//! What WebGPU allows of two slices of one buffer: the rule on which the planner's buffers rest (`docs/prototypes.md`,
+//! 3).
 
 use super::pools::scoped;
 use super::{GpuDevice, GpuOptions};
@@ -11,7 +12,8 @@ const SOURCE: &str = "
     fn main(@builtin(global_invocation_id) at: vec3<u32>) { result[at.x] = source[at.x] + 1.0; }
 ";
 
-/// Adds one to the first 256 bytes of a buffer and writes the result to bytes 256 to 512 of it, the source bound as `access` says.
+/// Adds one to the first 256 bytes of a buffer and writes the result to bytes 256 to 512 of it, the source bound as
+/// `access` says.
 fn dispatch(gpu: &GpuDevice, access: &str) -> Result<Vec<f32>> {
     let device = &gpu.0.device;
     let buffer = gpu.upload(&(0..128).map(|i| i as f32).collect::<Vec<_>>())?;

@@ -13,7 +13,8 @@ pub enum MatMulVariant {
     Subgroups,
     /// 64 × 64 outputs a workgroup through shared memory, 4 × 4 an invocation. Needs workgroups of 256.
     Tiles4,
-    /// 128 × 128 outputs a workgroup, 8 × 8 an invocation, where a product has enough of them; else as [`Self::Tiles4`].
+    /// 128 × 128 outputs a workgroup, 8 × 8 an invocation, where a product has enough of them; else as
+    /// [`Self::Tiles4`].
     Tiles8,
 }
 
@@ -36,8 +37,8 @@ impl MatMulVariant {
         Self::ALL.into_iter().find(|variant| variant.name() == name)
     }
 
-    /// Whether products are computed by tiles in shared memory. The others are for lanes of a CPU, where an epilogue would cost more
-    /// to compile than the launch that it saves.
+    /// Whether products are computed by tiles in shared memory. The others are for lanes of a CPU, where an epilogue
+    /// would cost more to compile than the launch that it saves.
     pub fn is_tiled(self) -> bool {
         matches!(self, Self::Tiles4 | Self::Tiles8)
     }

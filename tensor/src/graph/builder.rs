@@ -1,6 +1,7 @@
 //! Named constructors: one per primitive, and the few compositions that every user of a graph needs.
 //!
-//! Binary ones broadcast their operands as NumPy does: shapes are aligned at the last axis, axes of length 1 are repeated.
+//! Binary ones broadcast their operands as NumPy does: shapes are aligned at the last axis, axes of length 1 are
+//! repeated.
 
 use super::op::{BinaryOp, CompareOp, Op, ReduceOp, Scalar, UnaryOp};
 use super::{Graph, NodeId};

@@ -84,8 +84,9 @@ impl Op {
         }
     }
 
-    /// How far a device's result may be from the f64 reference, as a share of the result's largest magnitude, beside 16 times
-    /// what rounding the operands and the result to f32 does. 0: equal bit for bit, up to subnormals flushed to zero.
+    /// How far a device's result may be from the f64 reference, as a share of the result's largest magnitude, beside 16
+    /// times what rounding the operands and the result to f32 does. 0: equal bit for bit, up to subnormals flushed to
+    /// zero.
     pub fn epsilon(&self) -> f64 {
         match self {
             Op::Input(_)

@@ -10,8 +10,8 @@ impl Op {
     /// The shape and element type of the result for the given operands.
     ///
     /// # Errors
-    /// [`Error::Arity`], [`Error::DType`] or [`Error::Shape`] where the operands break the primitive's rule, or the result has more
-    /// elements than memory can.
+    /// [`Error::Arity`], [`Error::DType`] or [`Error::Shape`] where the operands break the primitive's rule, or the
+    /// result has more elements than memory can.
     pub fn infer(&self, operands: &[Typed]) -> Result<Typed> {
         let (shape, dtype) = self.typed(operands)?;
         let rule = Rule { op: self, operands };

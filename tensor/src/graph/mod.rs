@@ -1,8 +1,8 @@
 //! The one kind of program: an arena of typed primitives.
 //!
 //! Invariants, held by [`Graph::push`] and checked again by [`Graph::verify`]:
-//! operands precede their users; every node's type follows its primitive's rule; pure nodes are hash-consed, so two equal
-//! nodes are one; inputs carry an identity and never merge.
+//! operands precede their users; every node's type follows its primitive's rule; pure nodes are hash-consed, so two
+//! equal nodes are one; inputs carry an identity and never merge.
 
 mod builder;
 mod describe;
@@ -116,7 +116,8 @@ impl Graph {
     /// Adds an input.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a name already taken, a `Bool`, a state that isn't f32, or more elements than can be addressed.
+    /// [`Error::Invalid`] for a name already taken, a `Bool`, a state that isn't f32, or more elements than can be
+    /// addressed.
     pub fn input(&mut self, name: &str, kind: InputKind, shape: impl Into<Shape>, dtype: DType) -> Result<NodeId> {
         let id = NodeId::new(self.nodes.len());
         let invalid = |reason: String| Err(Error::Invalid { node: id.index(), op: "input", reason });

@@ -1,7 +1,7 @@
 //! The closed set of primitives.
 //!
-//! Every hand-written model, evolved program, gradient and optimizer is made of these and of nothing else. The set is closed
-//! under its own gradients.
+//! Every hand-written model, evolved program, gradient and optimizer is made of these and of nothing else. The set is
+//! closed under its own gradients.
 
 use crate::{DType, Shape};
 
@@ -118,10 +118,10 @@ pub enum Op {
         /// `F32` or `U32`.
         dtype: DType,
     },
-    /// `key`, two words of u32: uniform f32 in the open interval (0, 1), by Philox4x32-10. A function of the key, the stream
-    /// and the position alone, the same bits on every device. The stream is the draw's identity: draws of different streams
-    /// are independent and never merge, draws of one stream under one key are the same draw. No composition of the other
-    /// primitives mixes integers.
+    /// `key`, two words of u32: uniform f32 in the open interval (0, 1), by Philox4x32-10. A function of the key, the
+    /// stream and the position alone, the same bits on every device. The stream is the draw's identity: draws of
+    /// different streams are independent and never merge, draws of one stream under one key are the same draw. No
+    /// composition of the other primitives mixes integers.
     Random {
         /// Shape of the result.
         shape: Shape,
@@ -134,9 +134,9 @@ pub enum Op {
     IsFinite,
     /// `x`: x itself, a constant to differentiation: the maximum that a stable softmax subtracts.
     StopGradient,
-    /// `x, t`: x itself, read from memory and not before t has been computed; t's value doesn't matter. So what is computed from it
-    /// is computed late, and never merged with the same computation on x: how a value comes to be computed again instead of kept.
-    /// XLA's `opt-barrier`.
+    /// `x, t`: x itself, read from memory and not before t has been computed; t's value doesn't matter. So what is
+    /// computed from it is computed late, and never merged with the same computation on x: how a value comes to be
+    /// computed again instead of kept. XLA's `opt-barrier`.
     Barrier,
     /// `x`: conversion; false and true become 0 and 1.
     Cast(DType),

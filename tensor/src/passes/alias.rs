@@ -15,7 +15,8 @@ pub(super) fn operand_extent(graph: &Graph, user: NodeId) -> Extent {
     if shape.last() == 1 { Extent::Row } else { Extent::Full }
 }
 
-/// The node whose value `operand` is, element for element (or repeated along the row), if a row program could hold that node.
+/// The node whose value `operand` is, element for element (or repeated along the row), if a row program could hold that
+/// node.
 pub(super) fn member(graph: &Graph, operand: NodeId, extent: Extent) -> Option<NodeId> {
     let mut id = strip_reshapes(graph, operand);
     if extent == Extent::Full {

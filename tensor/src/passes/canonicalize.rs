@@ -4,8 +4,9 @@ use crate::graph::{BinaryOp, Graph, NodeId, Op, ReduceOp};
 use crate::{Program, Result, Shape};
 
 /// The program without dead nodes and in the form that the planner expects:
-/// no `stop_gradient`; a sum of parts padded to the whole, as the gradients of slices are, is a concat; no reduction over an axis of length 1; a reduction runs over the last axis, or is a sum over the only
-/// axis longer than 1 before it (a column sum).
+/// no `stop_gradient`; a sum of parts padded to the whole, as the gradients of slices are, is a concat; no reduction
+/// over an axis of length 1; a reduction runs over the last axis, or is a sum over the only axis longer than 1 before
+/// it (a column sum).
 ///
 /// # Errors
 /// None beyond those of the graph's own rules.
@@ -33,7 +34,8 @@ pub fn canonicalize(program: &Program) -> Result<Program> {
     Program::new(graph, outputs, states)
 }
 
-/// Whether reducing `shape` over `axis` sums the rows of a matrix: axes before it, and between it and the last, have length 1.
+/// Whether reducing `shape` over `axis` sums the rows of a matrix: axes before it, and between it and the last, have
+/// length 1.
 pub(super) fn is_column_sum(shape: &Shape, axis: usize) -> bool {
     let last = shape.rank() - 1;
     axis < last && shape.iter().enumerate().all(|(i, &dim)| i == axis || i == last || dim == 1)

@@ -2,11 +2,13 @@
 
 use crate::plan::{Extent, Kernel, MatMul, Place, Plan, RowOp, RowProgram, Store, StoreKind, View};
 
-/// Longest inner dimension of a product with an epilogue: a longer one may take several launches, which add up in memory.
+/// Longest inner dimension of a product with an epilogue: a longer one may take several launches, which add up in
+/// memory.
 const LONGEST: usize = 1 << 14;
 
-/// Moves products into the row programs that read them, in a plan whose slots are not assigned yet: bias, activation, scale and
-/// residual then cost no launch, and the product no memory where nothing else reads it. No kernel binds more than `buffers`.
+/// Moves products into the row programs that read them, in a plan whose slots are not assigned yet: bias, activation,
+/// scale and residual then cost no launch, and the product no memory where nothing else reads it. No kernel binds more
+/// than `buffers`.
 pub(super) fn fuse(plan: &mut Plan, buffers: usize) {
     let mut position = 0;
     while position < plan.kernels.len() {
@@ -46,8 +48,8 @@ fn is_elementwise(program: &RowProgram) -> bool {
     !program.has_reduction() && program.stores.iter().all(|store| store.kind == StoreKind::Elements)
 }
 
-/// The product at `at` with the row program at `position` as its epilogue, in the place of the latter; none where values would be
-/// read or overwritten at another time, or the rows of the two differ.
+/// The product at `at` with the row program at `position` as its epilogue, in the place of the latter; none where
+/// values would be read or overwritten at another time, or the rows of the two differ.
 fn fused(plan: &Plan, at: usize, position: usize) -> Option<Kernel> {
     let (Kernel::MatMul(product), Kernel::Row(program)) = (&plan.kernels[at], &plan.kernels[position]) else {
         return None;

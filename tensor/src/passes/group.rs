@@ -1,7 +1,7 @@
 //! Fusion: which nodes share a row program.
 //!
-//! Walking the graph forward, a node joins the kernel that produces one of its operands if it fits that kernel's space of rows
-//! and nothing else it needs depends on that kernel. Joining saves writing and reading the operand.
+//! Walking the graph forward, a node joins the kernel that produces one of its operands if it fits that kernel's space
+//! of rows and nothing else it needs depends on that kernel. Joining saves writing and reading the operand.
 
 use std::collections::HashMap;
 
@@ -126,7 +126,8 @@ pub(super) fn value_operands(graph: &Graph, id: NodeId) -> Vec<NodeId> {
 }
 
 impl Groups {
-    /// [`value_operands`] once the groups are settled: what this member's unit computes again is replaced by its operands too.
+    /// [`value_operands`] once the groups are settled: what this member's unit computes again is replaced by its
+    /// operands too.
     pub(super) fn operands(&self, graph: &Graph, id: NodeId) -> Vec<NodeId> {
         let extent = alias::operand_extent(graph, id);
         let unit = self.unit_of[id.index()];
@@ -258,7 +259,8 @@ impl Grouping<'_> {
         home
     }
 
-    /// The units that compute an operand of the node; then, whichever comes first, a column sum and those that read what it sums.
+    /// The units that compute an operand of the node; then, whichever comes first, a column sum and those that read
+    /// what it sums.
     fn candidates(&self, id: NodeId) -> Vec<usize> {
         let extent = alias::operand_extent(self.graph, id);
         let mut candidates: Vec<usize> = Vec::new();
@@ -304,8 +306,8 @@ impl Grouping<'_> {
         true
     }
 
-    /// Whether `id` may be in `unit` by what it reads, members in step with it or what doesn't depend on the unit, and by what it
-    /// waits for.
+    /// Whether `id` may be in `unit` by what it reads, members in step with it or what doesn't depend on the unit, and
+    /// by what it waits for.
     fn reads_allow(&self, unit: usize, id: NodeId) -> bool {
         let extent = alias::operand_extent(self.graph, id);
         let waits = self.awaited_units(id).any(|other| self.reach.depends(other, unit));

@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 
 use crate::plan::{Place, Plan};
 
-/// Assigns slots, to large buffers first (Pisarchyk and Lee 2020, "Efficient Memory Management for Deep Neural Net Inference", greedy by
-/// size): a small buffer with a long life then finds no large slot free all that time, and gets one of its own size. A buffer lives
-/// from the first kernel that writes it to the last that touches it; both ends are included, so no kernel reads and writes one slot.
-/// Outputs have theirs alone.
+/// Assigns slots, to large buffers first (Pisarchyk and Lee 2020, "Efficient Memory Management for Deep Neural Net
+/// Inference", greedy by size): a small buffer with a long life then finds no large slot free all that time, and gets
+/// one of its own size. A buffer lives from the first kernel that writes it to the last that touches it; both ends are
+/// included, so no kernel reads and writes one slot. Outputs have theirs alone.
 pub(super) fn share_slots(plan: &mut Plan) {
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; plan.buffers.len()];
     for (at, kernel) in plan.kernels.iter().enumerate() {

@@ -4,8 +4,8 @@
 //! - `views`: reshapes, permutations, slices and repetitions become strides; what strides can't say is copied.
 //! - `group`: elementwise nodes and reductions are fused into row programs.
 //! - `recompute`: a cheap value that other kernels would read is computed there again from what is in memory anyway.
-//! - `storage`: state is updated in place where no one still reads the old value; a copy that only reorders its one source
-//!   becomes the layout in which the source is written.
+//! - `storage`: state is updated in place where no one still reads the old value; a copy that only reorders its one
+//!   source becomes the layout in which the source is written.
 //! - `lower`: the schedule and the kernels.
 //! - `tile`: kernels with large values between them run tile by tile.
 //! - `epilogue`: what follows a matrix product element by element is done before the product leaves the kernel.

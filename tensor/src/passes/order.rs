@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// All of `0..after.len()`, each before those in `after[it]`; among what is ready the smallest key comes first. What waits for itself is
-/// left out.
+/// All of `0..after.len()`, each before those in `after[it]`; among what is ready the smallest key comes first. What
+/// waits for itself is left out.
 pub(super) fn topological<K: Ord>(after: &[Vec<usize>], key: impl Fn(usize) -> K) -> Vec<usize> {
     let mut waiting = vec![0usize; after.len()];
     after.iter().flatten().for_each(|&later| waiting[later] += 1);

@@ -33,7 +33,8 @@ impl Reach {
         }
     }
 
-    /// Gives `a` everything that `b` depends on and lets everything that depends on `b` depend on `a`: `b` is now part of `a`.
+    /// Gives `a` everything that `b` depends on and lets everything that depends on `b` depend on `a`: `b` is now part
+    /// of `a`.
     pub(super) fn absorb(&mut self, a: usize, b: usize) {
         let gained = self.rows[b].clone();
         for unit in 0..self.rows.len() {

@@ -1,7 +1,7 @@
 //! Values computed twice rather than stored: x − mean and W·x + b in the backward pass, and their like.
 //!
-//! A value that row programs other than its own would read is computed there again if that is cheap: an elementwise chain over
-//! values that are in memory anyway. It saves the store, and memory from the forward to the backward pass.
+//! A value that row programs other than its own would read is computed there again if that is cheap: an elementwise
+//! chain over values that are in memory anyway. It saves the store, and memory from the forward to the backward pass.
 
 use std::collections::BTreeSet;
 
@@ -61,8 +61,8 @@ pub(super) fn choose(program: &Program, views: &[View], live: &[bool], groups: &
     recomputed
 }
 
-/// The nodes that are read outside their own kernel, and those of them that must be in memory: roots, and what is read through
-/// strides or by something other than a row program.
+/// The nodes that are read outside their own kernel, and those of them that must be in memory: roots, and what is read
+/// through strides or by something other than a row program.
 fn uses(program: &Program, views: &[View], live: &[bool], groups: &Groups) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
     let graph = &program.graph;
     let (mut needed, mut blocked) = (BTreeSet::new(), BTreeSet::new());

@@ -193,7 +193,8 @@ fn holds_reshape(graph: &Graph, id: NodeId) -> Option<NodeId> {
     matches!(node.op, Op::Reshape(_)).then(|| node.operands[0])
 }
 
-/// Where the elements of a node of `shape` lie if `view` shows all of it in another order and its elements lie at `target`.
+/// Where the elements of a node of `shape` lie if `view` shows all of it in another order and its elements lie at
+/// `target`.
 fn inverse(view: &View, target: &View, shape: &crate::Shape) -> Option<View> {
     let mut order: Vec<usize> = (0..view.dims.len()).collect();
     order.sort_by_key(|&axis| (std::cmp::Reverse(view.strides[axis]), axis));

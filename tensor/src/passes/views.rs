@@ -5,8 +5,8 @@
 use crate::graph::{Graph, NodeId, Op};
 use crate::plan::{BufferId, View};
 
-/// For every node, a view of the node that holds its elements. A reshape that strides can't express holds its own elements:
-/// it is a copy.
+/// For every node, a view of the node that holds its elements. A reshape that strides can't express holds its own
+/// elements: it is a copy.
 pub(super) fn resolve(graph: &Graph) -> Vec<View> {
     let mut views: Vec<View> = Vec::with_capacity(graph.nodes().len());
     for id in graph.ids() {

@@ -1,9 +1,9 @@
 //! What devices execute: kernels over views of buffers, in order.
 //!
 //! A plan is made once per program by [`passes`](crate::passes) and is the same for every device. Invariants:
-//! a kernel reads only inputs, state and what earlier kernels wrote; a kernel writes no buffer that it reads, except that a row
-//! program, also one that is an epilogue, may replace a state entry element by element (equal views); all loads of a row precede
-//! its stores. Inside a [`Tiled`] kernel this holds for each of its kernels.
+//! a kernel reads only inputs, state and what earlier kernels wrote; a kernel writes no buffer that it reads, except
+//! that a row program, also one that is an epilogue, may replace a state entry element by element (equal views); all
+//! loads of a row precede its stores. Inside a [`Tiled`] kernel this holds for each of its kernels.
 
 mod extent;
 mod report;
@@ -133,8 +133,9 @@ pub struct MatMul {
     pub b: View,
     /// `[batch.., m, n]`
     pub out: View,
-    /// What becomes of the product before it leaves the kernel: a row program over `batch·m` rows of length n, without reductions
-    /// and column sums. It reads the product as `out`'s buffer, which is written only where a store of the program does so.
+    /// What becomes of the product before it leaves the kernel: a row program over `batch·m` rows of length n, without
+    /// reductions and column sums. It reads the product as `out`'s buffer, which is written only where a store of the
+    /// program does so.
     pub epilogue: Option<Box<RowProgram>>,
 }
 
@@ -246,7 +247,8 @@ impl Kernel {
         bound
     }
 
-    /// Floating-point operations of one launch: 2 for each multiply-add of a contraction, 1 for each elementwise function.
+    /// Floating-point operations of one launch: 2 for each multiply-add of a contraction, 1 for each elementwise
+    /// function.
     pub fn flops(&self) -> u64 {
         let n = |view: &View| view.numel() as u64;
         match self {

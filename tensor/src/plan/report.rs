@@ -11,8 +11,9 @@ pub struct PlanReport {
     pub matmul_flops: u64,
     /// All floating-point operations.
     pub flops: u64,
-    /// Bytes moved between memory and kernels: for each kernel, each distinct element of each view that it reads or writes, once.
-    /// Two views of one element count twice; what a tiled kernel holds between its own kernels does not count.
+    /// Bytes moved between memory and kernels: for each kernel, each distinct element of each view that it reads or
+    /// writes, once. Two views of one element count twice; what a tiled kernel holds between its own kernels does not
+    /// count.
     pub bytes: u64,
     /// Bytes of scratch memory.
     pub scratch_bytes: u64,
@@ -66,8 +67,8 @@ impl PlanReport {
         }
     }
 
-    /// Bytes held at once while the program runs: state, data inputs and scratch. What threads need to compute, such as registers
-    /// and packed operands of products, comes on top: some megabytes a thread.
+    /// Bytes held at once while the program runs: state, data inputs and scratch. What threads need to compute, such as
+    /// registers and packed operands of products, comes on top: some megabytes a thread.
     pub fn peak_bytes(&self) -> u64 {
         self.scratch_bytes + self.tile_bytes + self.state_bytes + self.data_bytes
     }

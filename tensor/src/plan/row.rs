@@ -6,16 +6,16 @@ use crate::graph::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 
 /// A straight-line body in SSA form, executed for every row of a (rows × length) space.
 ///
-/// Values of extent [`Extent::Full`] have an element for each position of a row, those of [`Extent::Row`] one a row; a row value
-/// used beside full ones is repeated along the row.
+/// Values of extent [`Extent::Full`] have an element for each position of a row, those of [`Extent::Row`] one a row; a
+/// row value used beside full ones is repeated along the row.
 #[derive(Clone, Debug)]
 pub struct RowProgram {
     /// Number of rows.
     pub rows: usize,
     /// Elements in a row.
     pub length: usize,
-    /// What is read. The leading dimensions of each view multiply to `rows`, the last is `length` (read by a full value) or 1
-    /// (read by a row value).
+    /// What is read. The leading dimensions of each view multiply to `rows`, the last is `length` (read by a full
+    /// value) or 1 (read by a row value).
     pub loads: Vec<View>,
     /// Instruction `i` defines value `i` from earlier ones.
     pub body: Vec<Instruction>,
@@ -54,7 +54,8 @@ pub enum RowOp {
     Constant(f32),
     /// A u32 (extent row).
     Index(u32),
-    /// (linear / divisor) mod modulus, where `linear` is row·length + position for a full value and row for a row value.
+    /// (linear / divisor) mod modulus, where `linear` is row·length + position for a full value and row for a row
+    /// value.
     Iota {
         /// Product of the dimensions after the counted axis.
         divisor: usize,
@@ -82,8 +83,8 @@ pub enum RowOp {
 pub struct Store {
     /// The value.
     pub value: usize,
-    /// Where to. For elements: leading dimensions multiply to `rows`, the last is `length` or 1 as the value's extent says.
-    /// For a column sum: contiguous, `length` elements.
+    /// Where to. For elements: leading dimensions multiply to `rows`, the last is `length` or 1 as the value's extent
+    /// says. For a column sum: contiguous, `length` elements.
     pub to: View,
     /// Each element, or the sum over all rows.
     pub kind: StoreKind,

@@ -2,11 +2,11 @@
 
 use super::{BufferId, Kernel, View};
 
-/// Kernels that all run on one tile before any runs on the next, so that the values between them are held for one tile only:
-/// attention's scores and weights for one head at a time, say.
+/// Kernels that all run on one tile before any runs on the next, so that the values between them are held for one tile
+/// only: attention's scores and weights for one head at a time, say.
 ///
-/// The tiles are the common leading dimensions of all views. No tile reads what another writes, so they may run in any order and
-/// at once.
+/// The tiles are the common leading dimensions of all views. No tile reads what another writes, so they may run in any
+/// order and at once.
 #[derive(Clone, Debug)]
 pub struct Tiled {
     /// The leading dimensions of every view.
@@ -33,7 +33,8 @@ impl Tiled {
         start
     }
 
-    /// The kernels on one tile, given what each view becomes: [`Tiled::part`] of it, in a buffer of the caller's choice.
+    /// The kernels on one tile, given what each view becomes: [`Tiled::part`] of it, in a buffer of the caller's
+    /// choice.
     pub fn on_tile(&self, mut view: impl FnMut(&View) -> View) -> Vec<Kernel> {
         let mut kernels = self.kernels.clone();
         for kernel in &mut kernels {
@@ -53,8 +54,8 @@ impl Tiled {
         View { dims: view.dims[lead..].to_vec(), strides: view.strides[lead..].to_vec(), ..*view }
     }
 
-    /// Whether the view has the tiles' dimensions and, in a buffer of `numel` elements, keeps each tile in a contiguous part of
-    /// its own, as views of local buffers do.
+    /// Whether the view has the tiles' dimensions and, in a buffer of `numel` elements, keeps each tile in a contiguous
+    /// part of its own, as views of local buffers do.
     pub fn is_in_parts(&self, view: &View, numel: usize) -> bool {
         if !view.dims.starts_with(&self.dims) || view.strides.len() != view.dims.len() || self.tiles() == 0 {
             return false;

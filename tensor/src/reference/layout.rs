@@ -35,7 +35,8 @@ pub(super) fn gather(shape: &Shape, mut element: impl FnMut(&[usize]) -> Option<
     data
 }
 
-/// The elements of x at the indices that `source` writes into its second argument, which is as long as x has axes; `None` is zero.
+/// The elements of x at the indices that `source` writes into its second argument, which is as long as x has axes;
+/// `None` is zero.
 pub(super) fn gather_from(
     x: &Value,
     shape: &Shape,

@@ -1,7 +1,7 @@
 //! The oracle: scalar loops in f64, real bounds checks, no cleverness.
 //!
-//! It computes expected values and nothing else. Every element, whatever its type, is held as an `f64`. In the rounded mode each
-//! primitive's result is rounded to f32, which gives the scale of the error that an f32 device may make.
+//! It computes expected values and nothing else. Every element, whatever its type, is held as an `f64`. In the rounded
+//! mode each primitive's result is rounded to f32, which gives the scale of the error that an f32 device may make.
 
 mod eval;
 mod layout;

@@ -1,4 +1,5 @@
-//! The reference of plans: scalar loops in f64 with real bounds checks. What the passes make of a program is tested against it.
+//! The reference of plans: scalar loops in f64 with real bounds checks. What the passes make of a program is tested
+//! against it.
 
 use std::collections::HashMap;
 
@@ -10,7 +11,8 @@ use crate::{DType, ReduceOp};
 /// Runs a plan on inputs by name; `state` is updated in place. Gives back the outputs.
 ///
 /// # Panics
-/// Where the plan breaks an invariant: a view leaves its buffer, a kernel writes data or reads what it writes, an input is absent.
+/// Where the plan breaks an invariant: a view leaves its buffer, a kernel writes data or reads what it writes, an input
+/// is absent.
 pub fn run_plan(plan: &Plan, data: &HashMap<String, Vec<f64>>, state: &mut HashMap<String, Vec<f64>>) -> Vec<Vec<f64>> {
     // Scratch starts as NaN: whatever is read before it is written shows.
     let slots = plan.slots.iter().map(|&len| vec![f64::NAN; len]).collect();

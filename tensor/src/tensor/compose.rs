@@ -113,11 +113,12 @@ impl Tensor {
         self.top_k(1, axis).1
     }
 
-    /// The `k` largest elements along `axis` in descending order, and their indices, u32. Of equal elements the first comes
-    /// first; NaN counts as −∞. A gradient goes to the elements that were taken.
+    /// The `k` largest elements along `axis` in descending order, and their indices, u32. Of equal elements the first
+    /// comes first; NaN counts as −∞. A gradient goes to the elements that were taken.
     ///
-    /// One round a rank: the largest of what is left, and the first index at which it stands. A round costs two reductions, so
-    /// this is for the few experts or tokens of a routing or a sample; half a vocabulary is better sorted elsewhere.
+    /// One round a rank: the largest of what is left, and the first index at which it stands. A round costs two
+    /// reductions, so this is for the few experts or tokens of a routing or a sample; half a vocabulary is better
+    /// sorted elsewhere.
     ///
     /// # Panics
     /// Where the axis holds fewer than `k` elements or more than 2²⁴, the largest index that f32 can count.

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use crate::graph::{InputKind, Op};
 use crate::{DType, Data, Device, Error, Result, Shape, State};
 
-/// A recorded value: a leaf, or a primitive applied to other tensors. Nothing is computed before a device is asked for it.
+/// A recorded value: a leaf, or a primitive applied to other tensors. Nothing is computed before a device is asked for
+/// it.
 ///
-/// Operators look eager and record nodes through the same rules as [`Graph`](crate::Graph); they panic on a shape error and say
-/// where (`# Panics`). Whatever touches data or a device returns a [`Result`]. Cloning copies a pointer.
+/// Operators look eager and record nodes through the same rules as [`Graph`](crate::Graph); they panic on a shape error
+/// and say where (`# Panics`). Whatever touches data or a device returns a [`Result`]. Cloning copies a pointer.
 ///
 /// ```
 /// use primer_tensor::{Device, Tensor};
@@ -140,7 +141,8 @@ impl Tensor {
     /// Computes the tensor and reads it back, row-major.
     ///
     /// # Errors
-    /// [`Error::MissingInput`] or [`Error::MissingState`] where its history has named leaves; what the device says otherwise.
+    /// [`Error::MissingInput`] or [`Error::MissingState`] where its history has named leaves; what the device says
+    /// otherwise.
     pub fn to_vec(&self, device: &Device) -> Result<Vec<f32>> {
         let program = crate::Program::trace(std::slice::from_ref(self), &[])?;
         let bound = Self::bound_data(std::slice::from_ref(self));

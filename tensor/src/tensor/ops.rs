@@ -49,8 +49,8 @@ impl Tensor {
         Self::record(Op::StopGradient, vec![self.clone()])
     }
 
-    /// Uniform random numbers in (0, 1), a function of the key (this tensor, u32 `[2]`) and the stream alone: bring another key
-    /// for each run, and give each draw of a program a stream of its own. See [`Op::Random`].
+    /// Uniform random numbers in (0, 1), a function of the key (this tensor, u32 `[2]`) and the stream alone: bring
+    /// another key for each run, and give each draw of a program a stream of its own. See [`Op::Random`].
     ///
     /// ```
     /// use primer_tensor::{Device, Tensor};
@@ -231,7 +231,8 @@ impl Tensor {
         Self::record(Op::Gather, vec![self.clone(), indices.clone()])
     }
 
-    /// A table of `rows` zero rows to which each row of this tensor `[.., d]` is added at its u32 index `[..]`: `[rows, d]`.
+    /// A table of `rows` zero rows to which each row of this tensor `[.., d]` is added at its u32 index `[..]`: `[rows,
+    /// d]`.
     #[track_caller]
     pub fn scatter_add(&self, indices: &Self, rows: usize) -> Self {
         Self::record(Op::ScatterAdd { rows }, vec![indices.clone(), self.clone()])

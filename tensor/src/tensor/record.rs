@@ -74,7 +74,8 @@ impl Tensor {
         data
     }
 
-    /// Tensors for all nodes of a graph. `leaves` gives the tensor of an input by its name; other inputs become named ones.
+    /// Tensors for all nodes of a graph. `leaves` gives the tensor of an input by its name; other inputs become named
+    /// ones.
     pub fn raise(graph: &Graph, leaves: &HashMap<String, Tensor>) -> Vec<Tensor> {
         let mut tensors: Vec<Tensor> = Vec::with_capacity(graph.nodes().len());
         for node in graph.nodes() {
@@ -96,7 +97,8 @@ impl Tensor {
         tensors
     }
 
-    /// The leaves of the roots' history by the names they get in [`Tensor::lower`] of the same roots, for [`Tensor::raise`].
+    /// The leaves of the roots' history by the names they get in [`Tensor::lower`] of the same roots, for
+    /// [`Tensor::raise`].
     pub fn leaves(roots: &[Tensor]) -> HashMap<String, Tensor> {
         let mut leaves = HashMap::new();
         let mut bound = 0;

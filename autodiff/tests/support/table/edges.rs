@@ -1,5 +1,5 @@
-//! Every primitive at the edges of f32: ±0, subnormals, ±10³⁸, the largest numbers, infinities, NaN. Each edge is alone among
-//! ordinary numbers of its sign, so that no result depends on the order of a sum.
+//! Every primitive at the edges of f32: ±0, subnormals, ±10³⁸, the largest numbers, infinities, NaN. Each edge is alone
+//! among ordinary numbers of its sign, so that no result depends on the order of a sum.
 
 use primer_autodiff::grad_graph;
 use primer_tensor::{BinaryOp, CompareOp, DType, Graph, NodeId, Op, Program, ReduceOp, Result, Shape, Tensor, UnaryOp};
@@ -83,7 +83,8 @@ impl Edges {
     }
 }
 
-/// `rows` rows of `length`, each with one edge value, at another place in each row; the rest is 0.25 to 1.5 of its sign.
+/// `rows` rows of `length`, each with one edge value, at another place in each row; the rest is 0.25 to 1.5 of its
+/// sign.
 fn one_a_row(length: usize) -> Vec<f32> {
     let ordinary = |edge: f32, i: usize| (0.25 + (i % 6) as f32 * 0.25).copysign(edge);
     let row = |(r, &edge): (usize, &f32)| -> Vec<f32> {

@@ -70,7 +70,8 @@ pub(super) fn idioms(table: &mut Table) {
     }
     table.case("top-1 routing with a capacity", |l| {
         let x = l.float(&shape([9, 4]), -2.0, 2.0);
-        // The gate of each token's expert, and whether the expert has room for it: 3 tokens each, in the order of tokens.
+        // The gate of each token's expert, and whether the expert has room for it: 3 tokens each, in the order of
+        // tokens.
         l.compose(x, |logits| {
             let gates = logits.softmax();
             let chosen = Tensor::iota([9, 4], 1, DType::U32).compare(CompareOp::Equal, &gates.argmax(1));

@@ -1,5 +1,5 @@
-//! The table of op cases: every primitive over shapes and ranges, and the idioms that devices fuse. It drives the results on each
-//! device, the gradients, the updates in place, and (`edges`) what happens at the edges of f32.
+//! The table of op cases: every primitive over shapes and ranges, and the idioms that devices fuse. It drives the
+//! results on each device, the gradients, the updates in place, and (`edges`) what happens at the edges of f32.
 
 mod contractions;
 pub mod edges;

@@ -25,8 +25,8 @@ fn study(corpus: &Corpus, name: &str) -> Outcome<StudySpec> {
     options::seeded(spec, Preset::Small, Some(name))
 }
 
-/// The time from a program's text until its first step is done and its loss read, as a small search's worker goes: the leak test,
-/// then the plan, its compilation and the starting values, then the step. Milliseconds, medians.
+/// The time from a program's text until its first step is done and its loss read, as a small search's worker goes: the
+/// leak test, then the plan, its compilation and the starting values, then the step. Milliseconds, medians.
 ///
 /// # Errors
 /// A device that fails.
@@ -57,8 +57,8 @@ pub fn first_steps(device: &Device) -> Outcome<Vec<Value>> {
     Ok(all)
 }
 
-/// Steps of the Transformer as a program and as the hand-written model with the same conventions, at the small search's size:
-/// the medians of many turns.
+/// Steps of the Transformer as a program and as the hand-written model with the same conventions, at the small search's
+/// size: the medians of many turns.
 ///
 /// # Errors
 /// A device that fails.

@@ -22,8 +22,8 @@ pub const SIZES: [Size; 2] = [Size::Nano, Size::Mini];
 /// The architectures timed unless one is asked for: the baseline, and the simplest of the paper's.
 pub const ARCHES: [Architecture; 2] = [Architecture::Written(Arch::Vanilla), Architecture::Written(Arch::PrimerEz)];
 
-/// What is trained: `size` with its 256 byte tokens, `mini` with a vocabulary of 1,024, so that the embedding and the loss weigh as
-/// they do in a real model.
+/// What is trained: `size` with its 256 byte tokens, `mini` with a vocabulary of 1,024, so that the embedding and the
+/// loss weigh as they do in a real model.
 pub fn config(arch: &Architecture, size: Size) -> Outcome<RunConfig> {
     arch.run(size, (size == Size::Mini).then_some(1024))
 }
@@ -41,8 +41,8 @@ pub fn describe(size: Size) -> Outcome<String> {
     ))
 }
 
-/// Times forward, loss, gradient, clipping and AdamW of `arch` at `size`: what the plan says of the step, the milliseconds until the
-/// step was planned and until the first loss was read, and the median of [`BLOCKS`] blocks.
+/// Times forward, loss, gradient, clipping and AdamW of `arch` at `size`: what the plan says of the step, the
+/// milliseconds until the step was planned and until the first loss was read, and the median of [`BLOCKS`] blocks.
 ///
 /// # Errors
 /// A configuration that can't be built on the device, or a device that fails.

@@ -111,7 +111,8 @@ pub fn run(
         arms.sort_by(|a, b| a.data.seconds.total_cmp(&b.data.seconds));
         let mut trained = false;
         for i in 0..arms.len() {
-            // On a slow machine the first turn of one model may take all the time: the other one has its turn all the same.
+            // On a slow machine the first turn of one model may take all the time: the other one has its turn all the
+            // same.
             let over = arms[i].data.seconds >= budget || Instant::now() >= schedule.training;
             if stop.asked() || over && arms[i].data.steps > 0 {
                 continue;

@@ -37,8 +37,8 @@ pub fn study(args: &StudyArgs, corpus_sha256: &str) -> Outcome<StudySpec> {
     seeded(changed(spec, args)?, preset, args.from.as_deref())
 }
 
-/// A study beside that of `store`, of which it differs in the seed and in its limit: what that has spent. With the same seed a
-/// control's first children would be the other's.
+/// A study beside that of `store`, of which it differs in the seed and in its limit: what that has spent. With the same
+/// seed a control's first children would be the other's.
 fn control(store: &Store) -> Outcome<StudySpec> {
     let (spec, status) = (store.spec(), store.status()?);
     let cost = status.useful.predicted_seconds + status.wasted.predicted_seconds;
@@ -132,7 +132,8 @@ pub fn over(stored: &StudySpec, args: &StudyArgs, corpus_sha256: &str) -> Outcom
     changed(spec, args)
 }
 
-/// `spec` with --strategy and --budget and after the `key=value` changes; keys are dotted, as in `model.seq=32`, or their ends.
+/// `spec` with --strategy and --budget and after the `key=value` changes; keys are dotted, as in `model.seq=32`, or
+/// their ends.
 fn changed(mut spec: StudySpec, args: &StudyArgs) -> Outcome<StudySpec> {
     spec.strategy = named(&Strategy::ALL, args.strategy.as_deref()).unwrap_or(spec.strategy);
     spec.fitness.budget = named(&Budget::ALL, args.budget.as_deref()).unwrap_or(spec.fitness.budget);

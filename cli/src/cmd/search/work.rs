@@ -54,8 +54,8 @@ fn new_study(args: &StudyArgs, corpus: &Corpus, compute: &Compute) -> Outcome<St
     Ok(spec)
 }
 
-/// Where a worker computes. A candidate is too small to be worth more than one thread of a CPU, and a roofline measured with
-/// another number of threads would predict something else.
+/// Where a worker computes. A candidate is too small to be worth more than one thread of a CPU, and a roofline measured
+/// with another number of threads would predict something else.
 pub fn of_a_worker(compute: &Compute) -> Compute {
     Compute { threads: compute.threads.or(Some(1)), ..compute.clone() }
 }

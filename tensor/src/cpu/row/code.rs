@@ -3,7 +3,8 @@
 use super::access::Access;
 use crate::graph::{BinaryOp, ReduceOp, UnaryOp};
 
-/// How many elements a value has in a block. Derived anew: a full value that is the same along the row needs one element a row.
+/// How many elements a value has in a block. Derived anew: a full value that is the same along the row needs one
+/// element a row.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Span {
     /// One for the whole kernel.
@@ -115,8 +116,9 @@ const TASK_WORK: usize = 1 << 17;
 const MAX_TASKS: usize = 64;
 
 impl Cut {
-    /// `whole_rows`: a block holds whole rows, since something is reduced over them. `sums`: columns are summed, so that each row of
-    /// tasks has partial sums of its own. `one_task_a_row`: what all columns of a row read is replaced in the end.
+    /// `whole_rows`: a block holds whole rows, since something is reduced over them. `sums`: columns are summed, so
+    /// that each row of tasks has partial sums of its own. `one_task_a_row`: what all columns of a row read is replaced
+    /// in the end.
     pub(super) fn new(
         rows: usize,
         length: usize,

@@ -9,7 +9,8 @@ use crate::cpu::CpuBuffer;
 use crate::graph::CompareOp;
 use crate::plan::{Extent, RowOp, RowProgram, StoreKind, View};
 
-/// Rows shorter than this are not looped over one by one unless something is reduced: what is constant along the row is repeated.
+/// Rows shorter than this are not looped over one by one unless something is reduced: what is constant along the row is
+/// repeated.
 const SHORT: usize = 16;
 /// Longest row of a precomputed counter.
 const TABLE: usize = 1 << 16;
@@ -235,8 +236,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Whether a value may be computed in the memory of a buffer that it is stored to: it is a block that no other store has
-    /// already, and nothing that was loaded from there is read from then on.
+    /// Whether a value may be computed in the memory of a buffer that it is stored to: it is a block that no other
+    /// store has already, and nothing that was loaded from there is read from then on.
     fn may_lie_in(&self, value: usize, buffer: usize) -> bool {
         let loaded = |arg: &usize| {
             let load = self.code.iter().find_map(|i| match i.code {
@@ -281,8 +282,8 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Gives each value a register: linear scan over the code in order. A result never takes the register of an operand, so that the
-/// loops may assume that nothing overlaps.
+/// Gives each value a register: linear scan over the code in order. A result never takes the register of an operand, so
+/// that the loops may assume that nothing overlaps.
 fn allocate(builder: &Builder<'_>) -> (Vec<Home>, [usize; 3]) {
     let mut last_use = vec![0; builder.spans.len()];
     for (at, instruction) in builder.code.iter().enumerate() {

@@ -163,8 +163,8 @@ impl Task<'_> {
         let arg = |i: usize| Operand { arg: self.arena.args[instruction.args[i]], scalar: instruction.scalar[i] };
         let (a, b, c) = (arg(0), arg(1), arg(2));
         let out = self.arena.args[instruction.out];
-        // SAFETY: operands are registers of the arena, tables, or rows of loaded views, each with the elements that its span says;
-        // the result's register is no operand's.
+        // SAFETY: operands are registers of the arena, tables, or rows of loaded views, each with the elements that its
+        // span says; the result's register is no operand's.
         unsafe {
             match instruction.code {
                 Code::Load(load) => self.load(&self.kernel.loads[load], instruction, window),

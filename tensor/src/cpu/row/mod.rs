@@ -1,8 +1,8 @@
 //! Row programs as vectorised bytecode.
 //!
-//! A program is compiled once to instructions over registers. A register holds a block: several short rows, or a stretch of a
-//! long one, small enough to stay in the first-level caches, so that each instruction is one pass of a vector loop over memory
-//! that is near. Values that are constant along the row hold one element a row.
+//! A program is compiled once to instructions over registers. A register holds a block: several short rows, or a
+//! stretch of a long one, small enough to stay in the first-level caches, so that each instruction is one pass of a
+//! vector loop over memory that is near. Values that are constant along the row hold one element a row.
 
 mod access;
 mod code;
@@ -43,7 +43,8 @@ pub(super) struct RowKernel {
     column_sums: usize,
 }
 
-/// Registers begin this many elements further apart than their size, so that they do not compete for the same cache sets.
+/// Registers begin this many elements further apart than their size, so that they do not compete for the same cache
+/// sets.
 const GAP: usize = 16;
 
 impl RowKernel {

@@ -4,8 +4,8 @@ use std::slice::{from_raw_parts, from_raw_parts_mut};
 
 use crate::cpu::isa::Simd;
 
-/// Where a value of the current block is: row r begins at `ptr + r·stride`. A value of a lower extent than the instruction that
-/// reads it has one element a row there.
+/// Where a value of the current block is: row r begins at `ptr + r·stride`. A value of a lower extent than the
+/// instruction that reads it has one element a row there.
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct Arg {
     pub ptr: *mut f32,
@@ -167,7 +167,8 @@ pub(super) unsafe fn reduce<S: Simd>(
     identity: f32,
     f: impl Fn(f32, f32) -> f32 + Copy,
 ) {
-    // Two loops, the first along rows and the second across them, since each of them vectorises and the two in one do not.
+    // Two loops, the first along rows and the second across them, since each of them vectorises and the two in one do
+    // not.
     let mut partial = [[identity; PARTIALS]; 32];
     for from in (0..over.rows).step_by(partial.len()) {
         let partial = &mut partial[..(over.rows - from).min(32)];

@@ -24,7 +24,8 @@ pub(super) struct Problem {
     pub out: Out,
 }
 
-/// How a kernel reads its operands and stores what its epilogue makes: in vectors of four where they lie so, or element by element.
+/// How a kernel reads its operands and stores what its epilogue makes: in vectors of four where they lie so, or element
+/// by element.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Width {
     Elements,
@@ -64,7 +65,8 @@ fn part(matmul: &MatMul, adds: bool, context: &Context<'_>) -> Shader {
     match context.variants.matmul {
         MatMulVariant::Subgroups => {
             let rows = if m >= 32 { 32 } else { 8 };
-            // The more columns, the fewer loads: on llvmpipe with AVX2 8 are a third faster than 4, and compile as fast.
+            // The more columns, the fewer loads: on llvmpipe with AVX2 8 are a third faster than 4, and compile as
+            // fast.
             let lanes = context.granted.subgroup as usize;
             let columns = match n.div_ceil(lanes) {
                 0..=2 => 1,

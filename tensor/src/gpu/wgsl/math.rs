@@ -1,13 +1,15 @@
 //! Elementwise functions in WGSL, by our own polynomials.
 //!
-//! WGSL leaves the precision of its functions to the driver, grants sin and cos on [−π, π] only, and lets a compiler assume that
-//! there is no NaN and no infinity. These are built from additions, multiplications and bits: exp, log, tanh, sigmoid, sin and
-//! cos are within 4 ulp (sin and cos: within 2⁻²³ absolutely) for every f32, with NaN and infinities as in IEEE 754.
+//! WGSL leaves the precision of its functions to the driver, grants sin and cos on [−π, π] only, and lets a compiler
+//! assume that there is no NaN and no infinity. These are built from additions, multiplications and bits: exp, log,
+//! tanh, sigmoid, sin and cos are within 4 ulp (sin and cos: within 2⁻²³ absolutely) for every f32, with NaN and
+//! infinities as in IEEE 754.
 //!
 //! exp: x = n·ln 2 + r, Taylor to r⁷ on |r| ≤ ln 2 / 2, scaled by 2ⁿ in two factors.
 //! log: x = 2ᵏ·(1 + f) with √½ ≤ 1 + f < √2, by the series of 2·artanh(f / (2 + f)).
 //! tanh: expm1(2|x|) / (expm1(2|x|) + 2), |x| clamped where it rounds to 1.
-//! sin, cos: x − n·π/2 with π/2 in three parts up to |x| = 10⁴, beyond it by 96 bits of 2/π (Payne and Hanek); Taylor on ±π/4.
+//! sin, cos: x − n·π/2 with π/2 in three parts up to |x| = 10⁴, beyond it by 96 bits of 2/π (Payne and Hanek); Taylor
+//! on ±π/4.
 
 use crate::graph::UnaryOp;
 

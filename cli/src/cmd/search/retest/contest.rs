@@ -32,7 +32,8 @@ pub fn name_of(study: usize, child: u64) -> String {
     }
 }
 
-/// The shortlist with what is known of it, best first by the select runs where these are done, with the finalists chosen.
+/// The shortlist with what is known of it, best first by the select runs where these are done, with the finalists
+/// chosen.
 ///
 /// # Errors
 /// A store that can't be read.

@@ -118,8 +118,8 @@ fn work(retest: &Retest, costs: &[Option<f64>], report: &mut data::Retest) -> Ou
     ablation::ablate(retest, report)
 }
 
-/// What steps of the shortlist's programs take over what was predicted, the seed program's 1; none where the study's budget isn't
-/// predicted.
+/// What steps of the shortlist's programs take over what was predicted, the seed program's 1; none where the study's
+/// budget isn't predicted.
 fn measure_costs(retest: &Retest) -> Outcome<Vec<Option<f64>>> {
     retest.costs(|| {
         terminal::note("timing the steps of the programs, in turns ...");

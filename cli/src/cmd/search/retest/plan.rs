@@ -18,7 +18,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The first seed of those trained again. Seeds lie far from those of a search, whose own count from the study's seed on.
+/// The first seed of those trained again. Seeds lie far from those of a search, whose own count from the study's seed
+/// on.
 pub const SELECT_SEED: u64 = 1 << 32;
 /// The first seed of the test.
 pub const TEST_SEED: u64 = 1 << 33;
@@ -47,7 +48,8 @@ pub struct Plan {
     pub test_corpus_sha256: String,
     /// How much is done.
     pub protocol: Protocol,
-    /// The programs that are trained again: study and candidate, best first within a study. A search may go on meanwhile.
+    /// The programs that are trained again: study and candidate, best first within a study. A search may go on
+    /// meanwhile.
     pub shortlist: Vec<(usize, u64)>,
 }
 

@@ -76,7 +76,8 @@ pub fn build(retest: &Retest, setting: Setting, field: &Field, rates: &Rates, fi
     Ok(Table { setting: setting.name().into(), what: words(setting).into(), rows })
 }
 
-/// The finalists' probabilities, adjusted for their number. One without a probability, such as a run that diverged, counts as 1.
+/// The finalists' probabilities, adjusted for their number. One without a probability, such as a run that diverged,
+/// counts as 1.
 fn adjust(rows: &mut [Row]) {
     let places: Vec<usize> = (0..rows.len()).filter(|&i| rows[i].finalist).collect();
     if places.iter().all(|&i| rows[i].p.is_none()) {
