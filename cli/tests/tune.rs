@@ -53,5 +53,5 @@ fn only_an_adapter_has_kernels_to_choose_among() {
     let folder = tempfile::tempdir().unwrap();
     bad(folder.path(), &["bench", "--tune", "--device", "cpu"], 2, &["no kernels to choose among", "--device gpu:0"]);
     bad(folder.path(), &["bench", "--tune", "--size", "nano"], 2, &["--tune", "--size"]);
-    assert_eq!(run(folder.path(), &["bench", "--tune", "--device", "gpu:99"]).code, Some(1));
+    assert_eq!(run(folder.path(), &["bench", "--tune", "--device", "gpu:99"]).code, Some(2));
 }
