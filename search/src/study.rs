@@ -266,7 +266,7 @@ impl StudySpec {
     ///
     /// # Errors
     ///
-    /// [`Error::Dna`] and [`Error::Rejected`] where the seed program can't be read or planned.
+    /// [`Error::Parse`] and [`Error::Rejected`] where the seed program can't be read or planned.
     pub fn program_limits(&self) -> Result<Limits> {
         let limits = Limits::around(&self.seed_dna.parse()?, self.model.unit.into(), self.sizes())?;
         Ok(Limits {
