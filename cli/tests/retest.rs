@@ -175,7 +175,7 @@ fn what_cannot_be_tested_is_refused() {
     good(path, &[&other[..], &STUDY, &roofline].concat());
     let cases: [Case<'_>; 10] = [
         (&[&study, &texts, &["--control", "sqlite:other.db"]], 2, &["other.db", "roofline.", "--like"]),
-        (&[&["--store", "sqlite:none.db"], &texts], 1, &["none.db"]),
+        (&[&["--store", "sqlite:none.db"], &texts], 2, &["none.db", "search init"]),
         (&[&["--store", "sqlite:new.db"], &texts], 1, &["new.db", "no program but the seed"]),
         (&[&study, &["--corpus", "search.txt", "--test-corpus", "search.txt"]], 2, &["--test-corpus"]),
         (&[&study, &["--corpus", "test.txt", "--test-corpus", "search.txt"]], 2, &["another text"]),
@@ -191,6 +191,6 @@ fn what_cannot_be_tested_is_refused() {
         let _ = std::fs::remove_dir_all(path.join("r"));
     }
     std::fs::create_dir(path.join("empty")).unwrap();
-    bad(path, &["search", "retest", "--resume", "--out", "empty"], 1, &["empty", "retest.json"]);
+    bad(path, &["search", "retest", "--resume", "--out", "empty"], 2, &["empty", "retest.json"]);
     bad(path, &["search", "retest", "--resume", "--out", "empty", "--top", "3"], 2, &["--top"]);
 }

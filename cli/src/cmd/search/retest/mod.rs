@@ -54,7 +54,7 @@ pub fn run(args: &SearchRetest) -> Outcome {
         measurements: Vec::new(),
     };
     let whole = work(&retest, &costs, &mut report)?;
-    report.origin.stopped_early = (!whole).then(|| "Ctrl-C".to_owned());
+    report.origin.stopped_early = if whole { None } else { retest.stop.why() };
     report.measurements = retest.all();
     report.run_seconds = report.measurements.iter().map(|m| m.seconds).sum();
     report.origin.wall_seconds = began.elapsed().as_secs_f64();

@@ -95,7 +95,7 @@ impl Retest {
             Some(plan) => plan.stores.clone(),
             None => args.store.iter().chain(&args.control).cloned().collect(),
         };
-        let stores = locations.iter().map(|location| Ok(Store::open(location)?)).collect::<Outcome<Vec<Store>>>()?;
+        let stores = locations.iter().map(crate::cmd::search::open).collect::<Outcome<Vec<Store>>>()?;
         let (text, test) = (folder::corpus(&corpus)?, folder::corpus(&test_corpus)?);
         for store in &stores {
             same_corpus(store, &text)?;
@@ -296,10 +296,7 @@ fn new_plan(
 }
 
 fn stored_plan(out: &Path) -> Outcome<Plan> {
-    read_json(&out.join(PLAN))?.ok_or_else(|| {
-        Failure::new(format!("there is nothing to resume in {}: it has no {PLAN}", out.display()))
-            .hint("`--resume` takes the folder that `primer search retest --out` wrote.")
-    })
+    read_json(&out.join(PLAN))?.ok_or_else(|| folder::nothing_to_resume(out, PLAN, "search retest"))
 }
 
 /// The finished runs of a file, and the file to add more to. A last line that was cut short by a kill is taken away.

@@ -5,6 +5,7 @@ use crate::cmd::device;
 use crate::cmd::search::work::{in_threads, of_a_worker};
 use crate::failure::{Failure, Outcome};
 use crate::terminal::Progress;
+use crate::typed::command_line;
 use primer_models::text::{Corpus, TokenSet};
 use primer_models::train::Event;
 use primer_models::{RunConfig, Trainer};
@@ -99,7 +100,8 @@ impl Retest {
         let results = in_threads(workers, work);
         let (_, _, bar) = live.into_inner().unwrap_or_else(PoisonError::into_inner);
         let complete = tasks.iter().all(|task| self.measured(task).is_some());
-        bar.finish(if complete { "done" } else { "stopped, go on with --resume" });
+        let resume = || command_line(["search", "retest", "--resume", "--out", &self.out.to_string_lossy()]);
+        bar.finish(&if complete { "done".into() } else { format!("stopped, go on with `{}`", resume()) });
         results.into_iter().collect::<Outcome<Vec<()>>>()?;
         Ok(complete)
     }
