@@ -121,7 +121,11 @@ fn init_and_workers_share_a_study() {
     let folder = kit::folder_with_text();
     let path = folder.path();
     let init = ["search", "init", "--corpus", "text.txt", "--set", "limits.children=4"];
-    good(path, &[&init[..], &STORE, &STUDY].concat());
+    let made = good(path, &[&init[..], &STORE, &STUDY].concat());
+    assert!(!made.stderr.contains("can't be had again"), "{}", made.stderr);
+    let seconds = ["--store", "sqlite:seconds.db", "--budget", "seconds"];
+    let made = good(path, &[&init[..], &STUDY, &seconds].concat());
+    assert!(made.stderr.contains("can't be had again"), "{}", made.stderr);
     let worker = ["search", "worker", "--corpus", "text.txt", "--device", "cpu", "--json"];
     let done = json(path, &[&worker[..], &STORE].concat());
     assert_eq!((&done["finished"], &done["end"]), (&5.into(), &"limit".into()), "{done}");

@@ -385,7 +385,7 @@ impl Evaluator {
         }
     }
 
-    /// Steps that fit into a mark, at least one: a candidate so costly is rejected before.
+    /// Steps that fit into a mark, at least one.
     fn limit(&self, mark: f64, (flops, predicted): (f64, f64)) -> u64 {
         let (seed_flops, seed_predicted) = self.seed_step;
         let limit = match self.spec.fitness.budget {

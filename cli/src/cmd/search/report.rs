@@ -11,7 +11,7 @@ use crate::typed::typed;
 use primer_search::evolve::bar;
 use primer_search::motifs::{self, Motif};
 use primer_search::store::{Candidate, Cost, State, Store};
-use primer_search::study::Budget;
+use primer_search::study::{Budget, StudySpec};
 use serde_json::json;
 
 /// The best candidates that the page lists.
@@ -63,7 +63,8 @@ fn study(store: &Store) -> Outcome<Study> {
                 spec.training.warmup
             ),
         ),
-        ("t, the first mark", format!("{} steps of the seed program", spec.fitness.unit)),
+        ("budget", budget(spec.fitness.budget).into()),
+        ("t, the first mark", first_mark(spec)),
         ("window of a bar", format!("{} losses", spec.fitness.window)),
         ("runs of the seed program", spec.fitness.seed_runs.to_string()),
         (
@@ -162,4 +163,21 @@ fn odds(store: &Store) -> Outcome<Vec<Odds>> {
         }
     }
     Ok(odds.into_iter().map(|(_, odds)| odds).collect())
+}
+
+/// What candidates may spend alike.
+fn budget(budget: Budget) -> &'static str {
+    match budget {
+        Budget::Cost => "predicted cost",
+        Budget::Tokens => "tokens",
+        Budget::Flops => "FLOPs",
+        Budget::Seconds => "measured seconds: a fitness depends on the machine and can't be had again",
+    }
+}
+
+fn first_mark(spec: &StudySpec) -> String {
+    match spec.fitness.budget {
+        Budget::Seconds => format!("{:.1} seconds", spec.fitness.unit),
+        _ => format!("{} steps of the seed program", spec.fitness.unit),
+    }
 }

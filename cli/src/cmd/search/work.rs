@@ -10,7 +10,7 @@ use crate::terminal::{self, Progress};
 use primer_models::text::Corpus;
 use primer_search::evaluate::Evaluator;
 use primer_search::store::{Best, Counts, State, Store};
-use primer_search::study::StudySpec;
+use primer_search::study::{Budget, StudySpec};
 use primer_search::worker::{self, End, Event, RunOptions};
 use serde_json::json;
 use std::sync::{Mutex, PoisonError};
@@ -50,6 +50,12 @@ fn new_study(args: &StudyArgs, corpus: &Corpus, compute: &Compute) -> Outcome<St
             spec.roofline.bytes_per_second / 1e9,
             spec.roofline.seconds_per_launch * 1e6
         ));
+    }
+    if spec.fitness.budget == Budget::Seconds {
+        terminal::note(
+            "budget: measured seconds, so a fitness depends on this machine and its load and can't be had again; \
+             --budget cost can",
+        );
     }
     Ok(spec)
 }
