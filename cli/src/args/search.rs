@@ -75,8 +75,8 @@ pub struct StoreArg {
 /// What fixes a study when it is made.
 #[derive(Debug, Clone, Default, Args)]
 pub struct StudyArgs {
-    /// paper (the paper's search, for large machines) or small (some hours on two cores; stop any time, or give
-    /// --candidates). A new study needs one, or --like
+    /// paper (the paper's search, for large machines, with bytes as tokens) or small (some hours on two cores; stop any
+    /// time, or give --candidates). A new study needs one, or --like
     #[arg(long, value_parser = ["paper", "small"])]
     pub preset: Option<String>,
     /// Make a control of the study in that store: with its options and its measured roofline, with what it has spent as
