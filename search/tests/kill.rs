@@ -14,7 +14,7 @@ use primer_search::worker::{self, Control, Event, Outcome, RunOptions};
 #[cfg(unix)]
 use crate::cluster::{Cluster, PASSWORD};
 use crate::engines::{at, each};
-use crate::synthetic::{assert_complete, course, evaluate, spec};
+use crate::synthetic::{assert_complete, candidates, course, evaluate, spec};
 
 const STORE: &str = "PRIMER_TEST_KILLED_WORKER_STORE";
 const HOLD_AFTER: &str = "PRIMER_TEST_KILLED_WORKER_HOLD_AFTER";
@@ -131,9 +131,7 @@ fn a_server_restarted_among_dying_workers_loses_nothing() {
 
 /// The candidates without a result.
 fn unfinished(store: &Store) -> impl Iterator<Item = Candidate> {
-    let first = course(store).iter().find(|c| !c.state.is_finished()).map_or(u64::MAX, |c| c.child_no);
-    let page = if first == u64::MAX { Vec::new() } else { store.candidates(first).unwrap() };
-    page.into_iter().filter(|candidate| !candidate.state.is_finished())
+    candidates(store).into_iter().filter(|candidate| !candidate.state.is_finished())
 }
 
 /// Works until nothing is left. Where a dead process can't be told from a living one, its lease has to run out first.

@@ -93,21 +93,22 @@ pub fn run_with(store: &Store, children: u64, stop: &AtomicBool, on_event: impl 
     run_worker(store, &options, stop, evaluate, on_event).unwrap()
 }
 
-/// All candidates without what may differ between runs: worker, attempts, moments.
-pub fn course(store: &Store) -> Vec<Candidate> {
+/// All candidates.
+pub fn candidates(store: &Store) -> Vec<Candidate> {
     let mut all = Vec::new();
     loop {
         let page = store.candidates(all.len() as u64).unwrap();
         if page.is_empty() {
             return all;
         }
-        all.extend(page.into_iter().map(|candidate| Candidate {
-            worker: None,
-            attempt: 0,
-            finished_ms: None,
-            ..candidate
-        }));
+        all.extend(page);
     }
+}
+
+/// All candidates without what may differ between runs: worker, attempts, moments.
+pub fn course(store: &Store) -> Vec<Candidate> {
+    let same = |candidate| Candidate { worker: None, attempt: 0, finished_ms: None, ..candidate };
+    candidates(store).into_iter().map(same).collect()
 }
 
 /// Children 1..=`children` are each there once and finished, and the log is complete.

@@ -65,14 +65,8 @@ async fn status(connection: &mut Connection) -> Result<Status, Fault> {
 
 async fn spent(connection: &mut Connection, kind: &str) -> Result<Cost, Fault> {
     let row = sql(SPENT).bind(kind).fetch_one(connection).await?;
-    Ok(Cost {
-        steps: record::count(&row, 0)?,
-        tokens: record::count(&row, 1)?,
-        flops: row.get(2)?,
-        predicted_seconds: row.get(3)?,
-        training_seconds: row.get(4)?,
-        seconds: row.get(5)?,
-    })
+    // A sum is no integer.
+    record::cost_with(&row, 0, row.get(2)?)
 }
 
 impl Store {

@@ -329,10 +329,15 @@ pub(super) fn bind_cost(statement: Statement, cost: Cost) -> Statement {
 
 /// Reads what [`bind_cost`] writes.
 pub(super) fn cost(row: &Row, at: usize) -> Result<Cost, Fault> {
+    cost_with(row, at, count(row, at + 2)? as f64)
+}
+
+/// The same where the third column is read otherwise.
+pub(super) fn cost_with(row: &Row, at: usize, flops: f64) -> Result<Cost, Fault> {
     Ok(Cost {
         steps: count(row, at)?,
         tokens: count(row, at + 1)?,
-        flops: count(row, at + 2)? as f64,
+        flops,
         predicted_seconds: row.get(at + 3)?,
         training_seconds: row.get(at + 4)?,
         seconds: row.get(at + 5)?,

@@ -3,7 +3,7 @@
 use super::SEED;
 use super::plan::Retest;
 use super::runs::Entry;
-use crate::cmd::search::look;
+use crate::cmd::search::{existing, look};
 use crate::failure::{Failure, Outcome};
 use crate::report::retest::data::Shortlisted;
 use primer_models::Arch;
@@ -41,8 +41,7 @@ pub fn shortlist(retest: &Retest, costs: &[Option<f64>], selected: bool) -> Outc
     let protocol = &retest.plan.protocol;
     let mut listed = Vec::new();
     for (&(study, child), &ratio) in retest.plan.shortlist.iter().zip(costs) {
-        let candidate = retest.stores[study].candidate(child)?;
-        let candidate = candidate.ok_or_else(|| Failure::new(format!("the study has no candidate {child}")))?;
+        let candidate = existing(&retest.stores[study], child)?;
         let losses = retest.plan.select_seeds().map(|seed| {
             let measured = retest.measured(&Task::Select { study, child, seed });
             measured.and_then(|m| m.loss).unwrap_or(f64::NAN)

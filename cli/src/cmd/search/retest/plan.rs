@@ -2,12 +2,13 @@
 
 use crate::args::{Compute, SearchRetest};
 use crate::cmd::device::{self, Chosen};
-use crate::cmd::experiment::{read_json, typed, write_json};
+use crate::cmd::search;
 use crate::cmd::search::work::same_corpus;
 use crate::failure::{Failure, Outcome};
-use crate::folder::{self, Existing, unwritable};
+use crate::folder::{self, Existing, read_json, unwritable, write_json};
 use crate::stop::Stop;
 use crate::terminal;
+use crate::typed::typed;
 use primer_models::text::{Corpus, TokenSet, Tokenizer, TokenizerSpec};
 use primer_search::retest::{Measurement, Protocol, Task, shortlist};
 use primer_search::store::{Location, Store};
@@ -95,23 +96,13 @@ impl Retest {
             Some(plan) => plan.stores.clone(),
             None => args.store.iter().chain(&args.control).cloned().collect(),
         };
-        let stores = locations.iter().map(crate::cmd::search::open).collect::<Outcome<Vec<Store>>>()?;
+        let stores = locations.iter().map(search::open).collect::<Outcome<Vec<Store>>>()?;
         let (text, test) = (folder::corpus(&corpus)?, folder::corpus(&test_corpus)?);
         for store in &stores {
             same_corpus(store, &text)?;
         }
         for control in stores.iter().skip(1) {
-            if let Err(primer_search::Error::StudyMismatch { key, stored, given }) =
-                stores[0].spec().check_arm(control.spec())
-            {
-                return Err(Failure::usage(format!(
-                    "{} is no control of this search: its {key} is {given}, the search's {stored}",
-                    control.location()
-                ))
-                .hint(
-                    "`primer search init --like STORE --strategy random-1` makes one that differs in nothing else.",
-                ));
-            }
+            stores[0].spec().check_arm(control.spec()).map_err(|e| no_control(control, e))?;
         }
         if text.sha256() == test.sha256() {
             return Err(Failure::usage("the text of the test is the text of the search")
@@ -244,6 +235,18 @@ impl Plan {
             )));
         }
         Ok(())
+    }
+}
+
+/// Why a store is not beside the search in a test.
+fn no_control(control: &Store, error: primer_search::Error) -> Failure {
+    match error {
+        primer_search::Error::StudyMismatch { key, stored, given } => Failure::usage(format!(
+            "{} is no control of this search: its {key} is {given}, the search's {stored}",
+            control.location()
+        ))
+        .hint("`primer search init --like STORE --strategy random-1` makes one that differs in nothing else."),
+        other => other.into(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::plan::Retest;
 use crate::cmd::device;
+use crate::cmd::search::existing;
 use crate::cmd::search::work::{in_threads, of_a_worker};
 use crate::failure::{Failure, Outcome};
 use crate::terminal::Progress;
@@ -166,9 +167,7 @@ impl Retest {
     /// # Errors
     /// A store that doesn't have it.
     pub fn program(&self, study: usize, child: u64) -> Outcome<Dna> {
-        let candidate = self.stores[study].candidate(child)?;
-        let candidate = candidate.ok_or_else(|| Failure::new(format!("the study has no candidate {child}")))?;
-        Ok(candidate.dna()?)
+        Ok(existing(&self.stores[study], child)?.dna()?)
     }
 }
 
