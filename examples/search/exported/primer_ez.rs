@@ -53,7 +53,7 @@ fn head_projection(p: &mut Parameters<'_>, dims: Dims, x: &Tensor) -> Tensor {
     let Dims { batch, seq: n, d_model: d } = dims;
     // h2: [batch·n, 8, d/8]
     let projected = x.matmul(&p.next("conv_1x1", &[d, d], fan_in(d))).reshape([batch * n, 8, d / 8]);
-    depthwise(dims, &projected, &p.next("dconv_3x1", &[3, d], fan_in(3))) // h3: [batch·n, 8, d/8]
+    depthwise(dims, &projected, &p.next("dconv_3x1", &[3, d], Init::Taps)) // h3: [batch·n, 8, d/8]
 }
 
 /// S4 SOFTMAX in 8 branches, on `[batch, 8, n, n]`.

@@ -281,9 +281,8 @@ impl Function {
             let code = format!("{}({{&}}, {branches})", self.helper("repeat_branches"));
             rows = Known::v_rows(width, branches).of(self.convert(rows.variable, "repeated", code));
         }
-        let start = format!("{}({taps})", self.helper("fan_in"));
         let shape = [Dim::Count(taps as u64), Dim::Width(width.times(branches))];
-        let taps = self.parameter("taps", &primitive.name().to_lowercase(), &shape, &start);
+        let taps = self.parameter("taps", &primitive.name().to_lowercase(), &shape, "Init::Taps");
         let code = format!("{}(dims, {{&}}, {{&}})", self.helper("depthwise"));
         Known::v_rows(width, branches).of(self.define_result(code, &[rows.variable, taps]))
     }

@@ -153,6 +153,7 @@ impl Run<'_> {
                 Some(word) if path.path.segments.len() == 1 => {
                     names.get(&word).cloned().unwrap_or_else(|| panic!("{word} is not known here"))
                 }
+                Some(word) if word == "Taps" => Value::Start(Init::Taps),
                 word => Value::Word(word.unwrap_or_default()),
             },
             Expr::Lit(literal) => match &literal.lit {

@@ -77,6 +77,9 @@ fn by_block(plan: &Plan, block: Block<'_>) -> Recorded {
     let model = Model::with_block(&config, batch, block).unwrap();
     let expected: Vec<_> = plan.parameters().iter().map(|p| (p.name.clone(), p.shape.clone())).collect();
     assert_eq!(model.shapes(), expected);
+    for (found, parameter) in model.params.iter().zip(plan.parameters()).filter(|(_, p)| p.layer.is_some()) {
+        assert_eq!(found.init, parameter.model_init(), "{}", parameter.name);
+    }
     let output = model.residual_stream.last().unwrap().clone();
     Recorded { output, logits: model.logits, weights: model.weights }
 }

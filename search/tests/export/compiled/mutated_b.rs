@@ -26,7 +26,7 @@ fn self_attention(p: &mut Parameters<'_>, dims: Dims, x: &Tensor) -> Tensor {
     let Dims { batch, seq: n, d_model: d } = dims;
     let x_rows_repeated = repeat_branches(&x.reshape([batch * n, 1, d]), 8);
     // h4: [batch·n, 8, d]
-    let convolved = depthwise(dims, &x_rows_repeated, &p.next("dconv_15x1", &[15, 8 * d], fan_in(15)));
+    let convolved = depthwise(dims, &x_rows_repeated, &p.next("dconv_15x1", &[15, 8 * d], Init::Taps));
     let least = repeat_branches(&convolved, 4).reduce(ReduceOp::Min, 2);
     least.reshape([batch * n, 8, 4]) // h10: [batch·n, 8, 4]
 }
@@ -43,11 +43,6 @@ impl Parameters<'_> {
         self.made += 1;
         self.scope.param(&format!("{:02}.{op}", self.made - 1), shape, start)
     }
-}
-
-/// N(0, 1/n), the start of weights that sum over n inputs.
-fn fan_in(n: usize) -> Init {
-    Init::Normal((n as f64).powf(-0.5))
 }
 
 /// The last axis made `width` wide: one channel is repeated, of more the first are kept, or zeros are added.

@@ -35,7 +35,7 @@ fn feed_forward(p: &mut Parameters<'_>, dims: Dims, x: &Tensor) -> Tensor {
 fn residual(p: &mut Parameters<'_>, dims: Dims, x: &Tensor) -> Tensor {
     let Dims { batch, seq: n, d_model: d } = dims;
     let x_rows_repeated = repeat_branches(&x.reshape([batch * n, 1, d]), 2);
-    let convolved = depthwise(dims, &x_rows_repeated, &p.next("dconv_31x1", &[31, 2 * d], fan_in(31)));
+    let convolved = depthwise(dims, &x_rows_repeated, &p.next("dconv_31x1", &[31, 2 * d], Init::Taps));
     let convolved_joined = convolved.reshape([batch * n, 2 * d]); // h2: [batch·n, 2·d]
     convolved_joined + resize(x, 2 * d) // h4: [batch·n, 2·d]
 }
