@@ -6,7 +6,7 @@ use primer_search::block;
 use primer_search::dna::{Dna, seeds};
 
 /// What every name of a program begins with.
-pub const PROGRAM: &str = "dna:";
+const PROGRAM: &str = "dna:";
 
 /// An architecture, before it has a size.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,18 +90,33 @@ impl std::str::FromStr for Architecture {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let Some(program) = name.strip_prefix(PROGRAM) else {
+        let Some(given) = name.strip_prefix(PROGRAM) else {
             return name.parse().map(Self::Written).map_err(|e: primer_models::Error| e.to_string());
         };
-        if let Some(&(known, _)) = seeds::PROGRAMS.iter().find(|(known, _)| *known == program) {
+        if let Some(&(known, _)) = seeds::PROGRAMS.iter().find(|(known, _)| *known == given) {
             return Ok(Self::BuiltIn(known));
         }
-        let text = std::fs::read_to_string(program).map_err(|e| {
-            format!("there is no program {program}: {e}; name a file in the text form, or one of {}", seeds::names())
-        })?;
-        let dna: Dna = text.parse().map_err(|e| format!("{program}: {e}"))?;
-        Ok(Self::File { path: program.to_owned(), dna: Box::new(dna) })
+        Ok(Self::File { path: given.to_owned(), dna: Box::new(program(given)?) })
     }
+}
+
+/// What a program is called without the `dna:` that tells it from an architecture.
+pub fn without_prefix(name: &str) -> &str {
+    name.strip_prefix(PROGRAM).unwrap_or(name)
+}
+
+/// A built-in program, or one in a file.
+///
+/// # Errors
+/// A name that is neither, a text that is no program.
+pub fn program(name: &str) -> Result<Dna, String> {
+    if let Some(dna) = seeds::by_name(name) {
+        return dna.map_err(|e| format!("{name}: {e}"));
+    }
+    let text = std::fs::read_to_string(name).map_err(|e| {
+        format!("there is no program {name}: {e}; name a file in the text form, or one of {}", seeds::names())
+    })?;
+    text.parse().map_err(|e| format!("{name}: {e}"))
 }
 
 #[cfg(test)]

@@ -126,6 +126,8 @@ fn init_and_workers_share_a_study() {
     let seconds = ["--store", "sqlite:seconds.db", "--budget", "seconds"];
     let made = good(path, &[&init[..], &STUDY, &seconds].concat());
     assert!(made.stderr.contains("can't be had again"), "{}", made.stderr);
+    let status = good(path, &["search", "status", "--store", "sqlite:seconds.db"]);
+    assert!(status.stdout.contains("can't be had again"), "{}", status.stdout);
     let worker = ["search", "worker", "--corpus", "text.txt", "--device", "cpu", "--json"];
     let done = json(path, &[&worker[..], &STORE].concat());
     assert_eq!((&done["finished"], &done["end"]), (&5.into(), &"limit".into()), "{done}");

@@ -1,6 +1,6 @@
 //! `primer export`
 
-use crate::architecture::PROGRAM;
+use crate::architecture;
 use crate::args::Export;
 use crate::cmd::search::{self, describe};
 use crate::failure::{Failure, Outcome};
@@ -82,11 +82,10 @@ fn program(args: &Export) -> Outcome<Program> {
     if let (Some(location), None) = (&args.store, &args.program) {
         return of_store(location, args);
     }
-    let given = args.program.as_deref().unwrap_or_default();
-    let name = given.strip_prefix(PROGRAM).unwrap_or(given).to_owned();
-    let built_in = seeds::PROGRAMS.iter().any(|(known, _)| *known == name);
-    let history = if built_in { "It is built in." } else { "It was read from that file." };
-    Ok(Program { dna: named(&name)?, name, history: history.into(), planned: None })
+    let name = architecture::without_prefix(args.program.as_deref().unwrap_or_default());
+    let history = if seeds::by_name(name).is_some() { "It is built in." } else { "It was read from that file." };
+    let dna = architecture::program(name).map_err(Failure::usage)?;
+    Ok(Program { dna, name: name.to_owned(), history: history.into(), planned: None })
 }
 
 /// What the model was trained as.
@@ -139,20 +138,4 @@ fn of_store(location: &Location, args: &Export) -> Outcome<Program> {
         _ => None,
     };
     Ok(Program { dna, name, history, planned })
-}
-
-/// A built-in program, or one in a file; what `--arch` takes for it, with `dna:` in front, is understood too.
-///
-/// # Errors
-/// A name that is neither, a text that is no program.
-pub fn named(name: &str) -> Outcome<Dna> {
-    let name = name.strip_prefix(PROGRAM).unwrap_or(name);
-    if let Some(dna) = seeds::by_name(name) {
-        return Ok(dna?);
-    }
-    let text = std::fs::read_to_string(name).map_err(|e| {
-        Failure::usage(format!("there is no program {name}: {e}"))
-            .hint(format!("Name a file in the text form, or one of {}.", seeds::names()))
-    })?;
-    text.parse().map_err(|e| Failure::usage(format!("{name}: {e}")))
 }

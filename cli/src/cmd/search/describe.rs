@@ -1,6 +1,19 @@
 //! Mutations in words.
 
+use crate::failure::Outcome;
 use primer_search::mutate::{Chain, Field, Mutation};
+use primer_search::store::Candidate;
+
+/// What made a candidate, in words.
+///
+/// # Errors
+/// A record that was changed from outside.
+pub fn origin(candidate: &Candidate) -> Outcome<String> {
+    if candidate.parent.is_none() {
+        return Ok("the seed program".into());
+    }
+    Ok(chain(&candidate.mutations()?))
+}
 
 /// The mutations of a child, the effective one first.
 pub fn chain(chain: &Chain) -> String {

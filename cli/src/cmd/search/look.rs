@@ -1,6 +1,6 @@
 //! Looking at a study while it runs: `status`, `top`, `show`, `diff`, `lineage`, `verify`.
 
-use super::{describe, open};
+use super::{describe, open, summary};
 use crate::args::{SearchDiff, SearchShow, SearchStatus, SearchTop, SearchVerify};
 use crate::failure::{Failure, Outcome};
 use crate::stop::Stop;
@@ -32,6 +32,7 @@ pub fn status(args: &SearchStatus) -> Outcome {
         let best = status.best.map_or("none yet".into(), |b| format!("{:.4} (candidate {})", b.fitness, b.child_no));
         let seed = status.seed_fitness.map_or("not measured yet".into(), |f| format!("{f:.4}"));
         terminal::line(&format!("study      {:.12} in {}", store.spec_sha256(), args.store.store))?;
+        terminal::line(&format!("budget     {}", summary::budget(store.spec().fitness.budget)))?;
         terminal::line(&format!(
             "candidates {} finished: {} evaluated, {} cached, {} rejected, {} failed; {} running, {} waiting",
             c.finished(),
@@ -81,7 +82,7 @@ pub fn top(args: &SearchTop) -> Outcome {
             candidate.child_no,
             fitness(candidate),
             candidate.parent.map_or("-".into(), |p| p.to_string()),
-            mutation(candidate)?
+            describe::origin(candidate)?
         ))?;
     }
     Ok(())
@@ -91,23 +92,12 @@ fn fitness(candidate: &Candidate) -> String {
     candidate.fitness.map_or("-".into(), |f| format!("{f:.4}"))
 }
 
-/// What made a candidate, in words.
-///
-/// # Errors
-/// A record that was changed from outside.
-pub fn mutation(candidate: &Candidate) -> Outcome<String> {
-    if candidate.parent.is_none() {
-        return Ok("the seed program".into());
-    }
-    Ok(describe::chain(&candidate.mutations()?))
-}
-
 /// A candidate as data, with what made it: in words, and as the mutations themselves; null for the seed program.
 fn with_mutation(candidate: &Candidate) -> Outcome<Value> {
     let mut value = json!(candidate);
     value["mutation"] = match candidate.parent {
         None => Value::Null,
-        Some(_) => json!({ "text": mutation(candidate)?, "mutations": candidate.mutations()?.mutations }),
+        Some(_) => json!({ "text": describe::origin(candidate)?, "mutations": candidate.mutations()?.mutations }),
     };
     Ok(value)
 }
@@ -141,7 +131,7 @@ pub fn show(args: &SearchShow) -> Outcome {
         let loss = mark.loss.map_or("not finite".into(), |loss| format!("{loss:.4}"));
         terminal::line(&format!("run {}, mark {}: loss {loss}{bar}", mark.run + 1, mark.mark + 1))?;
     }
-    terminal::line(&format!("made by: {}", mutation(&candidate)?))?;
+    terminal::line(&format!("made by: {}", describe::origin(&candidate)?))?;
     terminal::line(&format!("\n{}", candidate.program.trim_end()))?;
     match resolved {
         Ok(resolved) => terminal::line(&format!("\nresolved, without calls and dead code:\n{}", resolved.trim_end())),
@@ -162,7 +152,7 @@ pub fn lineage(args: &SearchShow) -> Outcome {
     }
     terminal::line("candidate      loss  mutation, youngest first")?;
     for step in &lineage {
-        terminal::line(&format!("{:>9}  {:>8}  {}", step.child_no, fitness(step), mutation(step)?))?;
+        terminal::line(&format!("{:>9}  {:>8}  {}", step.child_no, fitness(step), describe::origin(step)?))?;
     }
     Ok(())
 }

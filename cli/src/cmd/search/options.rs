@@ -1,7 +1,7 @@
 //! A study's options from the command line.
 
+use crate::architecture;
 use crate::args::StudyArgs;
-use crate::cmd::export::named as named_program;
 use crate::failure::{Failure, Outcome};
 use primer_models::names::{did_you_mean, find_key, plain_reason};
 use primer_search::dna::{Dna, seeds};
@@ -70,14 +70,15 @@ pub fn with_roofline(spec: StudySpec, measured: &Roofline, args: &StudyArgs) -> 
 /// # Errors
 /// A name or file that can't be read, heads that the program can't have.
 pub fn seeded(spec: StudySpec, preset: Preset, from: Option<&str>) -> Outcome<StudySpec> {
-    let name = from.unwrap_or("transformer");
+    let name = architecture::without_prefix(from.unwrap_or("transformer"));
+    let load = |name| architecture::program(name).map_err(Failure::usage);
     let banked = |dna| with_banks(dna, &spec, preset);
     let dna = match name {
         "random" => random(&banked(seeds::transformer()?)?, &spec)?,
         // It has a number of heads of its own.
         "discovered" => seeds::discovered()?,
-        _ if seeds::by_name(name).is_some() => banked(named_program(name)?)?,
-        file => named_program(file)?,
+        _ if seeds::by_name(name).is_some() => banked(load(name)?)?,
+        file => load(file)?,
     };
     Ok(StudySpec { seed_dna: dna.to_string(), ..spec })
 }

@@ -1,6 +1,6 @@
 //! `primer search report`: a study as a page.
 
-use super::{look, open, summary};
+use super::{describe, open, summary};
 use crate::args::SearchReport;
 use crate::failure::Outcome;
 use crate::folder::{self, Existing};
@@ -63,7 +63,7 @@ fn study(store: &Store) -> Outcome<Study> {
                 spec.training.warmup
             ),
         ),
-        ("budget", budget(spec.fitness.budget).into()),
+        ("budget", summary::budget(spec.fitness.budget).into()),
         ("t, the first mark", first_mark(spec)),
         ("window of a bar", format!("{} losses", spec.fitness.window)),
         ("runs of the seed program", spec.fitness.seed_runs.to_string()),
@@ -129,7 +129,7 @@ fn top(store: &Store) -> Outcome<Vec<Top>> {
             passed: candidate.passed,
             predicted_step: relative(&a_step).unwrap_or(f64::NAN),
             measured_over_predicted: relative(&ratio),
-            mutation: look::mutation(candidate)?,
+            mutation: describe::origin(candidate)?,
         })
     };
     store.top(TOP)?.iter().map(row).collect()
@@ -163,16 +163,6 @@ fn odds(store: &Store) -> Outcome<Vec<Odds>> {
         }
     }
     Ok(odds.into_iter().map(|(_, odds)| odds).collect())
-}
-
-/// What candidates may spend alike.
-fn budget(budget: Budget) -> &'static str {
-    match budget {
-        Budget::Cost => "predicted cost",
-        Budget::Tokens => "tokens",
-        Budget::Flops => "FLOPs",
-        Budget::Seconds => "measured seconds: a fitness depends on the machine and can't be had again",
-    }
 }
 
 fn first_mark(spec: &StudySpec) -> String {

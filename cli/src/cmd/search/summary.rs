@@ -1,6 +1,6 @@
 //! A study as the report shows it.
 
-use super::look::mutation;
+use super::describe;
 use crate::failure::Outcome;
 use crate::report::data::{Ancestor, Best, Candidate, Search};
 use primer_search::store::{State, Store};
@@ -49,7 +49,7 @@ pub fn of(store: &Store) -> Outcome<Search> {
             for step in store.lineage(best.child_no)?.iter().rev() {
                 lineage.push(Ancestor {
                     id: i64::try_from(step.child_no).unwrap_or(i64::MAX),
-                    mutation: if step.parent.is_none() { String::new() } else { mutation(step)? },
+                    mutation: if step.parent.is_none() { String::new() } else { describe::origin(step)? },
                     loss: step.fitness,
                 });
             }
@@ -71,6 +71,16 @@ pub fn of(store: &Store) -> Outcome<Search> {
         states,
         best,
     })
+}
+
+/// What candidates may spend alike.
+pub fn budget(budget: Budget) -> &'static str {
+    match budget {
+        Budget::Cost => "predicted cost",
+        Budget::Tokens => "tokens",
+        Budget::Flops => "FLOPs",
+        Budget::Seconds => "measured seconds: a fitness depends on the machine and can't be had again",
+    }
 }
 
 fn strategy(spec: &StudySpec) -> String {

@@ -3,7 +3,7 @@
 use super::SEED;
 use super::plan::Retest;
 use super::runs::Entry;
-use crate::cmd::search::{existing, look};
+use crate::cmd::search::{describe, existing};
 use crate::failure::{Failure, Outcome};
 use crate::report::retest::data::Shortlisted;
 use primer_models::Arch;
@@ -54,7 +54,7 @@ pub fn shortlist(retest: &Retest, costs: &[Option<f64>], selected: bool) -> Outc
             measured_over_predicted: ratio.filter(|ratio| ratio.is_finite()),
             select: Summary::of(&losses.collect::<Vec<f64>>()),
             finalist: false,
-            mutation: look::mutation(&candidate)?,
+            mutation: describe::origin(&candidate)?,
         });
     }
     let mean = |s: &Shortlisted| s.select.map_or(f64::INFINITY, |select| select.mean);
