@@ -60,6 +60,12 @@ pub enum Rejection {
         /// The limit.
         limit: u64,
     },
+    /// The study's budget for the first mark is spent before one step is done.
+    #[error("the first mark allows {steps:.3} steps, less than one")]
+    Budget {
+        /// Steps that the first mark allows.
+        steps: f64,
+    },
     /// A step would need too much memory.
     #[error("a step needs {bytes} bytes, the limit is {limit}")]
     Memory {

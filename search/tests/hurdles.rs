@@ -133,6 +133,24 @@ fn a_costlier_program_gets_fewer_steps() {
     assert!(plain.training_seconds > 0.0 && plain.seconds > plain.training_seconds);
 }
 
+/// What can't take one step for what the seed program's steps to the first mark cost has no loss to compare.
+#[test]
+fn a_program_over_the_first_mark_s_budget_is_rejected() {
+    let corpus = corpus();
+    let mut spec = spec(&corpus, Budget::Cost);
+    spec.fitness.unit = 1.0;
+    let evaluator = Evaluator::new(&spec, &corpus, &Device::cpu_with_threads(1)).unwrap();
+    let seed = child(&spec, &[None, None]);
+    assert_eq!(evaluate(&evaluator, &seed).3.steps, 7);
+    let costly = seed.program.replacen("\n\nS1 ", "\n  h9 = SIN(h8)\n\nS1 ", 1);
+    assert_ne!(costly, seed.program);
+    let costly = Candidate { program: costly, ..seed };
+    let refused = evaluator.evaluate(&costly, &mut |_| panic!("it takes a step"));
+    let Outcome::Result { verdict: Verdict::Rejected(reason), cost } = &refused else { panic!("{refused:?}") };
+    assert!(reason.contains("first mark allows 0.9"), "{reason}");
+    assert_eq!(cost.steps, 0);
+}
+
 /// Only the seconds of training count, and every mark is a step or more.
 #[test]
 fn measured_seconds_are_a_budget_too() {

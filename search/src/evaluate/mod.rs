@@ -4,12 +4,12 @@
 //! whatever an edit doesn't touch. So two candidates differ in fitness by their programs and not by their luck.
 
 mod starts;
+mod timing;
 mod training;
 
 use std::time::Instant;
 
 use cpu_time::ThreadTime;
-use primer_models::analysis::median;
 use primer_models::optim::OptimizerConfig;
 use primer_models::text::{Corpus, TokenSet};
 use primer_tensor::Device;
@@ -21,20 +21,14 @@ use crate::dna::Dna;
 use crate::error::{Error, Result};
 use crate::leak::leak_test;
 use crate::lower::{self, Limits, Plan, Sizes};
-use crate::roofline::{Roofline, kind_of};
+use crate::rejection::Rejection;
+use crate::roofline::kind_of;
 use crate::store::{Candidate, Cost, Mark, Verdict};
 use crate::study::{Budget, Strategy, StudySpec};
 use crate::worker::{Control, Outcome, Progress};
 
 /// Tokens of the fixed evaluation windows: at a hurdle, and at the end.
 const EVALUATION_TOKENS: [usize; 2] = [16_384, 65_536];
-
-/// Steps before the seed's step is timed, and steps timed.
-const TIMED_STEPS: [usize; 2] = [5, 25];
-
-/// Turns that programs take while their steps are timed, and steps of a turn.
-const TURNS: usize = 9;
-const STEPS_A_TURN: usize = 5;
 
 /// Trains and measures candidates of one study on one device.
 pub struct Evaluator {
@@ -121,7 +115,8 @@ impl Evaluator {
             seed_step: (0.0, 0.0),
         };
         if !matches!(spec.fitness.budget, Budget::Tokens | Budget::Seconds) {
-            let seed = evaluator.prepare(&spec.seed_dna.parse()?)?;
+            let plan = lower::plan(&spec.seed_dna.parse()?, sizes, &evaluator.limits)?;
+            let seed = Training::new(&evaluator, &plan, spec.seed)?;
             evaluator.seed_step = evaluator.step_cost(&seed);
         }
         Ok(evaluator)
@@ -130,36 +125,6 @@ impl Evaluator {
     /// One sentence for each file of tokens that was damaged and made again; see [`TokenSet::note`].
     pub fn notes(&self) -> impl Iterator<Item = &str> {
         [&self.train, &self.valid].into_iter().filter_map(TokenSet::note)
-    }
-
-    /// The study's roofline as this device gives it, from timed steps of the seed program.
-    ///
-    /// # Errors
-    /// Those of [`Evaluator::prepare`]; the engine's.
-    pub fn measure_roofline(&self) -> Result<Roofline> {
-        let mut seed = self.prepare(&self.spec.seed_dna.parse()?)?;
-        let [before, timed] = TIMED_STEPS;
-        for _ in 0..before {
-            seed.step()?;
-        }
-        let mut steps = Vec::new();
-        let mut launches: Vec<Vec<f64>> = Vec::new();
-        for _ in 0..timed {
-            let began = Instant::now();
-            seed.step()?;
-            // Reading the loss waits for the device.
-            seed.loss()?;
-            steps.push(began.elapsed().as_secs_f64());
-            launches.push(seed.timed_step()?);
-        }
-        // What disturbs a measurement makes it longer: the lower quartile is close to the undisturbed machine.
-        let quartile = |mut times: Vec<f64>| {
-            times.sort_by(f64::total_cmp);
-            times[times.len() / 4]
-        };
-        let count = launches.iter().map(Vec::len).min().unwrap_or(0);
-        let each = (0..count).map(|i| quartile(launches.iter().map(|step| step[i]).collect())).collect::<Vec<_>>();
-        Ok(Roofline::fit(kind_of(&self.device), seed.executable(), &each, quartile(steps)))
     }
 
     /// Whether candidates cost on this device what the study's roofline says.
@@ -239,7 +204,7 @@ impl Evaluator {
         marks: &mut Vec<Mark>,
         report: &mut dyn FnMut(&mut Cost, Option<f64>) -> Control,
     ) -> Result<Trained> {
-        let mut training = Training::new(self, plan, course.seed)?;
+        let mut training = self.start(plan, course.seed)?;
         let (mut spent, mut measured) = (Spent::default(), f64::NAN);
         let end = self.spec.fitness.hurdles;
         for (mark, units) in (0..).zip(self.spec.fitness.marks()) {
@@ -304,7 +269,7 @@ impl Evaluator {
         report: &mut dyn FnMut(Progress) -> Control,
     ) -> Result<Option<(f64, u64)>> {
         let plan = lower::plan(dna, self.sizes, &self.limits)?;
-        let mut training = Training::new(self, &plan, seed)?;
+        let mut training = self.start(&plan, seed)?;
         let (mut spent, mut cost) = (Spent::default(), Cost::default());
         let mut report = |cost: &mut Cost, loss| report(Progress { cost: *cost, loss });
         let loss = match self.advance(&mut training, self.end(), &mut spent, &mut cost, &mut report)? {
@@ -330,44 +295,22 @@ impl Evaluator {
         self.spec.fitness.marks().last().unwrap_or(1) as f64 * self.spec.fitness.unit
     }
 
-    /// What a step of each program takes, measured, over what is predicted for it; that of the seed program is 1. The
-    /// programs take turns, so that what else the machine does meets all of them.
-    ///
-    /// # Errors
-    /// Those of [`Evaluator::prepare`].
-    pub fn measured_over_predicted(&self, programs: &[Dna]) -> Result<Vec<f64>> {
-        let mut trainings = vec![self.prepare(&self.spec.seed_dna.parse()?)?];
-        for dna in programs {
-            trainings.push(self.prepare(dna)?);
-        }
-        let mut times = vec![Vec::new(); trainings.len()];
-        for turn in 0..=TURNS {
-            for (training, times) in trainings.iter_mut().zip(&mut times) {
-                let began = Instant::now();
-                for _ in 0..STEPS_A_TURN {
-                    training.step()?;
-                }
-                training.loss()?;
-                // The first turn warms up.
-                if turn > 0 {
-                    times.push(began.elapsed().as_secs_f64());
-                }
-            }
-        }
-        let ratios = trainings.iter().zip(&times).map(|(training, times)| {
-            let (_, predicted) = self.step_cost(training);
-            median(times).unwrap_or(f64::NAN) / predicted
-        });
-        let ratios: Vec<f64> = ratios.collect();
-        Ok(ratios[1..].iter().map(|ratio| ratio / ratios[0]).collect())
-    }
-
     /// A program in training, before its first step.
     ///
     /// # Errors
     /// [`Error::Rejected`] where it exceeds the study's limits; the engine's errors.
     pub fn prepare(&self, dna: &Dna) -> Result<Training<'_>> {
-        Training::new(self, &lower::plan(dna, self.sizes, &self.limits)?, self.spec.seed)
+        self.start(&lower::plan(dna, self.sizes, &self.limits)?, self.spec.seed)
+    }
+
+    /// [`Evaluator::prepare`] for what is planned already, with a seed of its own.
+    fn start(&self, plan: &Plan, seed: u64) -> Result<Training<'_>> {
+        let training = Training::new(self, plan, seed)?;
+        let steps = self.steps_at(self.spec.fitness.unit, self.step_cost(&training));
+        if steps < 1.0 {
+            return Err(Rejection::Budget { steps }.into());
+        }
+        Ok(training)
     }
 
     /// FLOPs of a step, and the seconds predicted for it.
@@ -385,17 +328,21 @@ impl Evaluator {
         }
     }
 
-    /// Steps that fit into a mark, at least one.
-    fn limit(&self, mark: f64, (flops, predicted): (f64, f64)) -> u64 {
+    /// Whole steps that fit into a mark.
+    fn limit(&self, mark: f64, costs: (f64, f64)) -> u64 {
+        self.steps_at(mark, costs).floor() as u64
+    }
+
+    /// Steps that a mark allows; where seconds are measured, whatever a step takes: one.
+    fn steps_at(&self, mark: f64, (flops, predicted): (f64, f64)) -> f64 {
         let (seed_flops, seed_predicted) = self.seed_step;
-        let limit = match self.spec.fitness.budget {
+        match self.spec.fitness.budget {
             Budget::Seconds => 1.0,
             Budget::Tokens => mark,
             // The quotient first: of a program that costs what the seed does it is 1, and not a last bit less than the
             // mark.
             Budget::Flops => mark * (seed_flops / flops),
             Budget::Cost => mark * (seed_predicted / predicted),
-        };
-        (limit.floor() as u64).max(1)
+        }
     }
 }
