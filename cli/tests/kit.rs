@@ -35,7 +35,7 @@ pub const STUDY: [&str; 22] = [
     "--set",
     "tournament=2",
     "--set",
-    "fitness.unit=1",
+    "fitness.unit=2",
     "--set",
     "fitness.hurdles=2",
     "--set",
