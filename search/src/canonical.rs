@@ -3,6 +3,9 @@
 //! Calls are inlined, dead code is gone, bank values stand in their instructions, equal pure
 //! instructions are one, and the order of commutative inputs doesn't matter. An instruction with a
 //! parameter is never merged with another one; what identifies it is who shares it, not its name.
+//!
+//! At a study's sizes more programs are the same: dimensions are channels, so that it doesn't matter of which unit they
+//! are multiples, and branches are gone that only cut a dense layer's columns into shares.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,15 +14,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::Rejection;
-use crate::dna::{Dna, NodeKind};
+use crate::dna::{Dna, Inlined, Node, NodeKind, ParameterKind, Primitive};
+use crate::lower::Plan;
 
 /// SHA-256 of a canonical form; it is stable between releases of the same [`CANONICAL_VERSION`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct CanonicalHash(pub [u8; 32]);
 
-/// Version of the canonical form, part of every hash.
-pub const CANONICAL_VERSION: u32 = 1;
+/// Version of the canonical form by which new studies find twins: 1 is [`canonical_form`], 2 is [`planned_form`].
+pub const CANONICAL_VERSION: u32 = 2;
 
 impl fmt::Display for CanonicalHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,30 +53,22 @@ impl TryFrom<String> for CanonicalHash {
     }
 }
 
-/// The canonical form of a valid program, as text: one line a node.
+/// The canonical form of a valid program, as text: one line a node. Dimensions are relative.
 ///
 /// # Errors
 ///
 /// [`Rejection::TooManyInstructions`] or [`Rejection::TooDeep`] for a program that is not inlined.
 pub fn canonical_form(dna: &Dna) -> Result<String, Rejection> {
-    let graph = SharedGraph::new(dna)?;
-    let order = graph.traversal(&graph.colors());
     // The width is part of the program even where no instruction reads it.
-    let mut text = format!("primer canonical {CANONICAL_VERSION}\nwidth {}\n", dna.dims[0]);
-    let mut numbers = vec![0; graph.nodes.len()];
-    for (number, &node) in order.iter().enumerate() {
-        numbers[node] = number;
-        let mut inputs: Vec<usize> = graph.nodes[node].inputs.iter().map(|&input| numbers[input]).collect();
-        if graph.nodes[node].commutative {
-            inputs.sort_unstable();
-        }
-        text += &graph.nodes[node].label;
-        for input in inputs {
-            text += &format!(" {input}");
-        }
-        text.push('\n');
-    }
-    Ok(text)
+    let head = format!("primer canonical 1\nwidth {}\n", dna.dims[0]);
+    Ok(head + &SharedGraph::new(&dna.inline_live()?, None).to_text())
+}
+
+/// The canonical form of a planned program, as text: that of [`canonical_form`] with channels for dimensions and without
+/// the branches that make no difference.
+pub fn planned_form(plan: &Plan) -> String {
+    let head = format!("primer canonical 2\nwidth {}\n", plan.width());
+    head + &SharedGraph::new(plan.inlined(), Some(plan)).to_text()
 }
 
 /// The hash of [`canonical_form`].
@@ -84,6 +80,11 @@ pub fn canonical_hash(dna: &Dna) -> Result<CanonicalHash, Rejection> {
     Ok(CanonicalHash(Sha256::digest(canonical_form(dna)?).into()))
 }
 
+/// The hash of [`planned_form`].
+pub fn planned_hash(plan: &Plan) -> CanonicalHash {
+    CanonicalHash(Sha256::digest(planned_form(plan)).into())
+}
+
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct SharedNode {
     label: String,
@@ -92,53 +93,111 @@ struct SharedNode {
 }
 
 /// The live graph with equal pure nodes merged, inputs before users.
+#[derive(Default)]
 struct SharedGraph {
     nodes: Vec<SharedNode>,
+    /// The nodes without a parameter.
+    pure: BTreeMap<SharedNode, usize>,
     output: usize,
 }
 
+/// A value: that of a node, cut into so many equal shares of its columns, one a branch.
+type Columns = (usize, u64);
+
 impl SharedGraph {
-    fn new(dna: &Dna) -> Result<SharedGraph, Rejection> {
-        let inlined = dna.inline_live()?;
-        let mut nodes: Vec<SharedNode> = Vec::new();
-        let mut pure: BTreeMap<SharedNode, usize> = BTreeMap::new();
-        let mut map = Vec::with_capacity(inlined.nodes.len());
+    fn new(inlined: &Inlined, plan: Option<&Plan>) -> SharedGraph {
+        let mut graph = SharedGraph::default();
+        let mut values: Vec<Columns> = Vec::with_capacity(inlined.nodes.len());
         for node in &inlined.nodes {
-            let mut commutative = false;
-            let mut owns_parameter = false;
-            let label = match node.kind {
-                NodeKind::Input => "X".to_owned(),
-                NodeKind::Split(branch) => format!("BRANCH_{branch}"),
-                NodeKind::Merge(branch) => format!("MERGE_{branch}"),
-                NodeKind::Primitive { primitive, constant, dim } => {
-                    commutative = primitive.is_commutative();
-                    owns_parameter = primitive.parameter().is_some();
-                    let mut label = primitive.name().to_owned();
-                    if primitive.uses_constant() {
-                        label += &format!(" c{:016x}", constant.to_bits());
-                    }
-                    if primitive.uses_dim() {
-                        label += &format!(" d{dim}");
-                    }
-                    if owns_parameter {
-                        label += &format!(" x{}", node.branches);
-                    }
-                    label
-                }
+            let value = graph.value(node, &values, plan);
+            values.push(value);
+        }
+        graph.output = graph.node_of(values[inlined.output]);
+        graph
+    }
+
+    fn value(&mut self, node: &Node, values: &[Columns], plan: Option<&Plan>) -> Columns {
+        let inputs: Vec<Columns> = node.inputs.iter().map(|&input| values[input]).collect();
+        // Known of a planned program alone: that all branches of the first input are equal.
+        let equal = plan.is_some_and(|plan| node.inputs.first().is_some_and(|&input| plan.branches(input) == 1));
+        let (primitive, constant, dim) = match node.kind {
+            NodeKind::Input => return (self.pure("X".to_owned(), Vec::new(), false), 1),
+            NodeKind::Split(_) if equal => return inputs[0],
+            NodeKind::Split(branch) => {
+                let input = self.node_of(inputs[0]);
+                return (self.pure(format!("BRANCH_{branch}"), vec![input], false), 1);
+            }
+            NodeKind::Merge(_) if inputs[0].1 > 1 => return (inputs[0].0, node.branches),
+            NodeKind::Merge(branch) => return (self.pure(format!("MERGE_{branch}"), vec![inputs[0].0], false), 1),
+            NodeKind::Primitive { primitive, constant, dim } => (primitive, constant, dim),
+        };
+        let mut label = primitive.name().to_owned();
+        if primitive.uses_constant() {
+            label += &format!(" c{:016x}", constant.to_bits());
+        }
+        if primitive.uses_dim() {
+            label += &match plan {
+                Some(plan) => format!(" channels {}", plan.unit() * u64::from(dim)),
+                None => format!(" d{dim}"),
             };
-            let mut inputs: Vec<usize> = node.inputs.iter().map(|&input| map[input]).collect();
-            if commutative {
+        }
+        if is_pointwise(primitive) {
+            let (input, columns) = inputs[0];
+            return (self.pure(label, vec![input], false), columns);
+        }
+        let mut inputs: Vec<usize> = inputs.into_iter().map(|input| self.node_of(input)).collect();
+        match primitive.parameter() {
+            None => {
+                if primitive.is_commutative() {
+                    inputs.sort_unstable();
+                }
+                (self.pure(label, inputs, primitive.is_commutative()), 1)
+            }
+            Some(ParameterKind::Conv(_)) if equal => (self.owner(label, inputs), node.branches),
+            Some(_) => (self.owner(format!("{label} x{}", node.branches), inputs), 1),
+        }
+    }
+
+    /// The node with a value.
+    fn node_of(&mut self, (node, columns): Columns) -> usize {
+        if columns == 1 { node } else { self.pure(format!("COLUMNS_{columns}"), vec![node], false) }
+    }
+
+    /// A node without a parameter: one that is there already, if it is the same.
+    fn pure(&mut self, label: String, inputs: Vec<usize>, commutative: bool) -> usize {
+        let node = SharedNode { label, inputs, commutative };
+        let next = self.nodes.len();
+        let index = *self.pure.entry(node.clone()).or_insert(next);
+        if index == next {
+            self.nodes.push(node);
+        }
+        index
+    }
+
+    /// A node with a parameter of its own.
+    fn owner(&mut self, label: String, inputs: Vec<usize>) -> usize {
+        self.nodes.push(SharedNode { label, inputs, commutative: false });
+        self.nodes.len() - 1
+    }
+
+    /// A line for each node.
+    fn to_text(&self) -> String {
+        let mut text = String::new();
+        let mut numbers = vec![0; self.nodes.len()];
+        for (number, node) in self.traversal(&self.colors()).into_iter().enumerate() {
+            numbers[node] = number;
+            let SharedNode { label, inputs, commutative } = &self.nodes[node];
+            let mut inputs: Vec<usize> = inputs.iter().map(|&input| numbers[input]).collect();
+            if *commutative {
                 inputs.sort_unstable();
             }
-            let shared = SharedNode { label, inputs, commutative };
-            let next = nodes.len();
-            let index = if owns_parameter { next } else { *pure.entry(shared.clone()).or_insert(next) };
-            if index == next {
-                nodes.push(shared);
+            text += label;
+            for input in inputs {
+                text += &format!(" {input}");
             }
-            map.push(index);
+            text.push('\n');
         }
-        Ok(SharedGraph { output: map[inlined.output], nodes })
+        text
     }
 
     /// A colour for each node, from all that is below and above it, so that nodes of one colour are
@@ -196,6 +255,15 @@ impl SharedGraph {
         }
         order
     }
+}
+
+/// Whether an instruction takes its one input element by element.
+fn is_pointwise(primitive: Primitive) -> bool {
+    use Primitive::{Abs, AbsRoot, CMul, Cos, Exp, Log, Max, Min, Recip, Sigmoid, Sign, Sin, Square, Tanh};
+    matches!(
+        primitive,
+        Abs | AbsRoot | CMul | Cos | Exp | Log | Max | Min | Recip | Sigmoid | Sign | Sin | Square | Tanh
+    )
 }
 
 /// Folds values into a state with the finalizer of SplitMix64.

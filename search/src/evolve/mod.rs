@@ -10,9 +10,10 @@ mod verify;
 pub use verify::{Difference, Verification, verify, verify_log};
 
 use crate::Rejection;
-use crate::canonical::canonical_hash;
+use crate::canonical::{CanonicalHash, canonical_hash, planned_hash};
 use crate::dna::Dna;
 use crate::error::{Error, Result};
+use crate::lower::{self, Limits, Sizes};
 use crate::mutate::{self, Chain};
 use crate::probe;
 use crate::rng::{Purpose, Rng};
@@ -117,7 +118,7 @@ pub fn is_probed(identity: &str) -> bool {
 ///
 /// The engine's, of the probe.
 pub fn identity(spec: &StudySpec, dna: &Dna) -> Result<Result<String, Rejection>> {
-    let canonical = canonical_hash(dna).map(|hash| hash.to_string());
+    let canonical = canonical(spec, dna)?.map(|hash| hash.to_string());
     if spec.probe_hits == 0 || canonical.is_err() {
         return Ok(canonical);
     }
@@ -126,6 +127,27 @@ pub fn identity(spec: &StudySpec, dna: &Dna) -> Result<Result<String, Rejection>
         // Of it nothing is known, or it will be rejected.
         Ok(None) | Err(Error::Rejected(_)) => Ok(canonical),
         Err(error) => Err(error),
+    }
+}
+
+/// The hash of the program's canonical form in the study's version.
+fn canonical(spec: &StudySpec, dna: &Dna) -> Result<Result<CanonicalHash, Rejection>> {
+    match spec.canonical_version {
+        1 => Ok(canonical_hash(dna)),
+        _ => Ok(computation(dna, spec.sizes(), &spec.program_limits()?)),
+    }
+}
+
+/// What programs have in common that are the same computation at these sizes. One that is rejected there has no sizes, so
+/// its dimensions are relative.
+///
+/// # Errors
+///
+/// The reason for which the program can't be inlined.
+pub fn computation(dna: &Dna, sizes: Sizes, limits: &Limits) -> std::result::Result<CanonicalHash, Rejection> {
+    match lower::plan(dna, sizes, limits) {
+        Ok(plan) => Ok(planned_hash(&plan)),
+        Err(_) => canonical_hash(dna),
     }
 }
 
@@ -175,7 +197,8 @@ mod tests {
         parents.for_each(|parent| counts[parent as usize] += 1);
         assert!(counts[0] == 0 && counts[1..].iter().all(|&n| (9_500..10_500).contains(&n)), "{counts:?}");
         let seed = crate::dna::seeds::transformer().unwrap().to_string();
-        let child = breed(&with(Strategy::None), 5, &seed).unwrap();
+        let alike = StudySpec { seed_dna: seed.clone(), ..with(Strategy::None) };
+        let child = breed(&alike, 5, &seed).unwrap();
         assert_eq!(child.program, seed);
         assert!(serde_json::from_str::<Chain>(&child.mutation).unwrap().mutations.is_empty());
     }

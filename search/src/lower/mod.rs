@@ -224,6 +224,16 @@ impl Plan {
         self.planned.width as usize
     }
 
+    /// The live instructions, inlined.
+    pub(crate) fn inlined(&self) -> &Inlined {
+        &self.inlined
+    }
+
+    /// In how many branches the value of an inlined instruction differs; 1 where they are equal.
+    pub(crate) fn branches(&self, node: usize) -> u64 {
+        self.planned.nodes[node].axis
+    }
+
     /// The parameters, in the order of the forward pass: embedding, blocks, final norm.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Budget, Fitness, StudySpec, TrainingRule, sha256_hex};
+use crate::canonical::CANONICAL_VERSION;
 use crate::error::{Error, Result};
 use crate::rng::RNG_VERSION;
 
@@ -68,6 +69,8 @@ impl StudySpec {
         if let Some(seconds) = self.limits.seconds {
             number("limits.seconds", seconds)?;
         }
+        let known = (1..=CANONICAL_VERSION).contains(&self.canonical_version);
+        check("canonical_version", self.canonical_version, known, "this build knows other canonical forms")?;
         check("rng_version", self.rng_version, self.rng_version == RNG_VERSION, "this build draws other random numbers")
     }
 

@@ -48,12 +48,20 @@ pub struct StudySpec {
     /// next one is measured itself. With 0 there is no probe, and twins are programs of the same canonical form.
     #[serde(default)]
     pub probe_hits: u32,
+    /// Version of the canonical form by which twins are found ([`crate::canonical::CANONICAL_VERSION`]).
+    #[serde(default = "first_version")]
+    pub canonical_version: u32,
     /// SHA-256 of the corpus, in hexadecimal.
     pub corpus: String,
     /// Version of the random draws ([`crate::rng::RNG_VERSION`]); a build replays its own version only.
     pub rng_version: u32,
     /// The text of the program that every lineage starts from.
     pub seed_dna: String,
+}
+
+/// Of studies that are older than the option.
+fn first_version() -> u32 {
+    1
 }
 
 /// How a child is made. All but [`Strategy::Evolution`] are controls: the same loop with less in it.
@@ -196,8 +204,9 @@ mod tests {
     #[test]
     fn a_study_without_newer_options_has_their_defaults() {
         let spec = StudySpec::preset(Preset::Small, "program".to_owned(), "00".to_owned(), 7);
+        let spec = StudySpec { canonical_version: 1, ..spec };
         let mut json: Value = serde_json::from_str(&spec.to_json().unwrap()).unwrap();
-        for option in ["training", "parameters", "probe_hits"] {
+        for option in ["training", "parameters", "probe_hits", "canonical_version"] {
             json.as_object_mut().unwrap().remove(option).unwrap();
         }
         assert_eq!(serde_json::from_value::<StudySpec>(json).unwrap(), spec);

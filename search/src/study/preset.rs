@@ -3,6 +3,7 @@
 use primer_models::optim::{Decay, Optimizer};
 
 use super::{Budget, Fitness, ModelDims, ParameterWindow, Strategy, StudyLimits, StudySpec, TrainingRule};
+use crate::canonical::CANONICAL_VERSION;
 use crate::rng::RNG_VERSION;
 use crate::roofline::Roofline;
 
@@ -46,6 +47,7 @@ impl StudySpec {
             // Paper A.2.
             parameters: ParameterWindow { least: Some(32_000_000), most: Some(38_000_000) },
             probe_hits: 0,
+            canonical_version: CANONICAL_VERSION,
             corpus,
             rng_version: RNG_VERSION,
             seed_dna,

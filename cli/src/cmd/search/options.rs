@@ -180,7 +180,7 @@ fn named<T: Copy>(all: &[(&str, T)], name: Option<&str>) -> Option<T> {
 
 /// The dotted names of all leaves that a user may set.
 fn keys(prefix: &str, json: &Value) -> Vec<String> {
-    let fixed = ["seed_dna", "corpus", "rng_version", "seed"];
+    let fixed = ["seed_dna", "corpus", "rng_version", "canonical_version", "seed"];
     let Value::Object(fields) = json else {
         return vec![prefix.to_owned()];
     };
