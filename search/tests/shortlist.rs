@@ -1,13 +1,20 @@
 //! Which programs of a study are trained again.
 
-use primer_search::canonical::canonical_hash;
-use primer_search::retest::{edits, is_fair, shortlist};
+use primer_search::canonical::CanonicalHash;
+use primer_search::dna::Dna;
+use primer_search::evolve::computation;
+use primer_search::retest::{best, edits, is_fair, shortlist};
 use primer_search::store::{Candidate, State, Store};
 use primer_search::study::{Budget, Strategy, StudySpec};
 use std::collections::BTreeSet;
 
 use crate::engines::{at, each, tamper};
 use crate::synthetic::{course, run, spec};
+
+fn form(store: &Store, dna: &Dna) -> CanonicalHash {
+    let spec = store.spec();
+    computation(dna, spec.sizes(), &spec.program_limits().unwrap()).unwrap()
+}
 
 #[test]
 fn programs_are_listed_once_and_the_best_first() {
@@ -25,13 +32,17 @@ fn programs_are_listed_once_and_the_best_first() {
         let store = Store::open(&at(&url)).unwrap();
 
         let all = shortlist(&store, u32::MAX, 0.0).unwrap();
-        let forms: BTreeSet<_> = all.iter().map(|c| canonical_hash(&c.dna().unwrap()).unwrap()).collect();
+        let forms: BTreeSet<_> = all.iter().map(|c| form(&store, &c.dna().unwrap())).collect();
         assert_eq!(forms.len(), all.len());
-        assert!(!forms.contains(&canonical_hash(&store.spec().seed_dna.parse().unwrap()).unwrap()));
+        assert!(!forms.contains(&form(&store, &store.spec().seed_dna.parse().unwrap())));
         assert!(all.is_sorted_by_key(|c| c.fitness.map(f64::to_bits)));
         let measured = course(&store).into_iter().filter(|c| c.fitness.is_some()).map(|c| c.dna().unwrap());
-        let every: BTreeSet<_> = measured.map(|dna| canonical_hash(&dna).unwrap()).collect();
+        let every: BTreeSet<_> = measured.map(|dna| form(&store, &dna)).collect();
         assert_eq!(every.len(), all.len() + 1, "the seed program alone is missing");
+
+        let with_seed: BTreeSet<_> = best(&store, u32::MAX).unwrap().iter().map(|c| c.child_no).collect();
+        assert_eq!(with_seed.len(), all.len() + 1);
+        assert!(all.iter().all(|c| with_seed.contains(&c.child_no)) && with_seed.contains(&0));
 
         let best = all[0].fitness.unwrap();
         let few = shortlist(&store, 3, 0.2).unwrap();
@@ -50,10 +61,10 @@ fn a_line_of_edits_has_no_step_without_effect() {
         run(&store, 120);
         for candidate in shortlist(&store, 20, 0.0).unwrap() {
             let line = edits(&store, candidate.child_no).unwrap();
-            let forms: Vec<_> = line.iter().map(|edit| canonical_hash(&edit.dna).unwrap()).collect();
+            let forms: Vec<_> = line.iter().map(|edit| form(&store, &edit.dna)).collect();
             assert!(forms.is_sorted_by(|a, b| a != b));
             assert_eq!(line[0].child_no, 0);
-            assert_eq!(forms.last(), Some(&canonical_hash(&candidate.dna().unwrap()).unwrap()));
+            assert_eq!(forms.last(), Some(&form(&store, &candidate.dna().unwrap())));
             let chains: usize = line.iter().map(|edit| edit.chains.len()).sum();
             assert!(line[0].chains.is_empty() && chains < store.lineage(candidate.child_no).unwrap().len());
         }

@@ -2,38 +2,72 @@
 
 use std::collections::BTreeSet;
 
-use crate::canonical::{CanonicalHash, canonical_hash};
+use crate::canonical::CanonicalHash;
 use crate::dna::Dna;
 use crate::error::Result;
+use crate::evolve::computation;
+use crate::lower::{Limits, Sizes};
 use crate::mutate::Chain;
 use crate::store::{Candidate, Store};
+use crate::study::StudySpec;
 
 /// The `top` best distinct programs of the study by fitness, and every other one that reached the end within `margin`
-/// nats a token of the best; best first, without the seed program. Programs are the same if their canonical forms are:
-/// two workers may have measured one at the same time, and a probe's fingerprint expires.
+/// nats a token of the best; best first, without the seed program.
 ///
 /// # Errors
 /// Those of the store.
 pub fn shortlist(store: &Store, top: u32, margin: f64) -> Result<Vec<Candidate>> {
     let hurdles = store.spec().fitness.hurdles;
-    let mut seen = BTreeSet::from([form(&store.spec().seed_dna.parse()?)?]);
+    let forms = Forms::of(store.spec())?;
+    let seed = forms.of_program(&store.spec().seed_dna.parse()?)?;
+    let best = |found: &[Candidate]| found.first().and_then(|best| best.fitness).unwrap_or(f64::INFINITY);
+    distinct(store, &forms, BTreeSet::from([seed]), |candidate, found| {
+        let is_close =
+            candidate.passed == hurdles && candidate.fitness.is_some_and(|loss| loss <= best(found) + margin);
+        is_close || found.len() < top as usize
+    })
+}
+
+/// The `count` best distinct programs of the study by fitness, best first.
+///
+/// # Errors
+/// Those of the store.
+pub fn best(store: &Store, count: u32) -> Result<Vec<Candidate>> {
+    distinct(store, &Forms::of(store.spec())?, BTreeSet::new(), |_, found| found.len() < count as usize)
+}
+
+/// The measured programs that are wanted, of those found before them, best first, but none whose form has been seen:
+/// two workers may have measured one at the same time, a probe's fingerprint expires, and a study's own canonical form
+/// may tell apart what its sizes make equal.
+fn distinct(
+    store: &Store,
+    forms: &Forms,
+    mut seen: BTreeSet<CanonicalHash>,
+    is_wanted: impl Fn(&Candidate, &[Candidate]) -> bool,
+) -> Result<Vec<Candidate>> {
     let mut found: Vec<Candidate> = Vec::new();
-    let mut worst = f64::INFINITY;
-    for candidate in store.top(u32::MAX)? {
-        let Some(loss) = candidate.fitness.filter(|_| candidate.child_no != 0) else { continue };
-        let is_close = candidate.passed == hurdles && loss <= worst;
-        if (is_close || found.len() < top as usize) && seen.insert(form(&candidate.dna()?)?) {
-            if found.is_empty() {
-                worst = loss + margin;
-            }
+    for candidate in store.top(u32::MAX)?.into_iter().filter(|candidate| candidate.fitness.is_some()) {
+        if is_wanted(&candidate, &found) && seen.insert(forms.of_program(&candidate.dna()?)?) {
             found.push(candidate);
         }
     }
     Ok(found)
 }
 
-fn form(dna: &Dna) -> Result<CanonicalHash> {
-    Ok(canonical_hash(dna)?)
+/// How programs of a study are told apart.
+struct Forms {
+    sizes: Sizes,
+    limits: Limits,
+}
+
+impl Forms {
+    fn of(spec: &StudySpec) -> Result<Forms> {
+        Ok(Forms { sizes: spec.sizes(), limits: spec.program_limits()? })
+    }
+
+    fn of_program(&self, dna: &Dna) -> Result<CanonicalHash> {
+        Ok(computation(dna, self.sizes, &self.limits)?)
+    }
 }
 
 /// One step of a line from the seed program to a candidate.
@@ -49,12 +83,13 @@ pub struct Edit {
     pub chains: Vec<Chain>,
 }
 
-/// The line from the seed program to the candidate, the seed program first. Edits that changed nothing, by the
-/// canonical form, are joined with the next one that did.
+/// The line from the seed program to the candidate, the seed program first. Edits that changed nothing, at the study's
+/// sizes, are joined with the next one that did.
 ///
 /// # Errors
 /// Those of the store.
 pub fn edits(store: &Store, child_no: u64) -> Result<Vec<Edit>> {
+    let forms = Forms::of(store.spec())?;
     let mut line: Vec<Edit> = Vec::new();
     let mut last = None;
     let mut silent = Vec::new();
@@ -62,7 +97,7 @@ pub fn edits(store: &Store, child_no: u64) -> Result<Vec<Edit>> {
         let chain = candidate.parent.map(|_| candidate.mutations()).transpose()?;
         silent.extend(chain);
         let (child_no, fitness, dna) = (candidate.child_no, candidate.fitness, candidate.dna()?);
-        let own = Some(form(&dna)?);
+        let own = Some(forms.of_program(&dna)?);
         if own == last {
             continue;
         }

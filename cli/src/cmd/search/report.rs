@@ -10,11 +10,12 @@ use crate::terminal;
 use crate::typed::typed;
 use primer_search::evolve::bar;
 use primer_search::motifs::{self, Motif};
+use primer_search::retest::best;
 use primer_search::store::{Candidate, Cost, State, Store};
 use primer_search::study::{Budget, StudySpec};
 use serde_json::json;
 
-/// The best candidates that the page lists.
+/// The best programs that the page lists.
 const TOP: u32 = 20;
 /// Mutations of the seed from which the odds are counted.
 const DRAWS: u64 = 20_000;
@@ -132,7 +133,7 @@ fn top(store: &Store) -> Outcome<Vec<Top>> {
             mutation: describe::origin(candidate)?,
         })
     };
-    store.top(TOP)?.iter().map(row).collect()
+    best(store, TOP)?.iter().map(row).collect()
 }
 
 fn odds(store: &Store) -> Outcome<Vec<Odds>> {

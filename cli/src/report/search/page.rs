@@ -75,7 +75,7 @@ fn hurdles(study: &Study) -> String {
 fn top(study: &Study) -> String {
     let rows = study.top.iter().map(|top| {
         let measured = match top.measured_over_predicted {
-            Some(ratio) if study.predicted && !FAIR.contains(&ratio) => format!("{ratio:.2}, not fair"),
+            Some(ratio) if study.predicted && !FAIR.contains(&ratio) => format!("{ratio:.2}, outside"),
             Some(ratio) => format!("{ratio:.2}"),
             None => "n/a".into(),
         };
@@ -88,14 +88,17 @@ fn top(study: &Study) -> String {
             escape(&top.mutation),
         ]
     });
-    let mut html = "<h3>The best candidates</h3>\n".to_owned()
+    let mut html = "<h3>The best programs</h3>\n".to_owned()
         + &wordy(&["candidate", "loss", "hurdles", "step's cost", "measured", "made by"], rows);
-    html += "<p class=\"small\">One seed each: see them again with others before you believe their order. \
-             <i>Step's cost</i> is predicted, the seed program's is 1; <i>measured</i> is what training took over what was \
-             predicted, the seed program's again 1";
-    html +=
-        if study.predicted { ", and outside 0.8 to 1.25 the budget was not what the study promises. " } else { ". " };
-    html + "What else the machine did at that time is in it.</p>\n"
+    html += "<p class=\"small\">Each program once, with one seed: see them again with others before you believe their \
+             order. <i>Step's cost</i> is predicted, the seed program's is 1; <i>measured</i> is what training took over \
+             what was predicted, the seed program's again 1. What else the machine did at those times is in it";
+    html + if study.predicted {
+        ": where it lies outside 0.8 to 1.25, <code>primer search retest</code> times the programs in turns, and tests \
+         none that stays there.</p>\n"
+    } else {
+        ".</p>\n"
+    }
 }
 
 fn odds(study: &Study) -> String {
