@@ -49,13 +49,16 @@ fn program(best: &Best, seed_loss: Option<f64>) -> String {
     } else if let Some(seed) = seed_loss {
         html += &format!(
             "<p>Loss {:.3} against the seed's {seed:.3}, with one seed: the best of many is partly the luckiest, and \
-             <code>primer search retest</code> tells how much holds. Below: the mutations that led to it, and its listing with \
-             what differs from the seed.</p>\n",
+             <code>primer search retest</code> tells how much holds. Below: what it computes, without calls and dead code; \
+             the mutations that led to it; and its listing with what differs from the seed.</p>\n",
             best.loss
         );
     }
     if best.lineage.len() > 1 {
-        html += "<div class=\"scroll\"><table><thead><tr><th>candidate</th><th>mutation</th>\
+        if let Ok(resolved) = best.program.inline_live() {
+            html += &format!("<pre>{}</pre>\n", escape(resolved.to_string().trim_end()));
+        }
+        html += "<h3>How it came about</h3>\n<div class=\"scroll\"><table><thead><tr><th>candidate</th><th>mutation</th>\
                  <th class=\"n\">loss</th></tr></thead>\n";
         for step in &best.lineage {
             let what = if step.mutation.is_empty() { "the seed program" } else { &step.mutation };

@@ -2,6 +2,7 @@
 
 use crate::failure::Outcome;
 use primer_search::mutate::{Chain, Field, Mutation};
+use primer_search::retest::Edit;
 use primer_search::store::Candidate;
 
 /// What made a candidate, in words.
@@ -13,6 +14,12 @@ pub fn origin(candidate: &Candidate) -> Outcome<String> {
         return Ok("the seed program".into());
     }
     Ok(chain(&candidate.mutations()?))
+}
+
+/// The mutations of a step, one child after the other; none of the seed program.
+pub fn edit(edit: &Edit) -> String {
+    let words: Vec<String> = edit.chains.iter().map(chain).filter(|words| !words.is_empty()).collect();
+    words.join("; then ")
 }
 
 /// The mutations of a child, the effective one first.

@@ -3,6 +3,7 @@
 use super::describe;
 use crate::failure::Outcome;
 use crate::report::data::{Ancestor, Best, Candidate, Search};
+use primer_search::retest::{Edit, edits};
 use primer_search::store::{State, Store};
 use primer_search::study::{Budget, Strategy, StudySpec};
 
@@ -45,14 +46,12 @@ pub fn of(store: &Store) -> Outcome<Search> {
     let best = match best {
         None => None,
         Some((best, found)) => {
-            let mut lineage = Vec::new();
-            for step in store.lineage(best.child_no)?.iter().rev() {
-                lineage.push(Ancestor {
-                    id: i64::try_from(step.child_no).unwrap_or(i64::MAX),
-                    mutation: if step.parent.is_none() { String::new() } else { describe::origin(step)? },
-                    loss: step.fitness,
-                });
-            }
+            let ancestor = |edit: &Edit| Ancestor {
+                id: i64::try_from(edit.child_no).unwrap_or(i64::MAX),
+                mutation: describe::edit(edit),
+                loss: edit.fitness,
+            };
+            let lineage = edits(store, best.child_no)?.iter().map(ancestor).collect();
             Some(Best {
                 id: i64::try_from(best.child_no).unwrap_or(i64::MAX),
                 loss: best.fitness,

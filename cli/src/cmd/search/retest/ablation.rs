@@ -41,10 +41,9 @@ pub fn ablate(retest: &Retest, report: &mut Report) -> Outcome<bool> {
         .collect();
     let mut steps = Vec::new();
     for (i, edit) in line.iter().enumerate() {
-        let words: Vec<String> = edit.chains.iter().map(describe::chain).filter(|words| !words.is_empty()).collect();
         steps.push(AblationStep {
             child: edit.child_no,
-            edit: if i == 0 { "the seed program".into() } else { words.join("; then ") },
+            edit: if i == 0 { "the seed program".into() } else { describe::edit(edit) },
             diff: i.checked_sub(1).map_or(String::new(), |before| diff::diff(&line[before].dna, &edit.dna).to_string()),
             loss: Summary::of(&losses[i]),
             difference: i.checked_sub(1).and_then(|before| differences(&losses[i], &losses[before])),
