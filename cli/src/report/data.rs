@@ -163,7 +163,7 @@ pub struct Best {
     pub id: i64,
     /// Its fitness, nats a token.
     pub loss: f64,
-    /// The mutations that made it, from the seed on, as far as they changed what is computed.
+    /// The mutations that made it, from the seed on, as far as they changed what is computed and were not taken back.
     pub lineage: Vec<Ancestor>,
     /// The program, as text in JSON.
     pub program: Dna,

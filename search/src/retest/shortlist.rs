@@ -83,26 +83,29 @@ pub struct Edit {
     pub chains: Vec<Chain>,
 }
 
-/// The line from the seed program to the candidate, the seed program first. Edits that changed nothing, at the study's
-/// sizes, are joined with the next one that did.
+/// The line from the seed program to the candidate, the seed program first. Edits that changed nothing at the study's
+/// sizes are joined with the next one that did; where the line comes back to what it computed before, what lies between is
+/// left out. So no two of its programs are the same.
 ///
 /// # Errors
 /// Those of the store.
 pub fn edits(store: &Store, child_no: u64) -> Result<Vec<Edit>> {
     let forms = Forms::of(store.spec())?;
-    let mut line: Vec<Edit> = Vec::new();
-    let mut last = None;
-    let mut silent = Vec::new();
+    let mut line: Vec<(CanonicalHash, Edit)> = Vec::new();
+    let mut chains = Vec::new();
     for candidate in store.lineage(child_no)?.into_iter().rev() {
         let chain = candidate.parent.map(|_| candidate.mutations()).transpose()?;
-        silent.extend(chain);
+        chains.extend(chain);
         let (child_no, fitness, dna) = (candidate.child_no, candidate.fitness, candidate.dna()?);
-        let own = Some(forms.of_program(&dna)?);
-        if own == last {
-            continue;
+        let form = forms.of_program(&dna)?;
+        match line.iter().position(|(known, _)| *known == form) {
+            None => line.push((form, Edit { child_no, fitness, dna, chains: std::mem::take(&mut chains) })),
+            Some(last) if last + 1 == line.len() => {}
+            Some(place) => {
+                line.truncate(place + 1);
+                chains.clear();
+            }
         }
-        last = own;
-        line.push(Edit { child_no, fitness, dna, chains: std::mem::take(&mut silent) });
     }
-    Ok(line)
+    Ok(line.into_iter().map(|(_, edit)| edit).collect())
 }
