@@ -106,7 +106,7 @@ fn ablation(a: &Ablation) -> String {
     format!(
         "<h2>Edit by edit</h2>\n<p>From the seed program to {}, the finalist that was best before the test: each program on the way in the test's first \
          setting, with the peak learning rate {} and the same seeds. Edits that don't change what a program computes are \
-         joined with the next one that does.</p>\n{}<details><summary>The edits as text</summary>\n{}</details>\n",
+         joined with the next one that does; those that were taken back are left out.</p>\n{}<details><summary>The edits as text</summary>\n{}</details>\n",
         escape(&a.name),
         a.learning_rate,
         wordy(&["candidate", "held-out loss", "less the one before (95%)", "edit"], rows),
