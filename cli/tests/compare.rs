@@ -40,7 +40,7 @@ fn every_model_gets_what_the_tables_promise() {
     let cost = |arm: usize, of: &str| match of {
         "steps" => 1.0,
         "time" => number(&arms[arm]["step_time"]["median"]),
-        _ => number(&arms[arm]["flops_a_step"]),
+        _ => number(&arms[arm]["flops_per_step"]),
     };
     assert_eq!(list(&arms[1]["step_time"]["blocks"]).len(), 20);
     assert!((number(&arms[1]["slowdown"]) * number(&arms[1]["relative_speed"]) - 1.0).abs() < 1e-9);

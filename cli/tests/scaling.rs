@@ -50,7 +50,7 @@ fn every_size_trains_for_the_same_flops_and_the_frontier_is_below_all_of_them() 
     for arch in archs {
         let sizes = list(&arch["sizes"]);
         for size in sizes {
-            let a_step = number(&size["flops_a_step"]);
+            let a_step = number(&size["flops_per_step"]);
             assert_eq!(number(&size["steps"]), (1e9 / a_step).round().max(1.0), "{size}");
             assert_eq!((list(&size["runs"]).len(), list(&size["curves"]).len()), (2, 2));
             let end = list(&size["curves"][0]).last().unwrap();

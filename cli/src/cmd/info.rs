@@ -41,12 +41,12 @@ pub fn run(args: &Info) -> Outcome {
     }
     let total = embedding + blocks + rest;
     let per_block = blocks / (config.model.layers as u64).max(1);
-    let tokens_a_step = config.tokens_per_step();
-    let flops_a_token = cost.flops / tokens_a_step as f64;
-    let tokens_a_second = args.tflops.map(|t| t * 1e12 / flops_a_token);
+    let tokens_per_step = config.tokens_per_step();
+    let flops_per_token = cost.flops / tokens_per_step as f64;
+    let tokens_per_second = args.tflops.map(|t| t * 1e12 / flops_per_token);
     let costs = |cost: &StepCost| {
         json!({
-            "training_flops_per_token": cost.flops / tokens_a_step as f64,
+            "training_flops_per_token": cost.flops / tokens_per_step as f64,
             "training_memory_bytes": cost.bytes,
         })
     };
@@ -55,12 +55,12 @@ pub fn run(args: &Info) -> Outcome {
             "arch": config.model.label(),
             "size": args.size.name(),
             "parameters": { "total": total, "embedding": embedding, "per_block": per_block, "blocks": config.model.layers },
-            "training_flops_per_token": flops_a_token,
-            "tokens_per_step": tokens_a_step,
+            "training_flops_per_token": flops_per_token,
+            "tokens_per_step": tokens_per_step,
             "training_memory_bytes": cost.bytes,
             "recompute_activations": { "false": costs(&kept), "true": costs(&recomputing) },
             "optimizer": config.optimizer.optimizer.name(),
-            "estimated_tokens_per_second": tokens_a_second,
+            "estimated_tokens_per_second": tokens_per_second,
         }));
     }
     let m = &config.model;
@@ -89,7 +89,7 @@ pub fn run(args: &Info) -> Outcome {
         short(embedding as f64),
         short(per_block as f64)
     ))?;
-    terminal::line(&format!("training FLOPs   {} a token, as computed on a CPU", short(flops_a_token)))?;
+    terminal::line(&format!("training FLOPs   {} a token, as computed on a CPU", short(flops_per_token)))?;
     terminal::line(&format!(
         "training memory  {} at once in a step on a CPU (weights, {}, gradients, activations)",
         Bytes(cost.bytes),
@@ -101,7 +101,7 @@ pub fn run(args: &Info) -> Outcome {
         !config.train.recompute_activations,
         other.flops / cost.flops
     ))?;
-    match (args.tflops, tokens_a_second) {
+    match (args.tflops, tokens_per_second) {
         (Some(tflops), Some(rate)) => {
             terminal::line(&format!("at {tflops} TFLOP/s    {} tokens/s at best", short(rate.round())))
         }

@@ -152,9 +152,9 @@ fn size(
     Ok(data::Size {
         size: arm.size.clone(),
         parameters: Model::build(&arm.config.model, 1)?.parameters() as u64,
-        flops_a_step: cost.flops,
-        flops_a_token: cost.flops / arm.config.tokens_per_step() as f64,
-        seconds_a_step: cost.seconds,
+        flops_per_step: cost.flops,
+        flops_per_token: cost.flops / arm.config.tokens_per_step() as f64,
+        seconds_per_step: cost.seconds,
         steps,
         flops: steps as f64 * cost.flops,
         runs,

@@ -35,15 +35,15 @@ pub struct Arm {
     /// Trained parameters.
     pub parameters: u64,
     /// Floating-point operations of a training step.
-    pub flops_a_step: f64,
+    pub flops_per_step: f64,
     /// The same for each token.
-    pub flops_a_token: f64,
+    pub flops_per_token: f64,
     /// The calibrated time of a step.
     pub step_time: StepTime,
     /// 1 over its median.
-    pub steps_a_second: f64,
+    pub steps_per_second: f64,
     /// Tokens a second at the median.
-    pub tokens_a_second: f64,
+    pub tokens_per_second: f64,
     /// Tokens a second over the baseline's.
     pub relative_speed: f64,
     /// Seconds a step over the baseline's: above 1 is slower.

@@ -62,11 +62,11 @@ fn speed(c: &Comparison) -> String {
         vec![
             escape(&pretty(&arm.arch)),
             short(arm.parameters as f64),
-            short(arm.flops_a_token),
+            short(arm.flops_per_token),
             format!("{:.2}", 1e3 * arm.step_time.median),
             format!("{:.2} to {:.2}", 1e3 * fast, 1e3 * slow),
-            short(arm.steps_a_second),
-            short(arm.tokens_a_second.round()),
+            short(arm.steps_per_second),
+            short(arm.tokens_per_second.round()),
             format!("{:.3}", arm.relative_speed),
             format!("{:.3}×", arm.slowdown),
         ]
@@ -217,7 +217,7 @@ fn cost_cells(c: &Comparison, row: &Row, arm: &Arm) -> Vec<String> {
         escape(&pretty(&row.arch)),
         with_sd(row.perplexity.as_ref(), 3),
         with_sd(row.bits_per_byte.as_ref(), 4),
-        short(row.steps as f64 * arm.flops_a_step / arm.flops_a_token),
+        short(row.steps as f64 * arm.flops_per_step / arm.flops_per_token),
         format!("{:.3e}", row.flops),
         format!("{:.1}", row.calibrated_seconds),
         with_sd(row.wall_seconds.as_ref(), 1),

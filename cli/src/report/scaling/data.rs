@@ -47,11 +47,11 @@ pub struct Size {
     /// Trained parameters.
     pub parameters: u64,
     /// Floating-point operations of a training step.
-    pub flops_a_step: f64,
+    pub flops_per_step: f64,
     /// The same for each token.
-    pub flops_a_token: f64,
+    pub flops_per_token: f64,
     /// The calibrated seconds of a step.
-    pub seconds_a_step: f64,
+    pub seconds_per_step: f64,
     /// Steps of each run.
     pub steps: u64,
     /// Those steps' floating-point operations.

@@ -153,8 +153,8 @@ fn sizes(s: &Scaling, arch: &Arch) -> Result<String, String> {
         vec![
             escape(&size.size),
             short(size.parameters as f64),
-            flops(size.flops_a_token),
-            format!("{:.2}", 1e3 * size.seconds_a_step),
+            flops(size.flops_per_token),
+            format!("{:.2}", 1e3 * size.seconds_per_step),
             size.steps.to_string(),
             flops(size.flops),
             with_sd(size.final_loss.as_ref(), 4),
