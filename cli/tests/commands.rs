@@ -308,12 +308,20 @@ fn bench_measures_kernels_and_steps() {
 fn bench_of_one_step_times_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let step = ["--arch", "primer_ez", "--size", "nano"];
-    let found =
-        json(folder.path(), &[&["bench", "--device", "cpu", "--threads", "1", "--json"], step.as_slice()].concat());
+    let found = json(
+        folder.path(),
+        &[&["bench", "--device", "cpu", "--threads", "1", "--profile", "--json"], &step[..]].concat(),
+    );
     assert_eq!(found["kernels"].as_array().unwrap().len() + found["twins"].as_array().unwrap().len(), 0);
     let [timed] = found["steps"].as_array().unwrap().as_slice() else { panic!("{found}") };
     let info = json(folder.path(), &[&["info", "--json"], step.as_slice()].concat());
     assert_eq!(timed["parameters"], info["parameters"]["total"]);
+    let kernels = timed["profile"].as_array().unwrap();
+    let sum = |key: &str| kernels.iter().map(|kernel| kernel[key].as_f64().unwrap()).sum::<f64>();
+    assert_eq!(sum("count"), timed["launches"].as_f64().unwrap());
+    assert!((sum("share") - 1.0).abs() < 1e-9 && sum("ms") > 0.0, "{kernels:?}");
+    assert!(kernels.iter().any(|kernel| kernel["kernel"].as_str().unwrap().starts_with("matmul ")), "{kernels:?}");
+    kit::bad(folder.path(), &["bench", "--profile", "--device", "software"], 2, &["no clock", "--device cpu"]);
     if cfg!(target_os = "linux") {
         let weights_and_moments = 3 * 4 * timed["parameters"].as_u64().unwrap();
         assert!(found["peak_resident_bytes"].as_u64().unwrap() > weights_and_moments, "{found}");

@@ -102,7 +102,7 @@ pub enum Command {
     Info(Info),
     /// Time kernels and whole training steps, beside the device's own roof
     #[command(
-        after_help = "Examples:\n  primer bench --device cpu --json\n  primer bench --size nano --arch primer_ez --threads 1\n  primer bench --tune --device gpu:0"
+        after_help = "Examples:\n  primer bench --device cpu --json\n  primer bench --size nano --arch primer_ez --threads 1 --profile\n  primer bench --tune --device gpu:0"
     )]
     Bench(Bench),
     /// Write a trained model or a program in another form
@@ -335,6 +335,9 @@ pub struct Bench {
     /// Time only the training steps of this size, any that `primer info` knows
     #[arg(long, value_name = "S", value_parser = size)]
     pub size: Option<Size>,
+    /// Say what each kernel of the steps takes, on a CPU
+    #[arg(long, conflicts_with = "tune")]
+    pub profile: bool,
     /// Measure the variants of an adapter's kernels, and store the best for all later commands on it
     #[arg(long, conflicts_with_all = ["arch", "size"])]
     pub tune: bool,

@@ -35,6 +35,9 @@ pub struct Slice {
     pub seconds: f64,
 }
 
+/// How one of the programs is run.
+type RunProgram<'a> = dyn FnMut(&mut Executable, &mut State, &[(&str, Data<'_>)]) -> primer_tensor::Result<()> + 'a;
+
 /// One training run in memory: `train` steps forward, loss, gradient, clipping and the optimizer as one program on one
 /// state.
 pub struct Trainer {
@@ -149,7 +152,7 @@ impl Trainer {
         on_event: &mut dyn FnMut(Event),
     ) -> Result<()> {
         while self.step < until_step && self.seconds < until_seconds && !stop.load(Ordering::Relaxed) {
-            self.timed_step()?;
+            self.timed_step(&mut Executable::run)?;
             if self.step.is_multiple_of(self.config.train.log_every) {
                 self.report(on_event)?;
             }
@@ -171,7 +174,7 @@ impl Trainer {
         let (first, began) = (self.step, self.seconds);
         let end = began + duration.as_secs_f64();
         loop {
-            self.timed_step()?;
+            self.timed_step(&mut Executable::run)?;
             if self.seconds >= end || stop.load(Ordering::Relaxed) {
                 break;
             }
@@ -334,7 +337,21 @@ impl Trainer {
         &self.step_program
     }
 
-    fn timed_step(&mut self) -> Result<()> {
+    /// Trains one step, and tells for each kernel, in order, what it is and how long it took; nothing where the device has
+    /// no such clock ([`Executable::profile`]).
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] from the device.
+    pub fn profile_step(&mut self) -> Result<Vec<(String, Duration)>> {
+        let mut kernels = Vec::new();
+        self.timed_step(&mut |executable, state, inputs| {
+            kernels.extend(executable.profile(state, inputs)?);
+            Ok(())
+        })?;
+        Ok(kernels)
+    }
+
+    fn timed_step(&mut self, run: &mut RunProgram<'_>) -> Result<()> {
         let began = Instant::now();
         let total = match self.horizon {
             Horizon::Steps(steps) => steps,
@@ -354,11 +371,11 @@ impl Trainer {
             let mut inputs = vec![(TOKENS, Data::U32(&batch.inputs)), (TARGETS, Data::U32(&batch.targets))];
             inputs.push((KEY, Data::U32(&key)));
             inputs.extend(scalars.iter().map(|(name, value)| (*name, Data::F32(value))));
-            self.step_program.run(&mut self.state, &inputs)?;
+            run(&mut self.step_program, &mut self.state, &inputs)?;
         }
         if let Some(apply) = &mut self.apply_program {
             let inputs: Vec<_> = scalars.iter().map(|(name, value)| (*name, Data::F32(value))).collect();
-            apply.run(&mut self.state, &inputs)?;
+            run(apply, &mut self.state, &inputs)?;
         }
         self.last_rate = self.config.optimizer.learning_rate * factor;
         self.last_total = total.max(self.step + 1);

@@ -1,12 +1,13 @@
 //! `primer bench`
 
+mod profile;
 mod programs;
 mod steps;
 mod tune;
 
 use crate::args::Bench;
 use crate::cmd::device::{self, matmul_roof};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::terminal;
 use primer_models::RunConfig;
 use primer_models::text::Corpus;
@@ -41,6 +42,10 @@ pub fn run(args: &Bench) -> Outcome {
     if args.tune {
         return tune::run(args, &chosen);
     }
+    if args.profile && !matches!(device, Device::Cpu(_)) {
+        return Err(Failure::usage(format!("{device} has no clock for single kernels"))
+            .hint("`primer bench --profile --device cpu` times those of the CPU."));
+    }
     terminal::note("measuring the matrix-product roof ...");
     let roof = matmul_roof(device)?;
     // An architecture or a size asks for steps alone, so that the process has held no other memory.
@@ -58,7 +63,7 @@ pub fn run(args: &Bench) -> Outcome {
     for &size in &sizes {
         for arch in &arches {
             terminal::note(&format!("timing the training step of {arch} {size} ..."));
-            timed.push(steps::training_step(device, arch, size, roof)?);
+            timed.push(steps::training_step(device, arch, size, roof, args.profile)?);
         }
     }
     if !steps_alone {
@@ -74,7 +79,7 @@ pub fn run(args: &Bench) -> Outcome {
             "signature": device.signature(),
             "matmul_roof_gflops": roof,
             "kernels": kernels,
-            "steps": timed,
+            "steps": timed.iter().map(|(step, _)| step).collect::<Vec<_>>(),
             "twins": twin_steps,
             "first_steps": first_steps,
             "peak_resident_bytes": resident,
@@ -92,7 +97,7 @@ pub fn run(args: &Bench) -> Outcome {
             k["launches"]
         ))?;
     }
-    for s in &timed {
+    for (s, kernels) in &timed {
         terminal::line(&format!(
             "step of {:<15} {:>8.2} ms  {:>7.0} tokens/s  {:>6.1} GFLOP/s in products ({:.0}% of the roof)  {} launches  planned in {:.0} ms, first step after {:.1} s",
             format!("{} {}", s["arch"].as_str().unwrap_or_default(), s["size"].as_str().unwrap_or_default()),
@@ -104,6 +109,9 @@ pub fn run(args: &Bench) -> Outcome {
             number(s, "planning_ms"),
             number(s, "first_step_ms") / 1e3,
         ))?;
+        for line in profile::lines(kernels) {
+            terminal::line(&line)?;
+        }
     }
     for t in &twin_steps {
         terminal::line(&format!(

@@ -1,5 +1,6 @@
 //! Whole training steps, timed.
 
+use super::profile::{self, Row};
 use super::{median, step_without_text};
 use crate::architecture::Architecture;
 use crate::failure::Outcome;
@@ -42,11 +43,18 @@ pub fn describe(size: Size) -> Outcome<String> {
 }
 
 /// Times forward, loss, gradient, clipping and AdamW of `arch` at `size`: what the plan says of the step, the
-/// milliseconds until the step was planned and until the first loss was read, and the median of [`BLOCKS`] blocks.
+/// milliseconds until the step was planned and until the first loss was read, and the median of [`BLOCKS`] blocks;
+/// with `profile` also what each kernel takes.
 ///
 /// # Errors
 /// A configuration that can't be built on the device, or a device that fails.
-pub fn training_step(device: &Device, arch: &Architecture, size: Size, roof: Option<f64>) -> Outcome<Value> {
+pub fn training_step(
+    device: &Device,
+    arch: &Architecture,
+    size: Size,
+    roof: Option<f64>,
+    profile: bool,
+) -> Outcome<(Value, Vec<Row>)> {
     let config = config(arch, size)?;
     let start = Instant::now();
     device.compile(&step_program(&config)?)?;
@@ -63,9 +71,10 @@ pub fn training_step(device: &Device, arch: &Architecture, size: Size, roof: Opt
         times.push(slice.seconds / slice.steps as f64);
     }
     let time = median(&mut times);
+    let kernels = if profile { profile::of(&mut trainer)? } else { Vec::new() };
     let report = trainer.step_executable().report().copied().unwrap_or_default();
     let products = report.matmul_flops as f64 / time / 1e9;
-    Ok(json!({
+    let mut found = json!({
         "arch": config.model.label(),
         "size": size.name(),
         "parameters": trainer.model().parameters(),
@@ -78,7 +87,11 @@ pub fn training_step(device: &Device, arch: &Architecture, size: Size, roof: Opt
         "peak_bytes": report.peak_bytes(),
         "planning_ms": planning * 1e3,
         "first_step_ms": first_step * 1e3,
-    }))
+    });
+    if profile {
+        found["profile"] = json!(kernels);
+    }
+    Ok((found, kernels))
 }
 
 /// The most memory in bytes that this process has ever held in RAM, where the system tells it in a file.
