@@ -22,7 +22,7 @@ fn elements(view: &View, buffer: &[f32]) -> Vec<f32> {
 fn depthwise_convolution_and_its_adjoints() {
     for dims in [[1, 1, 1], [2, 5, 3], [3, 40, 70], [4, 0, 3], [0, 4, 3], [2, 129, 300]] {
         let [batch, n, c] = dims;
-        for taps in [1, 3, 7] {
+        for taps in [1, 3, 7, 31] {
             for (x, y) in layouts(0, dims).into_iter().zip(layouts(2, dims)) {
                 let w = dense(1, &[taps, c]);
                 let lengths = [batch * n * c, taps * c, batch * n * c];

@@ -1,5 +1,7 @@
 //! Causal depthwise convolution and its two adjoints, vectorised over channels.
 
+use std::ops::Range;
+
 use super::isa::{Isa, Simd, Vectorised, mul_add};
 use super::team::Team;
 use super::{Bases, CpuBuffer};
@@ -73,32 +75,86 @@ impl ConvKernel {
         let steps = batch * n;
         let share = (TASK / c.max(1)).clamp(1, steps.max(1));
         team.run(steps.div_ceil(share), &|task, _| {
-            for step in task * share..((task + 1) * share).min(steps) {
-                let (b, t) = (step / n, step % n);
-                // SAFETY: rows of the views; `out`'s row is this task's own.
-                unsafe {
-                    let out = self.out.at(bases, b, t);
-                    for channel in 0..if self.taps == 0 { c as isize } else { 0 } {
-                        *out.offset(channel * self.out.channel) = 0.0;
-                    }
-                    for tap in 0..self.taps {
-                        let source = if self.adjoint { Some(t + tap).filter(|&s| s < n) } else { t.checked_sub(tap) };
-                        let Some(source) = source else { break };
-                        isa.dispatch(Product {
-                            out,
-                            out_stride: self.out.channel,
-                            x: self.x.at(bases, b, source),
-                            x_stride: self.x.channel,
-                            y: self.w.at(bases, 0, tap),
-                            y_stride: self.w.channel,
-                            count: c,
-                            add: tap > 0,
-                        });
-                    }
-                }
+            for (b, times) in sequences(task * share..((task + 1) * share).min(steps), n) {
+                // SAFETY: rows of the views; those of `out` are this task's own.
+                let [x, w, out] = unsafe { [self.x.at(bases, b, 0), self.w.at(bases, 0, 0), self.out.at(bases, b, 0)] };
+                isa.dispatch(Rows { kernel: self, x, w, out, times });
             }
         });
     }
+}
+
+/// Steps, numbered through all sequences of length `n`, as sequences with the times in each.
+fn sequences(steps: Range<usize>, n: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let batches = if steps.is_empty() { 0..0 } else { steps.start / n..(steps.end - 1) / n + 1 };
+    batches.map(move |b| (b, steps.start.max(b * n) - b * n..steps.end.min((b + 1) * n) - b * n))
+}
+
+/// Some times of one sequence. Channels go in blocks and a block through all times, so that its sums stay in registers
+/// and its rows in the first-level cache.
+struct Rows<'a> {
+    kernel: &'a ConvKernel,
+    /// The sequence's first rows.
+    x: *const f32,
+    w: *const f32,
+    out: *mut f32,
+    times: Range<usize>,
+}
+
+impl Vectorised for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let ConvKernel { x, w, out, .. } = self.kernel;
+        let mut done = 0;
+        if (x.channel, w.channel, out.channel) == (1, 1, 1) {
+            done = self.blocks::<S, 32>(done);
+            done = self.blocks::<S, 8>(done);
+        }
+        self.blocks::<S, 1>(done);
+    }
+}
+
+impl Rows<'_> {
+    /// As many whole blocks of `L` channels as there are from channel `from` on; the first channel behind them. Blocks of
+    /// more than one channel are of neighbours.
+    #[inline(always)]
+    fn blocks<S: Simd, const L: usize>(&self, from: usize) -> usize {
+        let ConvKernel { x, w, out, dims: [_, n, c], taps, adjoint } = self.kernel;
+        let mut first = from;
+        while first + L <= *c {
+            for t in self.times.clone() {
+                let within = if *adjoint { n - t } else { t + 1 };
+                let mut sum = [0.0; L];
+                for tap in 0..within.min(*taps) {
+                    let source = if *adjoint { t + tap } else { t - tap };
+                    // SAFETY: made by the kernel from the rows of a sequence; `out` overlaps neither.
+                    let (x, w) = unsafe { (block::<L>(self.x, x, source, first), block::<L>(self.w, w, tap, first)) };
+                    for i in 0..L {
+                        // The first is rounded as a product, so that a zero keeps its sign.
+                        sum[i] = if tap == 0 { x[i] * w[i] } else { mul_add::<S>(x[i], w[i], sum[i]) };
+                    }
+                }
+                // SAFETY: as above.
+                unsafe {
+                    *self.out.offset(t as isize * out.time + first as isize * out.channel).cast::<[f32; L]>() = sum
+                };
+            }
+            first += L;
+        }
+        first
+    }
+}
+
+/// `L` neighbouring channels of row `time`, from channel `first` on.
+///
+/// # Safety
+/// `rows` points to rows of the view that have them, which nobody writes meanwhile.
+#[inline(always)]
+unsafe fn block<'a, const L: usize>(rows: *const f32, view: &Channels, time: usize, first: usize) -> &'a [f32; L] {
+    // SAFETY: the caller's.
+    unsafe { &*rows.offset(time as isize * view.time + first as isize * view.channel).cast::<[f32; L]>() }
 }
 
 /// A compiled filter gradient.
@@ -140,26 +196,9 @@ impl FilterGradKernel {
         let partials = Partials(self.partials.as_mut_ptr());
         let (partials, this) = (&partials, &*self);
         team.run(this.parts, &|part, _| {
+            let steps = (part * share).min(steps)..((part + 1) * share).min(steps);
             // SAFETY: each part writes its own partial sums; rows lie within the views.
-            unsafe {
-                let mine = partials.0.add(part * taps * c);
-                std::slice::from_raw_parts_mut(mine, taps * c).fill(0.0);
-                for step in (part * share).min(steps)..((part + 1) * share).min(steps) {
-                    let (b, t) = (step / n, step % n);
-                    for tap in 0..taps.min(t + 1) {
-                        isa.dispatch(Product {
-                            out: mine.add(tap * c),
-                            out_stride: 1,
-                            x: this.x.at(bases, b, t - tap),
-                            x_stride: this.x.channel,
-                            y: this.dy.at(bases, b, t),
-                            y_stride: this.dy.channel,
-                            count: c,
-                            add: true,
-                        });
-                    }
-                }
-            }
+            isa.dispatch(Sums { kernel: this, bases, steps, out: unsafe { partials.0.add(part * taps * c) } });
         });
         for tap in 0..taps {
             for channel in 0..c {
@@ -178,50 +217,57 @@ struct Partials(*mut f32);
 // SAFETY: each task writes its own part.
 unsafe impl Sync for Partials {}
 
-/// out (+)= x·y over `count` channels; `out` overlaps neither.
-struct Product {
+/// The filter gradient of some steps, `[taps, c]`. Channels go in blocks, and a tap of a block through all steps, so that
+/// its sums stay in registers.
+struct Sums<'a> {
+    kernel: &'a FilterGradKernel,
+    bases: &'a Bases,
+    steps: Range<usize>,
     out: *mut f32,
-    out_stride: isize,
-    x: *const f32,
-    x_stride: isize,
-    y: *const f32,
-    y_stride: isize,
-    count: usize,
-    add: bool,
 }
 
-impl Vectorised for Product {
+impl Vectorised for Sums<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self) {
-        if (self.out_stride, self.x_stride, self.y_stride) == (1, 1, 1) {
-            // SAFETY: made by the kernels above from rows of views.
-            let (out, x, y) = unsafe {
-                (
-                    std::slice::from_raw_parts_mut(self.out, self.count),
-                    std::slice::from_raw_parts(self.x, self.count),
-                    std::slice::from_raw_parts(self.y, self.count),
-                )
-            };
-            if self.add {
-                for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
-                    *o = mul_add::<S>(x, y, *o);
-                }
-            } else {
-                for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
-                    *o = x * y;
-                }
-            }
-            return;
+        let FilterGradKernel { x, dy, .. } = self.kernel;
+        let mut done = 0;
+        if (x.channel, dy.channel) == (1, 1) {
+            done = self.blocks::<S, 64>(done);
+            done = self.blocks::<S, 16>(done);
         }
-        for i in 0..self.count as isize {
-            // SAFETY: as above.
-            unsafe {
-                let product = *self.x.offset(i * self.x_stride) * *self.y.offset(i * self.y_stride);
-                let out = self.out.offset(i * self.out_stride);
-                *out = if self.add { *out + product } else { product };
+        self.blocks::<S, 1>(done);
+    }
+}
+
+impl Sums<'_> {
+    /// As many whole blocks of `L` channels as there are from channel `from` on; the first channel behind them. Blocks of
+    /// more than one channel are of neighbours.
+    #[inline(always)]
+    fn blocks<S: Simd, const L: usize>(&self, from: usize) -> usize {
+        let FilterGradKernel { x, dy, dims: [_, n, c], taps, .. } = self.kernel;
+        let mut first = from;
+        while first + L <= *c {
+            for tap in 0..*taps {
+                let mut sum = [0.0; L];
+                for (b, times) in sequences(self.steps.clone(), *n) {
+                    // SAFETY: rows of the views.
+                    let [rows, slopes] = unsafe { [x.at(self.bases, b, 0), dy.at(self.bases, b, 0)] };
+                    for t in times.start.max(tap)..times.end {
+                        // SAFETY: as above.
+                        let (row, slope) =
+                            unsafe { (block::<L>(rows, x, t - tap, first), block::<L>(slopes, dy, t, first)) };
+                        for i in 0..L {
+                            sum[i] = mul_add::<S>(row[i], slope[i], sum[i]);
+                        }
+                    }
+                }
+                // SAFETY: `out` holds a row of c sums for each tap.
+                unsafe { *self.out.add(tap * c + first).cast::<[f32; L]>() = sum };
             }
+            first += L;
         }
+        first
     }
 }
