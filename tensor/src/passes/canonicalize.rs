@@ -6,7 +6,7 @@ use crate::{Program, Result, Shape};
 /// The program without dead nodes and in the form that the planner expects:
 /// no `stop_gradient`; a sum of parts padded to the whole, as the gradients of slices are, is a concat; no reduction
 /// over an axis of length 1; a reduction runs over the last axis, or is a sum over the only axis longer than 1 before
-/// it (a column sum).
+/// it (a column sum); other sums over a short axis are additions.
 ///
 /// # Errors
 /// None beyond those of the graph's own rules.
@@ -33,6 +33,10 @@ pub fn canonicalize(program: &Program) -> Result<Program> {
     let states = program.updates.iter().map(|(state, value)| (mapped(state), mapped(value))).collect();
     Program::new(graph, outputs, states)
 }
+
+/// Longest axis before the last whose sum becomes additions: these go along the last axis, where a reduction over so
+/// short a row would have every operand's channels strided.
+const ADDED: usize = 16;
 
 /// Whether reducing `shape` over `axis` sums the rows of a matrix: axes before it, and between it and the last, have
 /// length 1.
@@ -90,6 +94,15 @@ fn reduce(graph: &mut Graph, op: ReduceOp, axis: usize, x: NodeId) -> Result<Nod
     }
     if axis == last || (op == ReduceOp::Sum && shape[last] > 1 && is_column_sum(&shape, axis)) {
         return graph.reduce(op, x, axis);
+    }
+    let before_the_last = shape[axis + 1..].iter().any(|&dim| dim > 1);
+    if op == ReduceOp::Sum && before_the_last && (2..=ADDED).contains(&shape[axis]) {
+        let mut sum = graph.slice(x, axis, 0, 1)?;
+        for i in 1..shape[axis] {
+            let part = graph.slice(x, axis, i, i + 1)?;
+            sum = graph.add(sum, part)?;
+        }
+        return Ok(sum);
     }
     let order: Vec<usize> = (0..=last).filter(|&i| i != axis).chain([axis]).collect();
     let moved = if shape[axis + 1..].iter().all(|&dim| dim == 1) {
