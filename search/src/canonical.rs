@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::Rejection;
-use crate::dna::{Dna, Inlined, Node, NodeKind, ParameterKind, Primitive};
+use crate::dna::{Dna, Inlined, Node, NodeKind, ParameterKind};
 use crate::lower::Plan;
 
 /// SHA-256 of a canonical form; it is stable between releases of the same [`CANONICAL_VERSION`].
@@ -141,7 +141,7 @@ impl SharedGraph {
                 None => format!(" d{dim}"),
             };
         }
-        if is_pointwise(primitive) {
+        if primitive.is_pointwise() {
             let (input, columns) = inputs[0];
             return (self.pure(label, vec![input], false), columns);
         }
@@ -255,15 +255,6 @@ impl SharedGraph {
         }
         order
     }
-}
-
-/// Whether an instruction takes its one input element by element.
-fn is_pointwise(primitive: Primitive) -> bool {
-    use Primitive::{Abs, AbsRoot, CMul, Cos, Exp, Log, Max, Min, Recip, Sigmoid, Sign, Sin, Square, Tanh};
-    matches!(
-        primitive,
-        Abs | AbsRoot | CMul | Cos | Exp | Log | Max | Min | Recip | Sigmoid | Sign | Sin | Square | Tanh
-    )
 }
 
 /// Folds values into a state with the finalizer of SplitMix64.

@@ -194,6 +194,14 @@ impl Primitive {
         matches!(self, Add | Multiply)
     }
 
+    /// Whether the one input is taken element by element.
+    pub fn is_pointwise(self) -> bool {
+        matches!(
+            self,
+            AbsRoot | Square | Exp | Log | CMul | Abs | Sign | Cos | Sin | Tanh | Sigmoid | Recip | Max | Min
+        )
+    }
+
     /// The variable that each execution of the primitive owns, if any.
     pub fn parameter(self) -> Option<ParameterKind> {
         match self {
