@@ -20,7 +20,7 @@ fn elements(view: &View, buffer: &[f32]) -> Vec<f32> {
 
 #[test]
 fn depthwise_convolution_and_its_adjoints() {
-    for dims in [[1, 1, 1], [2, 5, 3], [3, 40, 70], [4, 0, 3], [0, 4, 3], [2, 129, 300]] {
+    for dims in [[1, 1, 1], [2, 5, 3], [3, 40, 70], [4, 0, 3], [0, 4, 3], [1, 7, 13], [2, 4, 32], [2, 129, 300]] {
         let [batch, n, c] = dims;
         for taps in [1, 3, 7, 31] {
             for (x, y) in layouts(0, dims).into_iter().zip(layouts(2, dims)) {

@@ -1,5 +1,6 @@
 //! Causal depthwise convolution and its two adjoints, vectorised over channels.
 
+use std::array::{from_fn, from_mut};
 use std::ops::Range;
 
 use super::isa::{Isa, Simd, Vectorised, mul_add};
@@ -36,12 +37,24 @@ impl Channels {
         // SAFETY: the caller's.
         unsafe { bases.get(self.buffer).offset(at) }
     }
+
+    /// `L` channels of row `time`, from channel `first` on: one, or neighbours.
+    ///
+    /// # Safety
+    /// `rows` points to row 0 of a sequence that has them, and nobody writes them meanwhile.
+    #[inline(always)]
+    unsafe fn block<'a, const L: usize>(&self, rows: *const f32, time: isize, first: usize) -> &'a [f32; L] {
+        // SAFETY: the caller's.
+        unsafe { &*rows.offset(time * self.time + first as isize * self.channel).cast::<[f32; L]>() }
+    }
 }
 
 /// Elements of the output in one task.
 const TASK: usize = 1 << 15;
 /// Most partial filter gradients.
 const PARTS: usize = 16;
+/// Times of a convolution, or taps of a filter gradient, that are summed together.
+const TILE: usize = 3;
 
 /// A compiled convolution or input gradient.
 #[derive(Debug)]
@@ -106,55 +119,80 @@ impl Vectorised for Rows<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let ConvKernel { x, w, out, .. } = self.kernel;
-        let mut done = 0;
-        if (x.channel, w.channel, out.channel) == (1, 1, 1) {
-            done = self.blocks::<S, 32>(done);
-            done = self.blocks::<S, 8>(done);
+        let ConvKernel { x, w, out, dims: [_, _, c], .. } = self.kernel;
+        let neighbours = (x.channel, w.channel, out.channel) == (1, 1, 1);
+        if neighbours && *c >= 32 {
+            for first in blocks::<32>(*c) {
+                self.block::<S, 32>(first);
+            }
+        } else if neighbours && *c >= 8 {
+            for first in blocks::<8>(*c) {
+                self.block::<S, 8>(first);
+            }
+        } else {
+            for channel in 0..*c {
+                self.block::<S, 1>(channel);
+            }
         }
-        self.blocks::<S, 1>(done);
     }
+}
+
+/// Where blocks of `L` channels begin that cover `count`, at least `L`: the last overlaps the one before it where they
+/// don't divide them.
+#[inline(always)]
+fn blocks<const L: usize>(count: usize) -> impl Iterator<Item = usize> {
+    (0..count).step_by(L).map(move |first| first.min(count - L))
 }
 
 impl Rows<'_> {
-    /// As many whole blocks of `L` channels as there are from channel `from` on; the first channel behind them. Blocks of
-    /// more than one channel are of neighbours.
+    /// All times of the channels `first .. first + L`.
     #[inline(always)]
-    fn blocks<S: Simd, const L: usize>(&self, from: usize) -> usize {
-        let ConvKernel { x, w, out, dims: [_, n, c], taps, adjoint } = self.kernel;
-        let mut first = from;
-        while first + L <= *c {
-            for t in self.times.clone() {
-                let within = if *adjoint { n - t } else { t + 1 };
-                let mut sum = [0.0; L];
-                for tap in 0..within.min(*taps) {
-                    let source = if *adjoint { t + tap } else { t - tap };
-                    // SAFETY: made by the kernel from the rows of a sequence; `out` overlaps neither.
-                    let (x, w) = unsafe { (block::<L>(self.x, x, source, first), block::<L>(self.w, w, tap, first)) };
-                    for i in 0..L {
-                        // The first is rounded as a product, so that a zero keeps its sign.
-                        sum[i] = if tap == 0 { x[i] * w[i] } else { mul_add::<S>(x[i], w[i], sum[i]) };
-                    }
-                }
-                // SAFETY: as above.
-                unsafe {
-                    *self.out.offset(t as isize * out.time + first as isize * out.channel).cast::<[f32; L]>() = sum
-                };
-            }
-            first += L;
+    fn block<S: Simd, const L: usize>(&self, first: usize) {
+        let Range { start: mut t, end } = self.times;
+        while t + TILE <= end {
+            self.tile::<S, TILE, L>(t, first);
+            t += TILE;
         }
-        first
+        for t in t..end {
+            self.tile::<S, 1, L>(t, first);
+        }
+    }
+
+    /// Times `t .. t + T` of these channels: a row of the filter is read once for all of them.
+    #[inline(always)]
+    fn tile<S: Simd, const T: usize, const L: usize>(&self, t: usize, first: usize) {
+        let ConvKernel { x, w, out, dims: [_, n, _], taps, adjoint } = self.kernel;
+        let within = |t: usize| if *adjoint { n - t } else { t + 1 }.min(*taps);
+        let direction = if *adjoint { 1 } else { -1 };
+        // The first product is added to -0, which leaves it as it is: a zero keeps its sign.
+        let mut sums = [[if *taps == 0 { 0.0 } else { -0.0 }; L]; T];
+        let shared = within(t).min(within(t + T - 1));
+        // SAFETY: made by the kernel from the rows of a sequence; `out` overlaps neither.
+        unsafe {
+            let row = |t: usize, tap: usize| x.block::<L>(self.x, t as isize + direction * tap as isize, first);
+            let filter = |tap: usize| w.block::<L>(self.w, tap as isize, first);
+            for tap in 0..shared {
+                add::<S, T, L>(&mut sums, from_fn(|i| row(t + i, tap)), filter(tap));
+            }
+            for (i, sum) in sums.iter_mut().enumerate() {
+                for tap in shared..within(t + i) {
+                    add::<S, 1, L>(from_mut(sum), [row(t + i, tap)], filter(tap));
+                }
+                let to = (t + i) as isize * out.time + first as isize * out.channel;
+                self.out.offset(to).cast::<[f32; L]>().write(*sum);
+            }
+        }
     }
 }
 
-/// `L` neighbouring channels of row `time`, from channel `first` on.
-///
-/// # Safety
-/// `rows` points to rows of the view that have them, which nobody writes meanwhile.
+/// sums += a · b. With the lanes inside, the compiler would take them apart instead of vectorising them.
 #[inline(always)]
-unsafe fn block<'a, const L: usize>(rows: *const f32, view: &Channels, time: usize, first: usize) -> &'a [f32; L] {
-    // SAFETY: the caller's.
-    unsafe { &*rows.offset(time as isize * view.time + first as isize * view.channel).cast::<[f32; L]>() }
+fn add<S: Simd, const T: usize, const L: usize>(sums: &mut [[f32; L]; T], a: [&[f32; L]; T], b: &[f32; L]) {
+    for lane in 0..L {
+        for i in 0..T {
+            sums[i][lane] = mul_add::<S>(a[i][lane], b[lane], sums[i][lane]);
+        }
+    }
 }
 
 /// A compiled filter gradient.
@@ -217,8 +255,8 @@ struct Partials(*mut f32);
 // SAFETY: each task writes its own part.
 unsafe impl Sync for Partials {}
 
-/// The filter gradient of some steps, `[taps, c]`. Channels go in blocks, and a tap of a block through all steps, so that
-/// its sums stay in registers.
+/// The filter gradient of some steps, `[taps, c]`. Channels go in blocks and some taps of a block through all steps, so
+/// that their sums stay in registers.
 struct Sums<'a> {
     kernel: &'a FilterGradKernel,
     bases: &'a Bases,
@@ -231,43 +269,63 @@ impl Vectorised for Sums<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let FilterGradKernel { x, dy, .. } = self.kernel;
-        let mut done = 0;
-        if (x.channel, dy.channel) == (1, 1) {
-            done = self.blocks::<S, 64>(done);
-            done = self.blocks::<S, 16>(done);
+        let FilterGradKernel { x, dy, dims: [_, _, c], .. } = self.kernel;
+        let neighbours = (x.channel, dy.channel) == (1, 1);
+        if neighbours && *c >= 16 {
+            for first in blocks::<16>(*c) {
+                self.block::<S, 16>(first);
+            }
+        } else if neighbours && *c >= 4 {
+            for first in blocks::<4>(*c) {
+                self.block::<S, 4>(first);
+            }
+        } else {
+            for channel in 0..*c {
+                self.block::<S, 1>(channel);
+            }
         }
-        self.blocks::<S, 1>(done);
     }
 }
 
 impl Sums<'_> {
-    /// As many whole blocks of `L` channels as there are from channel `from` on; the first channel behind them. Blocks of
-    /// more than one channel are of neighbours.
+    /// All taps of the channels `first .. first + L`.
     #[inline(always)]
-    fn blocks<S: Simd, const L: usize>(&self, from: usize) -> usize {
-        let FilterGradKernel { x, dy, dims: [_, n, c], taps, .. } = self.kernel;
-        let mut first = from;
-        while first + L <= *c {
-            for tap in 0..*taps {
-                let mut sum = [0.0; L];
-                for (b, times) in sequences(self.steps.clone(), *n) {
-                    // SAFETY: rows of the views.
-                    let [rows, slopes] = unsafe { [x.at(self.bases, b, 0), dy.at(self.bases, b, 0)] };
-                    for t in times.start.max(tap)..times.end {
-                        // SAFETY: as above.
-                        let (row, slope) =
-                            unsafe { (block::<L>(rows, x, t - tap, first), block::<L>(slopes, dy, t, first)) };
-                        for i in 0..L {
-                            sum[i] = mul_add::<S>(row[i], slope[i], sum[i]);
-                        }
+    fn block<S: Simd, const L: usize>(&self, first: usize) {
+        let mut tap = 0;
+        while tap + TILE <= self.kernel.taps {
+            self.tile::<S, TILE, L>(tap, first);
+            tap += TILE;
+        }
+        for tap in tap..self.kernel.taps {
+            self.tile::<S, 1, L>(tap, first);
+        }
+    }
+
+    /// Taps `tap .. tap + T` of these channels: a row of the output's gradient is read once for all of them.
+    #[inline(always)]
+    fn tile<S: Simd, const T: usize, const L: usize>(&self, tap: usize, first: usize) {
+        let FilterGradKernel { x, dy, dims: [_, n, c], .. } = self.kernel;
+        let mut sums = [[0.0; L]; T];
+        for (b, times) in sequences(self.steps.clone(), *n) {
+            // SAFETY: rows of the views.
+            unsafe {
+                let [rows, slopes] = [x.at(self.bases, b, 0), dy.at(self.bases, b, 0)];
+                let row = |t: usize, tap: usize| x.block::<L>(rows, (t - tap) as isize, first);
+                let slope = |t: usize| dy.block::<L>(slopes, t as isize, first);
+                let shared = times.start.max(tap + T - 1).min(times.end);
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    for t in times.start.max(tap + i)..shared {
+                        add::<S, 1, L>(from_mut(sum), [row(t, tap + i)], slope(t));
                     }
                 }
-                // SAFETY: `out` holds a row of c sums for each tap.
-                unsafe { *self.out.add(tap * c + first).cast::<[f32; L]>() = sum };
+                for t in shared..times.end {
+                    add::<S, T, L>(&mut sums, from_fn(|i| row(t, tap + i)), slope(t));
+                }
             }
-            first += L;
         }
-        first
+        for (i, sum) in sums.iter().enumerate() {
+            // SAFETY: `out` holds a row of c sums for each tap.
+            unsafe { self.out.add((tap + i) * c + first).cast::<[f32; L]>().write(*sum) };
+        }
     }
 }
