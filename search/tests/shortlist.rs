@@ -2,7 +2,6 @@
 
 use primer_search::canonical::CanonicalHash;
 use primer_search::dna::Dna;
-use primer_search::evolve::computation;
 use primer_search::retest::{best, edits, is_fair, shortlist};
 use primer_search::store::{Candidate, State, Store};
 use primer_search::study::{Budget, Strategy, StudySpec};
@@ -12,8 +11,7 @@ use crate::engines::{at, each, tamper};
 use crate::synthetic::{course, run, spec};
 
 fn form(store: &Store, dna: &Dna) -> CanonicalHash {
-    let spec = store.spec();
-    computation(dna, spec.sizes(), &spec.program_limits().unwrap()).unwrap()
+    store.forms().computation(dna).unwrap()
 }
 
 #[test]

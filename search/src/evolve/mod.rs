@@ -5,17 +5,16 @@
 //! seed program while the log is short (Real et al. 2019; paper §2, A.4). Finishing a child makes
 //! it the youngest and the oldest member drops out, whatever its fitness.
 
+mod forms;
 mod verify;
 
+pub use forms::{Forms, is_probed};
 pub use verify::{Difference, Verification, verify, verify_log};
 
 use crate::Rejection;
-use crate::canonical::{CanonicalHash, canonical_hash, planned_hash};
 use crate::dna::Dna;
-use crate::error::{Error, Result};
-use crate::lower::{self, Limits, Sizes};
+use crate::error::Result;
 use crate::mutate::{self, Chain};
-use crate::probe;
 use crate::rng::{Purpose, Rng};
 use crate::study::{Strategy, StudySpec};
 
@@ -85,70 +84,23 @@ pub fn bar(losses: &[f64]) -> Option<f64> {
     sorted.get(losses.len().checked_sub(1)? / 2).copied()
 }
 
-/// Child `child_no` of the parent with the text `parent`.
+/// Child `child_no` of the parent with the text `parent`; `forms` are the study's.
 ///
 /// # Errors
 ///
-/// Those of reading a program and of [`mutate::mutate`].
-pub fn breed(spec: &StudySpec, child_no: u64, parent: &str) -> Result<Child> {
+/// Those of reading a program, of [`mutate::mutate`] and of [`Forms::identity`].
+pub fn breed(spec: &StudySpec, forms: &Forms, child_no: u64, parent: &str) -> Result<Child> {
     let parent: Dna = parent.parse()?;
     if spec.strategy == Strategy::None {
         return Ok(Child {
             program: parent.to_string(),
-            canonical: identity(spec, &parent)?,
+            canonical: forms.identity(&parent)?,
             mutation: serde_json::to_string(&Chain::default())?,
         });
     }
     let mut rng = Rng::new(spec.seed, child_no, Purpose::Mutation);
     let (dna, chain) = mutate::mutate(&parent, &mut rng)?;
-    Ok(Child { program: dna.to_string(), canonical: identity(spec, &dna)?, mutation: serde_json::to_string(&chain)? })
-}
-
-/// What a fingerprint begins with where a canonical form could stand.
-const PROBED: &str = "probe ";
-
-/// Whether [`identity`] is that of a probe.
-pub fn is_probed(identity: &str) -> bool {
-    identity.starts_with(PROBED)
-}
-
-/// What twins of the program have in common.
-///
-/// # Errors
-///
-/// The engine's, of the probe.
-pub fn identity(spec: &StudySpec, dna: &Dna) -> Result<Result<String, Rejection>> {
-    let canonical = canonical(spec, dna)?.map(|hash| hash.to_string());
-    if spec.probe_hits == 0 || canonical.is_err() {
-        return Ok(canonical);
-    }
-    match probe::fingerprint(dna, spec.model.unit.into()) {
-        Ok(Some(fingerprint)) => Ok(Ok(format!("{PROBED}{fingerprint}"))),
-        // Of it nothing is known, or it will be rejected.
-        Ok(None) | Err(Error::Rejected(_)) => Ok(canonical),
-        Err(error) => Err(error),
-    }
-}
-
-/// The hash of the program's canonical form in the study's version.
-fn canonical(spec: &StudySpec, dna: &Dna) -> Result<Result<CanonicalHash, Rejection>> {
-    match spec.canonical_version {
-        1 => Ok(canonical_hash(dna)),
-        _ => Ok(computation(dna, spec.sizes(), &spec.program_limits()?)),
-    }
-}
-
-/// What programs have in common that are the same computation at these sizes. One that is rejected there has no sizes, so
-/// its dimensions are relative.
-///
-/// # Errors
-///
-/// The reason for which the program can't be inlined.
-pub fn computation(dna: &Dna, sizes: Sizes, limits: &Limits) -> std::result::Result<CanonicalHash, Rejection> {
-    match lower::plan(dna, sizes, limits) {
-        Ok(plan) => Ok(planned_hash(&plan)),
-        Err(_) => canonical_hash(dna),
-    }
+    Ok(Child { program: dna.to_string(), canonical: forms.identity(&dna)?, mutation: serde_json::to_string(&chain)? })
 }
 
 #[cfg(test)]
@@ -198,7 +150,7 @@ mod tests {
         assert!(counts[0] == 0 && counts[1..].iter().all(|&n| (9_500..10_500).contains(&n)), "{counts:?}");
         let seed = crate::dna::seeds::transformer().unwrap().to_string();
         let alike = StudySpec { seed_dna: seed.clone(), ..with(Strategy::None) };
-        let child = breed(&alike, 5, &seed).unwrap();
+        let child = breed(&alike, &Forms::of(&alike).unwrap(), 5, &seed).unwrap();
         assert_eq!(child.program, seed);
         assert!(serde_json::from_str::<Chain>(&child.mutation).unwrap().mutations.is_empty());
     }

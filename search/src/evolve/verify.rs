@@ -196,7 +196,7 @@ fn check_origin(store: &Store, log: &Log, candidate: &Candidate) -> Result<Optio
     let Some(parent) = store.candidate(parent)? else {
         return Ok(same(child_no, "parent", stored_parent.to_string(), "missing".into()));
     };
-    let Child { program, canonical, mutation } = breed(spec, child_no, &parent.program)?;
+    let Child { program, canonical, mutation } = breed(spec, store.forms(), child_no, &parent.program)?;
     let (canonical, rejected) = match canonical {
         Ok(hash) => (Some(hash), false),
         Err(_) => (None, true),

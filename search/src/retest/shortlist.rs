@@ -5,11 +5,8 @@ use std::collections::BTreeSet;
 use crate::canonical::CanonicalHash;
 use crate::dna::Dna;
 use crate::error::Result;
-use crate::evolve::computation;
-use crate::lower::{Limits, Sizes};
 use crate::mutate::Chain;
 use crate::store::{Candidate, Store};
-use crate::study::StudySpec;
 
 /// The `top` best distinct programs of the study by fitness, and every other one that reached the end within `margin`
 /// nats a token of the best; best first, without the seed program.
@@ -18,10 +15,9 @@ use crate::study::StudySpec;
 /// Those of the store.
 pub fn shortlist(store: &Store, top: u32, margin: f64) -> Result<Vec<Candidate>> {
     let hurdles = store.spec().fitness.hurdles;
-    let forms = Forms::of(store.spec())?;
-    let seed = forms.of_program(&store.spec().seed_dna.parse()?)?;
+    let seed = store.forms().computation(&store.spec().seed_dna.parse()?)?;
     let best = |found: &[Candidate]| found.first().and_then(|best| best.fitness).unwrap_or(f64::INFINITY);
-    distinct(store, &forms, BTreeSet::from([seed]), |candidate, found| {
+    distinct(store, BTreeSet::from([seed]), |candidate, found| {
         let is_close =
             candidate.passed == hurdles && candidate.fitness.is_some_and(|loss| loss <= best(found) + margin);
         is_close || found.len() < top as usize
@@ -33,7 +29,7 @@ pub fn shortlist(store: &Store, top: u32, margin: f64) -> Result<Vec<Candidate>>
 /// # Errors
 /// Those of the store.
 pub fn best(store: &Store, count: u32) -> Result<Vec<Candidate>> {
-    distinct(store, &Forms::of(store.spec())?, BTreeSet::new(), |_, found| found.len() < count as usize)
+    distinct(store, BTreeSet::new(), |_, found| found.len() < count as usize)
 }
 
 /// The measured programs that are wanted, of those found before them, best first, but none whose form has been seen:
@@ -41,33 +37,16 @@ pub fn best(store: &Store, count: u32) -> Result<Vec<Candidate>> {
 /// may tell apart what its sizes make equal.
 fn distinct(
     store: &Store,
-    forms: &Forms,
     mut seen: BTreeSet<CanonicalHash>,
     is_wanted: impl Fn(&Candidate, &[Candidate]) -> bool,
 ) -> Result<Vec<Candidate>> {
     let mut found: Vec<Candidate> = Vec::new();
     for candidate in store.top(u32::MAX)?.into_iter().filter(|candidate| candidate.fitness.is_some()) {
-        if is_wanted(&candidate, &found) && seen.insert(forms.of_program(&candidate.dna()?)?) {
+        if is_wanted(&candidate, &found) && seen.insert(store.forms().computation(&candidate.dna()?)?) {
             found.push(candidate);
         }
     }
     Ok(found)
-}
-
-/// How programs of a study are told apart.
-struct Forms {
-    sizes: Sizes,
-    limits: Limits,
-}
-
-impl Forms {
-    fn of(spec: &StudySpec) -> Result<Forms> {
-        Ok(Forms { sizes: spec.sizes(), limits: spec.program_limits()? })
-    }
-
-    fn of_program(&self, dna: &Dna) -> Result<CanonicalHash> {
-        Ok(computation(dna, self.sizes, &self.limits)?)
-    }
 }
 
 /// One step of a line from the seed program to a candidate.
@@ -90,14 +69,13 @@ pub struct Edit {
 /// # Errors
 /// Those of the store.
 pub fn edits(store: &Store, child_no: u64) -> Result<Vec<Edit>> {
-    let forms = Forms::of(store.spec())?;
     let mut line: Vec<(CanonicalHash, Edit)> = Vec::new();
     let mut chains = Vec::new();
     for candidate in store.lineage(child_no)?.into_iter().rev() {
         let chain = candidate.parent.map(|_| candidate.mutations()).transpose()?;
         chains.extend(chain);
         let (child_no, fitness, dna) = (candidate.child_no, candidate.fitness, candidate.dna()?);
-        let form = forms.of_program(&dna)?;
+        let form = store.forms().computation(&dna)?;
         match line.iter().position(|(known, _)| *known == form) {
             None => line.push((form, Edit { child_no, fitness, dna, chains: std::mem::take(&mut chains) })),
             Some(last) if last + 1 == line.len() => {}

@@ -11,7 +11,7 @@ use super::sql::{Connection, sql};
 use super::worker_id::{self, WorkerId};
 use super::{Fault, Store, read};
 use crate::error::{Error, Result};
-use crate::evolve::{self, Member};
+use crate::evolve::{self, Forms, Member};
 use crate::leak::leak_test;
 use crate::study::{Strategy, StudySpec};
 
@@ -59,12 +59,17 @@ impl Store {
     /// [`Error::Seed`] if the seed program was rejected or given up: nothing can be bred from it.
     /// Otherwise as [`Store::status`].
     pub fn claim(&self, options: &ClaimOptions) -> Result<Claim> {
-        let (spec, options) = (Arc::clone(&self.spec), options.clone());
-        self.transact("claim", async move |connection| claim(connection, &spec, &options).await)
+        let (spec, forms, options) = (Arc::clone(&self.spec), Arc::clone(&self.forms), options.clone());
+        self.transact("claim", async move |connection| claim(connection, &spec, &forms, &options).await)
     }
 }
 
-async fn claim(connection: &mut Connection, spec: &StudySpec, options: &ClaimOptions) -> Result<Claim, Fault> {
+async fn claim(
+    connection: &mut Connection,
+    spec: &StudySpec,
+    forms: &Forms,
+    options: &ClaimOptions,
+) -> Result<Claim, Fault> {
     if spec.limits.cost.is_some() || spec.limits.seconds.is_some() {
         let spent = sql("SELECT coalesce(sum(predicted_seconds), 0.0), coalesce(sum(seconds), 0.0) FROM ledger")
             .fetch_one(connection)
@@ -103,7 +108,7 @@ async fn claim(connection: &mut Connection, spec: &StudySpec, options: &ClaimOpt
     if child_no > most {
         return Ok(Claim::Over);
     }
-    propose(connection, spec, child_no, watermark).await?;
+    propose(connection, spec, forms, child_no, watermark).await?;
     let child = reread(connection, child_no).await?;
     // Without mutations every child is the seed's twin, and wants to be measured all the same.
     if spec.strategy != Strategy::None
@@ -176,7 +181,13 @@ async fn prolong(connection: &mut Connection, child_no: u64, options: &ClaimOpti
 }
 
 /// Makes the next child and puts it in, pending, or rejected if it is too large to look at.
-async fn propose(connection: &mut Connection, spec: &StudySpec, child_no: u64, watermark: u64) -> Result<(), Fault> {
+async fn propose(
+    connection: &mut Connection,
+    spec: &StudySpec,
+    forms: &Forms,
+    child_no: u64,
+    watermark: u64,
+) -> Result<(), Fault> {
     let seed = reread(connection, 0).await?;
     if matches!(seed.state, State::Rejected | State::Failed) {
         let reason = seed.error.unwrap_or_default();
@@ -194,7 +205,7 @@ async fn propose(connection: &mut Connection, spec: &StudySpec, child_no: u64, w
     }
     let parent = evolve::select_parent(spec, child_no, seed.fitness, &recent);
     let program = reread(connection, parent).await?.program;
-    let child = evolve::breed(spec, child_no, &program)?;
+    let child = evolve::breed(spec, forms, child_no, &program)?;
     let bars = bars(connection, spec, watermark).await?;
     sql("INSERT INTO candidate
              (child_no, parent, mutation, program, canonical, watermark, bars, state)

@@ -33,7 +33,7 @@ use sql::{Connection, sql};
 
 use crate::dna::Dna;
 use crate::error::{Error, Result, ServerProblem};
-use crate::evolve;
+use crate::evolve::Forms;
 use crate::mutate::Chain;
 use crate::study::{StudySpec, sha256_hex};
 
@@ -43,6 +43,7 @@ pub struct Store {
     location: Location,
     spec: Arc<StudySpec>,
     spec_sha256: String,
+    forms: Arc<Forms>,
     database: Database,
 }
 
@@ -97,7 +98,9 @@ impl Store {
         let spec: StudySpec =
             serde_json::from_str(&stored.spec).map_err(|error| content(format!("the study's options: {error}")))?;
         spec.validate()?;
-        Ok(Store { location: location.clone(), spec: Arc::new(spec), spec_sha256: stored.spec_sha256, database })
+        let forms = Arc::new(Forms::of(&spec)?);
+        let (location, spec_sha256) = (location.clone(), stored.spec_sha256);
+        Ok(Store { location, spec: Arc::new(spec), spec_sha256, forms, database })
     }
 
     /// Whether something is there to be opened: a file, or a study on a server.
@@ -139,6 +142,11 @@ impl Store {
     /// SHA-256 of the text of the study's options.
     pub fn spec_sha256(&self) -> &str {
         &self.spec_sha256
+    }
+
+    /// How its programs are told apart.
+    pub fn forms(&self) -> &Forms {
+        &self.forms
     }
 
     /// Where it lies.
@@ -199,7 +207,7 @@ impl NewStudy {
             spec: text,
             mutation: serde_json::to_string(&Chain::default())?,
             program: spec.seed_dna.clone(),
-            canonical: evolve::identity(spec, &seed)??,
+            canonical: Forms::of(spec)?.identity(&seed)??,
         })
     }
 
