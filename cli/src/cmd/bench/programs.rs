@@ -10,7 +10,8 @@ use primer_search::evaluate::Evaluator;
 use primer_search::leak::leak_test;
 use primer_search::study::{Preset, StudySpec};
 use primer_tensor::Device;
-use serde_json::{Value, json};
+use serde::Serialize;
+use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,44 @@ use std::time::{Duration, Instant};
 const TURNS: usize = 7;
 /// Times that each way to a first step is gone; the median counts.
 const WAYS: usize = 9;
+
+/// The way from a program's text to the loss of its first step.
+#[derive(Debug, Serialize)]
+pub struct FirstStep {
+    name: &'static str,
+    leak_test_ms: f64,
+    /// The plan, its compilation and the starting values.
+    prepare_ms: f64,
+    step_ms: f64,
+    /// All of it.
+    ms: f64,
+}
+
+impl fmt::Display for FirstStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FirstStep { name, leak_test_ms, prepare_ms, step_ms, ms } = self;
+        write!(
+            f,
+            "first step of dna:{name:<22} {ms:>6.1} ms: leak test {leak_test_ms:.1}, plan and starting values {prepare_ms:.1}, the step {step_ms:.1}"
+        )
+    }
+}
+
+/// A step of the Transformer, as a program or written by hand.
+#[derive(Debug, Serialize)]
+pub struct Twin {
+    name: &'static str,
+    ms: f64,
+    tokens_per_second: f64,
+    launches: usize,
+}
+
+impl fmt::Display for Twin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Twin { name, ms, tokens_per_second, launches } = self;
+        write!(f, "twin {name:<18} {ms:>8.2} ms  {tokens_per_second:>7.0} tokens/s  {launches} launches")
+    }
+}
 
 /// A small search that starts from the program of that name.
 fn study(corpus: &Corpus, name: &str) -> Outcome<StudySpec> {
@@ -30,7 +69,7 @@ fn study(corpus: &Corpus, name: &str) -> Outcome<StudySpec> {
 ///
 /// # Errors
 /// A device that fails.
-pub fn first_steps(device: &Device) -> Outcome<Vec<Value>> {
+pub fn first_steps(device: &Device) -> Outcome<Vec<FirstStep>> {
     let corpus = bench_text(RunConfig::new(Arch::Vanilla, Size::Nano).model.seq)?;
     let mut all = Vec::new();
     for (name, _) in seeds::PROGRAMS {
@@ -51,8 +90,8 @@ pub fn first_steps(device: &Device) -> Outcome<Vec<Value>> {
                 times.push(1e3 * time.as_secs_f64());
             }
         }
-        let [leak, prepare, step, ms] = times.each_mut().map(|times| median(times));
-        all.push(json!({ "name": name, "leak_test_ms": leak, "prepare_ms": prepare, "step_ms": step, "ms": ms }));
+        let [leak_test_ms, prepare_ms, step_ms, ms] = times.each_mut().map(|times| median(times));
+        all.push(FirstStep { name, leak_test_ms, prepare_ms, step_ms, ms });
     }
     Ok(all)
 }
@@ -62,7 +101,7 @@ pub fn first_steps(device: &Device) -> Outcome<Vec<Value>> {
 ///
 /// # Errors
 /// A device that fails.
-pub fn twins(device: &Device) -> Outcome<Vec<Value>> {
+pub fn twins(device: &Device) -> Outcome<Vec<Twin>> {
     let mut config = RunConfig::new(Arch::Vanilla, Size::Nano);
     config.model = config.model.with_dna_conventions();
     let corpus = bench_text(config.model.seq)?;
@@ -92,12 +131,8 @@ pub fn twins(device: &Device) -> Outcome<Vec<Value>> {
     Ok(rows
         .map(|((name, mut times), report)| {
             let time = median(&mut times);
-            json!({
-                "name": name,
-                "ms": time * 1e3,
-                "tokens_per_second": tokens / time,
-                "launches": report.unwrap_or_default().launches,
-            })
+            let launches = report.unwrap_or_default().launches;
+            Twin { name, ms: time * 1e3, tokens_per_second: tokens / time, launches }
         })
         .collect())
 }

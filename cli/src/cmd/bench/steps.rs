@@ -7,7 +7,8 @@ use crate::failure::Outcome;
 use primer_models::train::step_program;
 use primer_models::{Arch, RunConfig, Size};
 use primer_tensor::Device;
-use serde_json::{Value, json};
+use serde::Serialize;
+use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,48 @@ pub const SIZES: [Size; 2] = [Size::Nano, Size::Mini];
 
 /// The architectures timed unless one is asked for: the baseline, and the simplest of the paper's.
 pub const ARCHES: [Architecture; 2] = [Architecture::Written(Arch::Vanilla), Architecture::Written(Arch::PrimerEz)];
+
+/// A training step.
+#[derive(Debug, Serialize)]
+pub struct Step {
+    arch: String,
+    size: String,
+    parameters: usize,
+    /// Of one step.
+    ms: f64,
+    tokens_per_second: f64,
+    /// In matrix products alone.
+    matmul_gflops: f64,
+    all_gflops: f64,
+    share_of_roof: Option<f64>,
+    launches: usize,
+    /// What it holds at once by its plan.
+    peak_bytes: u64,
+    /// From the configuration to a step that could run.
+    planning_ms: f64,
+    /// From the configuration to the first loss.
+    first_step_ms: f64,
+    /// What each kernel takes, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Vec<Row>>,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "step of {:<15} {:>8.2} ms  {:>7.0} tokens/s  {:>6.1} GFLOP/s in products ({:.0}% of the roof)  {} launches  planned in {:.0} ms, first step after {:.1} s",
+            format!("{} {}", self.arch, self.size),
+            self.ms,
+            self.tokens_per_second,
+            self.matmul_gflops,
+            100.0 * self.share_of_roof.unwrap_or(f64::NAN),
+            self.launches,
+            self.planning_ms,
+            self.first_step_ms / 1e3,
+        )
+    }
+}
 
 /// What is trained: `size` with its 256 byte tokens, `mini` with a vocabulary of 1,024, so that the embedding and the
 /// loss weigh as they do in a real model.
@@ -54,7 +97,7 @@ pub fn training_step(
     size: Size,
     roof: Option<f64>,
     profile: bool,
-) -> Outcome<(Value, Vec<Row>)> {
+) -> Outcome<Step> {
     let config = config(arch, size)?;
     let start = Instant::now();
     device.compile(&step_program(&config)?)?;
@@ -71,27 +114,24 @@ pub fn training_step(
         times.push(slice.seconds / slice.steps as f64);
     }
     let time = median(&mut times);
-    let kernels = if profile { profile::of(&mut trainer)? } else { Vec::new() };
+    let profile = profile.then(|| profile::of(&mut trainer)).transpose()?;
     let report = trainer.step_executable().report().copied().unwrap_or_default();
     let products = report.matmul_flops as f64 / time / 1e9;
-    let mut found = json!({
-        "arch": config.model.label(),
-        "size": size.name(),
-        "parameters": trainer.model().parameters(),
-        "ms": time * 1e3,
-        "tokens_per_second": trainer.tokens_per_step() as f64 / time,
-        "matmul_gflops": products,
-        "all_gflops": report.flops as f64 / time / 1e9,
-        "share_of_roof": roof.map(|roof| products / roof),
-        "launches": report.launches,
-        "peak_bytes": report.peak_bytes(),
-        "planning_ms": planning * 1e3,
-        "first_step_ms": first_step * 1e3,
-    });
-    if profile {
-        found["profile"] = json!(kernels);
-    }
-    Ok((found, kernels))
+    Ok(Step {
+        arch: config.model.label(),
+        size: size.name(),
+        parameters: trainer.model().parameters(),
+        ms: time * 1e3,
+        tokens_per_second: trainer.tokens_per_step() as f64 / time,
+        matmul_gflops: products,
+        all_gflops: report.flops as f64 / time / 1e9,
+        share_of_roof: roof.map(|roof| products / roof),
+        launches: report.launches,
+        peak_bytes: report.peak_bytes(),
+        planning_ms: planning * 1e3,
+        first_step_ms: first_step * 1e3,
+        profile,
+    })
 }
 
 /// The most memory in bytes that this process has ever held in RAM, where the system tells it in a file.

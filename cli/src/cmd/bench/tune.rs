@@ -1,13 +1,15 @@
 //! `primer bench --tune`: which kernels are fastest on an adapter.
 
-use super::{median, number};
+use super::median;
 use crate::args::Bench;
 use crate::cmd::device::Chosen;
 use crate::failure::{Failure, Outcome};
 use crate::{terminal, tuned};
 use primer_tensor::gpu::{GpuDevice, MatMulVariant, RowVariant, Variants};
 use primer_tensor::{Device, Error, Executable, Program, State, Tensor};
-use serde_json::{Value, json};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Turns in which each variant is timed once; the median counts.
@@ -23,6 +25,33 @@ const WORTH: f64 = 0.97;
 struct Case {
     name: String,
     results: Vec<Tensor>,
+}
+
+/// What was measured, and what came of it.
+#[derive(Debug, Serialize)]
+struct Report {
+    device: String,
+    built_in: String,
+    best: String,
+    measured: Vec<Part>,
+    file: PathBuf,
+}
+
+/// Choices of one kind.
+#[derive(Debug, Serialize)]
+struct Part {
+    of: &'static str,
+    choices: Vec<Choice>,
+}
+
+#[derive(Debug, Serialize)]
+struct Choice {
+    choice: String,
+    /// Of each case; infinite where the driver refuses it.
+    ms: BTreeMap<String, f64>,
+    /// Beside the first choice, over all cases.
+    relative: f64,
+    taken: bool,
 }
 
 /// Times the variants of the adapter's kernels, prints what they take, and stores the best for later commands.
@@ -46,7 +75,7 @@ pub fn run(args: &Bench, chosen: &Chosen) -> Outcome {
         let table = time(&gpu, &choices, cases)?;
         let taken = fastest(&table);
         *best = choices[taken].1;
-        measured.push(report(name, &choices, &table, cases, taken));
+        measured.push(part(name, &choices, &table, cases, taken));
         Outcome::Ok(())
     };
 
@@ -61,13 +90,8 @@ pub fn run(args: &Bench, chosen: &Chosen) -> Outcome {
 
     let file = tuned::store(&gpu, best)?;
     if args.json {
-        return terminal::json(&json!({
-            "device": gpu.to_string(),
-            "built_in": built_in.to_string(),
-            "best": best.to_string(),
-            "measured": measured,
-            "file": file,
-        }));
+        let (device, built_in, best) = (gpu.to_string(), built_in.to_string(), best.to_string());
+        return terminal::json(&Report { device, built_in, best, measured, file });
     }
     terminal::line(&gpu.to_string())?;
     for part in &measured {
@@ -172,33 +196,26 @@ fn fastest(table: &[Vec<f64>]) -> usize {
     best.filter(|&row| shares[row] <= WORTH).unwrap_or(0)
 }
 
-fn report(name: &str, choices: &[(String, Variants)], table: &[Vec<f64>], cases: &[&Case], taken: usize) -> Value {
-    let shares = relative(table);
-    let rows = choices.iter().zip(table).zip(shares).enumerate().map(|(i, (((choice, _), times), share))| {
-        let of_case = |(case, seconds): (&&Case, &f64)| (case.name.clone(), json!(seconds * 1e3));
-        let times: serde_json::Map<String, Value> = cases.iter().zip(times).map(of_case).collect();
-        json!({ "choice": choice, "ms": times, "relative": share, "taken": i == taken })
+fn part(of: &'static str, choices: &[(String, Variants)], table: &[Vec<f64>], cases: &[&Case], taken: usize) -> Part {
+    let rows = choices.iter().zip(table).zip(relative(table)).enumerate();
+    let choices = rows.map(|(i, (((choice, _), times), relative))| {
+        let ms = cases.iter().zip(times).map(|(case, seconds)| (case.name.clone(), seconds * 1e3)).collect();
+        Choice { choice: choice.clone(), ms, relative, taken: i == taken }
     });
-    json!({ "of": name, "choices": rows.collect::<Vec<_>>() })
+    Part { of, choices: choices.collect() }
 }
 
 /// A table of one part: a line for each case, a column for each choice.
-fn print(part: &Value) -> Outcome {
-    let none = Vec::new();
-    let choices = part["choices"].as_array().unwrap_or(&none);
-    let cell = |text: String| format!("{text:>15}");
-    let line = |head: &str, cells: Vec<String>| terminal::line(&format!("{head:<42}{}", cells.concat()));
-    let heads = choices.iter().map(|choice| {
-        let mark = if choice["taken"] == true { "* " } else { "" };
-        cell(format!("{mark}{}", choice["choice"].as_str().unwrap_or_default()))
-    });
-    line(&format!("{}, ms", part["of"].as_str().unwrap_or_default()), heads.collect())?;
-    for case in choices.first().and_then(|choice| choice["ms"].as_object()).into_iter().flat_map(|ms| ms.keys()) {
-        let times = choices.iter().map(|choice| cell(format!("{:.3}", number(&choice["ms"], case))));
-        line(&format!("  {case}"), times.collect())?;
+fn print(Part { of, choices }: &Part) -> Outcome {
+    let line = |head: &str, cell: &dyn Fn(&Choice) -> String| {
+        let cells: String = choices.iter().map(|choice| format!("{:>15}", cell(choice))).collect();
+        terminal::line(&format!("{head:<42}{cells}"))
+    };
+    line(&format!("{of}, ms"), &|choice| format!("{}{}", if choice.taken { "* " } else { "" }, choice.choice))?;
+    for case in choices.first().into_iter().flat_map(|choice| choice.ms.keys()) {
+        line(&format!("  {case}"), &|choice| format!("{:.3}", choice.ms[case]))?;
     }
-    let shares = choices.iter().map(|choice| cell(format!("{:.2}", number(choice, "relative"))));
-    line("  all, beside the first", shares.collect())
+    line("  all, beside the first", &|choice| format!("{:.2}", choice.relative))
 }
 
 /// A layer with bias and squared ReLU, the gradient of its weights, and the scores of attention.
