@@ -2,7 +2,7 @@
 
 use primer_search::canonical::CanonicalHash;
 use primer_search::dna::Dna;
-use primer_search::retest::{best, edits, is_fair, shortlist};
+use primer_search::retest::{edits, is_fair, shortlist};
 use primer_search::store::{Candidate, State, Store};
 use primer_search::study::{Budget, Strategy, StudySpec};
 use std::collections::BTreeSet;
@@ -38,7 +38,7 @@ fn programs_are_listed_once_and_the_best_first() {
         let every: BTreeSet<_> = measured.map(|dna| form(&store, &dna)).collect();
         assert_eq!(every.len(), all.len() + 1, "the seed program alone is missing");
 
-        let with_seed: BTreeSet<_> = best(&store, u32::MAX).unwrap().iter().map(|c| c.child_no).collect();
+        let with_seed: BTreeSet<_> = store.top(u32::MAX).unwrap().iter().map(|c| c.child_no).collect();
         assert_eq!(with_seed.len(), all.len() + 1);
         assert!(all.iter().all(|c| with_seed.contains(&c.child_no)) && with_seed.contains(&0));
 

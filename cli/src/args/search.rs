@@ -36,7 +36,7 @@ pub enum SearchCommand {
     /// Say how far a study is
     #[command(after_help = "Example: primer search status --store sqlite:study.db --watch")]
     Status(SearchStatus),
-    /// List the best programs
+    /// List the best programs, the same computation once
     #[command(after_help = "Example: primer search top --store sqlite:study.db --count 5")]
     Top(SearchTop),
     /// Show one program: its losses, its text, and what it computes

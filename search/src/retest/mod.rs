@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::study::Budget;
 
 pub use setting::{Contestant, Setting, steps};
-pub use shortlist::{Edit, best, edits, shortlist};
+pub use shortlist::{Edit, edits, shortlist};
 
 /// Measured over predicted cost of a step, the seed program's being 1, between which the budget is taken to be fair.
 pub const FAIR: std::ops::RangeInclusive<f64> = 0.8..=1.25;

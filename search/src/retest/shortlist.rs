@@ -14,35 +14,20 @@ use crate::store::{Candidate, Store};
 /// # Errors
 /// Those of the store.
 pub fn shortlist(store: &Store, top: u32, margin: f64) -> Result<Vec<Candidate>> {
-    let hurdles = store.spec().fitness.hurdles;
-    let seed = store.forms().computation(&store.spec().seed_dna.parse()?)?;
-    let best = |found: &[Candidate]| found.first().and_then(|best| best.fitness).unwrap_or(f64::INFINITY);
-    distinct(store, BTreeSet::from([seed]), |candidate, found| {
-        let is_close =
-            candidate.passed == hurdles && candidate.fitness.is_some_and(|loss| loss <= best(found) + margin);
-        is_close || found.len() < top as usize
-    })
-}
-
-/// The `count` best distinct programs of the study by fitness, best first.
-///
-/// # Errors
-/// Those of the store.
-pub fn best(store: &Store, count: u32) -> Result<Vec<Candidate>> {
-    distinct(store, BTreeSet::new(), |_, found| found.len() < count as usize)
-}
-
-/// The measured programs that are wanted, of those found before them, best first, but none whose form has been seen:
-/// two workers may have measured one at the same time, a probe's fingerprint expires, and a study's own canonical form
-/// may tell apart what its sizes make equal.
-fn distinct(
-    store: &Store,
-    mut seen: BTreeSet<CanonicalHash>,
-    is_wanted: impl Fn(&Candidate, &[Candidate]) -> bool,
-) -> Result<Vec<Candidate>> {
+    let (hurdles, form) = (store.spec().fitness.hurdles, |dna: &Dna| store.forms().computation(dna));
+    let mut seen = BTreeSet::from([form(&store.spec().seed_dna.parse()?)?]);
     let mut found: Vec<Candidate> = Vec::new();
-    for candidate in store.top(u32::MAX)?.into_iter().filter(|candidate| candidate.fitness.is_some()) {
-        if is_wanted(&candidate, &found) && seen.insert(store.forms().computation(&candidate.dna()?)?) {
+    for candidate in store.ranking() {
+        let candidate = candidate?;
+        let is_close = match found.first() {
+            Some(best) => candidate.fitness.zip(best.fitness).is_some_and(|(loss, best)| loss <= best + margin),
+            None => true,
+        };
+        let is_full = found.len() >= top as usize;
+        if is_full && !is_close {
+            break;
+        }
+        if (!is_full || candidate.passed == hurdles) && seen.insert(form(&candidate.dna()?)?) {
             found.push(candidate);
         }
     }

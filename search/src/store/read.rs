@@ -1,5 +1,7 @@
 //! Questions to the store. None of them waits for a worker.
 
+use std::collections::BTreeSet;
+
 use super::record::{self, Best, COLUMNS, Candidate, Cost, Counts, Log, Mark, State, Status, signed};
 use super::sql::{Connection, sql};
 use super::{Fault, Store};
@@ -13,7 +15,7 @@ const BEST: &str =
     "SELECT child_no, fitness FROM candidate WHERE fitness IS NOT NULL ORDER BY fitness, done_seq LIMIT 1";
 
 /// The best ones, without those that took a twin's result. A condition on the state would have SQLite sort them all.
-const TOP: &str = "fitness IS NOT NULL AND twin IS NULL ORDER BY fitness, done_seq LIMIT ?";
+const RANKING: &str = "fitness IS NOT NULL AND twin IS NULL ORDER BY fitness, done_seq LIMIT 64 OFFSET ?";
 
 /// What attempts of one kind have spent. Grouped by kind, SQLite would sort the whole ledger first.
 const SPENT: &str = "SELECT coalesce(CAST(sum(steps) AS INTEGER), 0), coalesce(CAST(sum(tokens) AS INTEGER), 0),
@@ -149,13 +151,45 @@ impl Store {
         self.call("read", async move |connection| candidate(connection, child_no).await)
     }
 
-    /// The evaluated candidates with the least loss, best first, twins left out.
+    /// The evaluated candidates with a finite loss, best first, twins left out. They are read as far as they are asked
+    /// for, and what others finish meanwhile may be missed or come twice.
+    ///
+    /// # Errors
+    ///
+    /// Of each candidate: see [`Store::status`].
+    pub fn ranking(&self) -> impl Iterator<Item = Result<Candidate>> {
+        let (mut read, mut page) = (0, Vec::new().into_iter());
+        std::iter::from_fn(move || {
+            page.next().map(Ok).or_else(|| match self.list(RANKING, read) {
+                Ok(next) => {
+                    read += next.len() as i64;
+                    page = next.into_iter();
+                    page.next().map(Ok)
+                }
+                Err(error) => Some(Err(error)),
+            })
+        })
+    }
+
+    /// The first `count` of the [`Store::ranking`], of those that are the same computation only the best: two workers
+    /// may have measured one at the same time, a probe's fingerprint expires, and a study's own canonical form may tell
+    /// apart what its sizes make equal.
     ///
     /// # Errors
     ///
     /// See [`Store::status`].
     pub fn top(&self, count: u32) -> Result<Vec<Candidate>> {
-        self.list(TOP, count.into())
+        let (mut texts, mut seen, mut found) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        for candidate in self.ranking() {
+            if found.len() >= count as usize {
+                break;
+            }
+            let candidate = candidate?;
+            if texts.insert(candidate.program.clone()) && seen.insert(self.forms().computation(&candidate.dna()?)?) {
+                found.push(candidate);
+            }
+        }
+        Ok(found)
     }
 
     /// The candidates in order of their numbers, at most 256 from `first` on.
@@ -220,12 +254,12 @@ mod tests {
             });
             lines.unwrap().join("\n")
         };
-        let top = format!("SELECT {COLUMNS} FROM candidate WHERE {TOP}").replace('?', "10");
+        let ranking = format!("SELECT {COLUMNS} FROM candidate WHERE {RANKING}").replace('?', "10");
         let spent = SPENT.replace('?', "'useful'");
         for (statement, index) in [
             (COUNTS, "COVERING INDEX candidate_state"),
             (BEST, "candidate_fitness"),
-            (&top, "candidate_fitness"),
+            (&ranking, "candidate_fitness"),
             (&spent, "ledger"),
         ] {
             let plan = plan(statement.to_owned());

@@ -10,7 +10,6 @@ use crate::terminal;
 use crate::typed::typed;
 use primer_search::evolve::bar;
 use primer_search::motifs::{self, Motif};
-use primer_search::retest::best;
 use primer_search::store::{Candidate, Cost, State, Store};
 use primer_search::study::{Budget, StudySpec};
 use serde_json::json;
@@ -133,7 +132,7 @@ fn top(store: &Store) -> Outcome<Vec<Top>> {
             mutation: describe::origin(candidate)?,
         })
     };
-    best(store, TOP)?.iter().map(row).collect()
+    store.top(TOP)?.iter().map(row).collect()
 }
 
 fn odds(store: &Store) -> Outcome<Vec<Odds>> {
