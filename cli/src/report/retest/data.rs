@@ -93,6 +93,8 @@ pub struct Row {
     pub d_model: usize,
     /// Steps of a run.
     pub steps: u64,
+    /// The median of its runs' times by the clock, trained and measured. Other work on the machine is in it.
+    pub seconds: Option<f64>,
     /// Losses on the first half of the held-out text with each learning rate, on a seed that the test doesn't use.
     pub tuning: Vec<(f64, Option<f64>)>,
     /// The rate taken; none before all are tried.

@@ -67,6 +67,7 @@ fn table(table: &Table) -> String {
             escape(&pretty(&row.name)),
             row.parameters.to_string(),
             row.steps.to_string(),
+            row.seconds.map_or("n/a".into(), |seconds| format!("{seconds:.0}")),
             row.learning_rate.map_or("n/a".into(), |rate| format!("{rate}{}", edge(rate))),
             with_sd(row.loss.as_ref(), 4),
             difference.unwrap_or_else(|| if row.name == table.rows[0].name { String::new() } else { "n/a".into() }),
@@ -74,7 +75,17 @@ fn table(table: &Table) -> String {
             p(row.p_holm),
         ]
     });
-    let head = ["", "parameters", "steps", "rate", "held-out loss", "less the seed program's (95%)", "p", "p, Holm"];
+    let head = [
+        "",
+        "parameters",
+        "steps",
+        "seconds",
+        "rate",
+        "held-out loss",
+        "less the seed program's (95%)",
+        "p",
+        "p, Holm",
+    ];
     let out = table.rows.iter().filter_map(|row| Some((row, row.left_out.as_ref()?)));
     let out: String = out
         .map(|(row, why)| {
@@ -197,6 +208,7 @@ fn searches(r: &Retest) -> String {
 fn definitions() -> String {
     "<h2>What the columns say</h2>\n<p class=\"small soft\">All are trained on the same text in the same order with the same \
      seeds, at the predicted cost that the seed program's steps have, and measured on the second half of the held-out text. \
+     The seconds are the median of its runs by the clock, with whatever else the machine did. \
      Each took its best learning rate of those tried, by the first half and on a seed that the test doesn't use. Mean ± sample standard deviation \
      over seeds; differences are taken seed by seed, with the 95% interval of their mean by Student's t. <i>p</i> is the \
      probability of such a mean difference by chance, two-sided; <i>p, Holm</i> is adjusted for all finalists, so that the \

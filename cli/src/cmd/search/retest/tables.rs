@@ -6,7 +6,7 @@ use super::runs::Entry;
 use super::{Rates, SEED};
 use crate::failure::Outcome;
 use crate::report::retest::data::{Row, Table};
-use primer_models::analysis::{Summary, differences, holm};
+use primer_models::analysis::{Summary, differences, holm, median};
 use primer_models::arch::Model;
 use primer_search::retest::{Setting, Task};
 
@@ -18,6 +18,18 @@ fn tuning(retest: &Retest, entry: &Entry) -> Vec<(f64, Option<f64>)> {
         (learning_rate, retest.measured(&task).and_then(|m| m.loss))
     };
     retest.plan.protocol.learning_rates.iter().map(of).collect()
+}
+
+/// The median time of a contestant's finished runs.
+fn seconds(retest: &Retest, entry: &Entry) -> Option<f64> {
+    let of_entry = |task: &Task| match task {
+        Task::Tune { setting, name, .. } | Task::Test { setting, name, .. } => {
+            (*setting, name) == (entry.setting, &entry.name)
+        }
+        Task::Select { .. } => false,
+    };
+    let all = retest.all().into_iter().filter(|measurement| of_entry(&measurement.task));
+    median(&all.map(|measurement| measurement.seconds).collect::<Vec<f64>>())
 }
 
 /// The learning rate with the lowest loss of each contestant that has one.
@@ -56,6 +68,7 @@ pub fn build(retest: &Retest, setting: Setting, field: &Field, rates: &Rates, fi
             parameters: Model::build(&entry.config.model, 1)?.parameters() as u64,
             d_model: entry.config.model.d_model,
             steps: entry.config.train.steps,
+            seconds: seconds(retest, entry),
             tuning: tuning(retest, entry),
             learning_rate: rates.get(&entry.name).copied(),
             loss: Summary::of(&own),
