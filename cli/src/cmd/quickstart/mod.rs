@@ -66,11 +66,8 @@ pub fn run(args: &Quickstart) -> Outcome {
     };
     let configs = [config(Arch::Vanilla), config(Arch::PrimerEz)];
     let mut trained = duel::run(&configs, &corpus, &chosen.device, schedule, &stop)?;
-    let search = if stop.asked() {
-        None
-    } else {
-        evolve::run(&out, &corpus, &chosen.device, args.seed, &trained, schedule, &stop)?
-    };
+    let search =
+        if stop.asked() { None } else { evolve::run(&out, &corpus, &chosen.device, args.seed, schedule, &stop)? };
     samples::draw(&mut trained, &corpus, args.seed, schedule, &stop)?;
 
     let report = Report {
