@@ -81,6 +81,17 @@ fn the_seed_runs_several_times_with_other_seeds_and_takes_the_mean() {
     let ends: Vec<f64> = marks.iter().filter(|mark| mark.mark == 2).map(|mark| mark.loss.unwrap()).collect();
     assert_eq!((marks.len(), ends.len(), passed, cost.steps), (6, 2, 2, 28));
     assert!(ends[0] != ends[1] && loss == (ends[0] + ends[1]) / 2.0, "{ends:?}");
+    // With its runs side by side, nothing is different but the time.
+    let beside = Evaluator::new(&spec, &corpus, &Device::cpu_with_threads(1)).unwrap().with_seed_threads(3);
+    let (same, _, same_marks, same_cost) = evaluate(&beside, &seed);
+    assert_eq!((same, same_marks, same_cost.steps, same_cost.flops), (loss, marks, cost.steps, cost.flops));
+    let mut reports = 0;
+    let stopped = beside.evaluate(&seed, &mut |_| {
+        reports += 1;
+        if reports > 3 { Control::Stop } else { Control::Continue }
+    });
+    let Outcome::Stopped { cost } = stopped else { panic!("{stopped:?}") };
+    assert!((3..10).contains(&cost.steps), "{cost:?}");
     // A child without a change has the first run's luck.
     let (same, ..) = evaluate(&evaluator, &child(&spec, &[None, None]));
     assert_eq!(same, ends[0]);

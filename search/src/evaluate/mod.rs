@@ -3,6 +3,7 @@
 //! Everything random is shared by all candidates of a study (common random numbers): the batches, and the start of
 //! whatever an edit doesn't touch. So two candidates differ in fitness by their programs and not by their luck.
 
+mod seed;
 mod starts;
 mod timing;
 mod training;
@@ -42,6 +43,8 @@ pub struct Evaluator {
     starts: Starts,
     /// FLOPs of a step of the seed program, and the seconds predicted for it.
     seed_step: (f64, f64),
+    /// Runs of the seed program at a time.
+    seed_threads: u32,
 }
 
 /// How one training run ended.
@@ -113,6 +116,7 @@ impl Evaluator {
             device: device.clone(),
             starts: Starts::default(),
             seed_step: (0.0, 0.0),
+            seed_threads: 1,
         };
         if !matches!(spec.fitness.budget, Budget::Tokens | Budget::Seconds) {
             let plan = lower::plan(&spec.seed_dna.parse()?, sizes, &evaluator.limits)?;
@@ -120,6 +124,12 @@ impl Evaluator {
             evaluator.seed_step = evaluator.step_cost(&seed);
         }
         Ok(evaluator)
+    }
+
+    /// Trains the seed program with so many of its seeds at a time, at least one. A worker that waits for the seed program
+    /// has a thread to spare; a GPU, or a CPU device with threads of its own, has not.
+    pub fn with_seed_threads(self, threads: u32) -> Evaluator {
+        Evaluator { seed_threads: threads.max(1), ..self }
     }
 
     /// One sentence for each file of tokens that was damaged and made again; see [`TokenSet::note`].
@@ -147,7 +157,8 @@ impl Evaluator {
         let mut cost = Cost::default();
         let mut marks = Vec::new();
         let result = self.measure(candidate, &mut cost, &mut marks, began, report);
-        cost.seconds = began.elapsed().as_secs_f64();
+        // Runs beside each other take longer in all than by the clock.
+        cost.seconds = cost.seconds.max(began.elapsed().as_secs_f64());
         match result {
             Ok(Trained::Loss { loss, passed }) => {
                 Outcome::Result { verdict: Verdict::Fitness { loss, passed, marks }, cost }
@@ -171,28 +182,18 @@ impl Evaluator {
         let dna = candidate.dna()?;
         let plan = lower::plan(&dna, self.sizes, &self.limits)?;
         leak_test(&dna, plan.unit(), &Device::cpu_with_threads(1))?;
-        let mut report = |cost: &mut Cost, loss| {
+        if candidate.parent.is_none() {
+            return self.measure_seed(&plan, cost, marks, report);
+        }
+        let seed = match self.spec.strategy {
+            Strategy::None => self.spec.seed.wrapping_add(candidate.child_no + u64::from(self.spec.fitness.seed_runs)),
+            _ => self.spec.seed,
+        };
+        let course = Course { run: 0, seed, bars: &candidate.bars };
+        self.train(&plan, course, cost, marks, &mut |cost, loss| {
             cost.seconds = began.elapsed().as_secs_f64();
             report(Progress { cost: *cost, loss })
-        };
-        let seed = self.spec.seed;
-        if candidate.parent.is_some() {
-            let seed = match self.spec.strategy {
-                Strategy::None => seed.wrapping_add(candidate.child_no + u64::from(self.spec.fitness.seed_runs)),
-                _ => seed,
-            };
-            let course = Course { run: 0, seed, bars: &candidate.bars };
-            return self.train(&plan, course, cost, marks, &mut report);
-        }
-        let (mut sum, runs) = (0.0, self.spec.fitness.seed_runs);
-        for run in 0..runs {
-            let course = Course { run, seed: seed.wrapping_add(run.into()), bars: &[] };
-            match self.train(&plan, course, cost, marks, &mut report)? {
-                Trained::Loss { loss, .. } => sum += loss,
-                Trained::Stopped => return Ok(Trained::Stopped),
-            }
-        }
-        Ok(Trained::Loss { loss: sum / f64::from(runs), passed: self.spec.fitness.hurdles })
+        })
     }
 
     /// One training run, measured at every mark that it reaches.

@@ -75,6 +75,19 @@ pub struct Cost {
     pub seconds: f64,
 }
 
+impl std::iter::Sum for Cost {
+    fn sum<I: Iterator<Item = Cost>>(costs: I) -> Cost {
+        costs.fold(Cost::default(), |a, b| Cost {
+            steps: a.steps + b.steps,
+            tokens: a.tokens + b.tokens,
+            flops: a.flops + b.flops,
+            predicted_seconds: a.predicted_seconds + b.predicted_seconds,
+            training_seconds: a.training_seconds + b.training_seconds,
+            seconds: a.seconds + b.seconds,
+        })
+    }
+}
+
 /// The loss at one mark of one training run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Mark {

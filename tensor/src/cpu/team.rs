@@ -20,7 +20,7 @@ type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
 pub(crate) struct Team {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    /// One job at a time, whoever calls.
+    /// One shared job at a time, whoever calls.
     busy: Mutex<()>,
 }
 
@@ -83,16 +83,17 @@ impl Team {
     }
 
     /// Calls `task(index, member)` for every index below `tasks` and returns when all are done. `member` is below
-    /// [`Team::threads`] and no two tasks run at once under one member.
+    /// [`Team::threads`] and no two tasks of a call run at once under one member.
     ///
     /// # Panics
     /// With the panic of a task, after all threads have left the job.
     pub(crate) fn run(&self, tasks: usize, task: &Job<'_>) {
-        let _busy = held(&self.busy);
+        // The caller alone: others may call meanwhile, on executables of their own.
         if tasks <= 1 || self.workers.is_empty() {
             (0..tasks).for_each(|index| task(index, 0));
             return;
         }
+        let _busy = held(&self.busy);
         let shared = &*self.shared;
         // SAFETY: only the lifetime is changed. No worker calls the closure after this function has seen `active` at
         // zero with the job closed, which is before `task` ends.

@@ -12,6 +12,7 @@ use primer_search::evaluate::Evaluator;
 use primer_search::store::{Best, Counts, State, Store};
 use primer_search::study::{Budget, StudySpec};
 use primer_search::worker::{self, End, Event, RunOptions};
+use primer_tensor::Device;
 use serde_json::json;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -127,7 +128,11 @@ fn work(
     let live = Live::new(store, options.time, options.children)?;
     let results = in_threads(usize::from(workers), |_| {
         let chosen = device::open(&compute)?;
-        let evaluator = Evaluator::new(store.spec(), corpus, &chosen.device)?;
+        let idle = match &chosen.device {
+            Device::Cpu(cpu) if cpu.threads() == 1 => workers.into(),
+            _ => 1,
+        };
+        let evaluator = Evaluator::new(store.spec(), corpus, &chosen.device)?.with_seed_threads(idle);
         evaluator.notes().for_each(terminal::note);
         let flag = stop.flag();
         Ok(worker::run(
