@@ -116,6 +116,17 @@ fn a_search_is_tested_on_another_text_and_goes_on_where_it_was_killed() {
                 assert!(row["finalist"] == false || number(&row["p_holm"]) >= number(&row["p"]));
             }
         }
+        let mean = |row: &Value| number(&row["loss"]["mean"]);
+        let control = rows.iter().find(|row| row["name"].as_str().unwrap().starts_with("control 1")).unwrap();
+        for versus in list(&table["versus"]) {
+            assert_eq!(versus["control"], control["name"]);
+            for pair in list(&versus["pairs"]) {
+                let row = rows.iter().find(|row| row["name"] == pair["name"]).unwrap();
+                assert!(row["finalist"] == true && number(&pair["p_holm"]) >= number(&pair["p"]), "{pair}");
+                assert!((number(&pair["difference"]["mean"]) - mean(row) + mean(control)).abs() < 1e-9, "{pair}");
+            }
+        }
+        assert_eq!(list(&table["versus"]).len(), usize::from(control["left_out"].is_null()));
         // Twice the width, more tokens, and other sequences make another model, not another name for it.
         let parameters = |row: &Value| row["parameters"].as_u64().unwrap();
         let same = parameters(&list(&done["tables"][0]["rows"])[0]);

@@ -78,6 +78,30 @@ pub struct Table {
     pub what: String,
     /// The contestants, the seed program first.
     pub rows: Vec<Row>,
+    /// The search's finalists beside the best of each control.
+    pub versus: Vec<Versus>,
+}
+
+/// The search's finalists beside the best of a control.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Versus {
+    /// The control's contestant.
+    pub control: String,
+    /// A line for each finalist, in the order of the rows.
+    pub pairs: Vec<Pair>,
+}
+
+/// One finalist beside another contestant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pair {
+    /// The finalist.
+    pub name: String,
+    /// Its loss less the other's of the same seed.
+    pub difference: Option<Summary>,
+    /// The paired t-test's probability of such a difference by chance.
+    pub p: Option<f64>,
+    /// The same, adjusted for all finalists (Holm).
+    pub p_holm: Option<f64>,
 }
 
 /// What one contestant reached.

@@ -1,6 +1,6 @@
 //! The page of a retest.
 
-use super::data::{Ablation, Retest, Row, Shortlisted, Table};
+use super::data::{Ablation, Retest, Row, Shortlisted, Table, Versus};
 use crate::report::html::{details, document, escape, grid, heading, pretty, wordy};
 use crate::report::spread::{interval, with_sd};
 use primer_search::retest::FAIR;
@@ -55,9 +55,6 @@ fn findings(r: &Retest) -> String {
 fn table(table: &Table) -> String {
     let rates: Vec<f64> = table.rows.first().map_or(Vec::new(), |row| row.tuning.iter().map(|t| t.0).collect());
     let runs = table.rows.iter().filter(|row| row.left_out.is_none()).map(|row| {
-        let p = |p: Option<f64>| {
-            p.map_or(String::new(), |p| if p < 0.001 { "&lt; 0.001".into() } else { format!("{p:.3}") })
-        };
         let edge = |rate: f64| {
             let outer = rates.iter().all(|&other| other >= rate) || rates.iter().all(|&other| other <= rate);
             if outer && rates.len() > 1 { "*" } else { "" }
@@ -71,8 +68,8 @@ fn table(table: &Table) -> String {
             row.learning_rate.map_or("n/a".into(), |rate| format!("{rate}{}", edge(rate))),
             with_sd(row.loss.as_ref(), 4),
             difference.unwrap_or_else(|| if row.name == table.rows[0].name { String::new() } else { "n/a".into() }),
-            p(row.p),
-            p(row.p_holm),
+            probability(row.p),
+            probability(row.p_holm),
         ]
     });
     let head = [
@@ -97,7 +94,26 @@ fn table(table: &Table) -> String {
     } else {
         ""
     };
-    format!("<h2>Test: {}</h2>\n{}{note}{out}", escape(&table.what), grid(&head, runs))
+    let versus: String = table.versus.iter().map(versus).collect();
+    format!("<h2>Test: {}</h2>\n{}{note}{out}{versus}", escape(&table.what), grid(&head, runs))
+}
+
+fn versus(versus: &Versus) -> String {
+    let lines = versus.pairs.iter().map(|pair| {
+        let difference = pair.difference.as_ref();
+        vec![
+            escape(&pair.name),
+            difference.map_or("n/a".into(), |d| format!("{:+.4} ({})", d.mean, interval(Some(d), 4))),
+            probability(pair.p),
+            probability(pair.p_holm),
+        ]
+    });
+    let what = format!("less {} (95%)", escape(&versus.control));
+    format!("<h3>Beside the best of a control</h3>\n{}", grid(&["", &what, "p", "p, Holm"], lines))
+}
+
+fn probability(p: Option<f64>) -> String {
+    p.map_or(String::new(), |p| if p < 0.001 { "&lt; 0.001".into() } else { format!("{p:.3}") })
 }
 
 fn ablation(a: &Ablation) -> String {
@@ -213,6 +229,6 @@ fn definitions() -> String {
      over seeds; differences are taken seed by seed, with the 95% interval of their mean by Student's t. <i>p</i> is the \
      probability of such a mean difference by chance, two-sided; <i>p, Holm</i> is adjusted for all finalists, so that the \
      chance that any of those below 0.05 is luck is at most 5%. Hand-written models and the control's best are beside them \
-     for comparison and not part of that family.</p>\n"
+     for comparison and not part of that family. Finalists less a control's best are a family of their own.</p>\n"
         .into()
 }

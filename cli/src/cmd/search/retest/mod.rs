@@ -13,7 +13,7 @@ use crate::report::data::{Corpus, Device, Origin};
 use crate::report::retest::{self, data};
 use crate::report::spread::{interval, with_sd};
 use crate::terminal;
-use contest::{Field, contestants, name, shortlist};
+use contest::{Field, contestants, shortlist};
 use plan::{Retest, SELECT_SEED, TEST_SEED};
 use primer_search::Evaluator;
 use primer_search::dna::Dna;
@@ -87,7 +87,6 @@ fn work(retest: &Retest, costs: &[Option<f64>], report: &mut data::Retest) -> Ou
         return Ok(false);
     }
     let contestants = contestants(retest, &report.shortlist)?;
-    let finalists: Vec<String> = report.shortlist.iter().filter(|s| s.finalist && s.study == 0).map(name).collect();
     for &setting in &protocol.settings {
         let text = retest.tokens(setting.tokenizer())?;
         let field = Field::new(retest, setting, &contestants, &text)?;
@@ -110,7 +109,7 @@ fn work(retest: &Retest, costs: &[Option<f64>], report: &mut data::Retest) -> Ou
                 });
             whole = retest.run(setting.name(), &runs.collect::<Vec<Task>>(), &bench)?;
         }
-        report.tables.push(tables::build(retest, setting, &field, &rates, &finalists)?);
+        report.tables.push(tables::build(retest, setting, &field, &rates, &report.shortlist)?);
         if !whole {
             return Ok(false);
         }

@@ -1,11 +1,11 @@
 //! What the runs of a test say.
 
-use super::contest::Field;
+use super::contest::{Field, name};
 use super::plan::Retest;
 use super::runs::Entry;
 use super::{Rates, SEED};
 use crate::failure::Outcome;
-use crate::report::retest::data::{Row, Table};
+use crate::report::retest::data::{Pair, Row, Shortlisted, Table, Versus};
 use primer_models::analysis::{Summary, differences, holm, median};
 use primer_models::arch::Model;
 use primer_search::retest::{Setting, Task};
@@ -45,16 +45,23 @@ pub fn best_rates(retest: &Retest, entries: &[Entry]) -> Rates {
 ///
 /// # Errors
 /// A model that can't be built.
-pub fn build(retest: &Retest, setting: Setting, field: &Field, rates: &Rates, finalists: &[String]) -> Outcome<Table> {
+pub fn build(
+    retest: &Retest,
+    setting: Setting,
+    field: &Field,
+    rates: &Rates,
+    shortlist: &[Shortlisted],
+) -> Outcome<Table> {
+    let tested = |is_of: fn(usize) -> bool| -> Vec<String> {
+        shortlist.iter().filter(|listed| listed.finalist && is_of(listed.study)).map(name).collect()
+    };
+    let (finalists, controls) = (tested(|study| study == 0), tested(|study| study > 0));
     let losses = |name: &str| -> Vec<(u64, Option<f64>)> {
         let loss = |seed: u64| {
             let learning_rate = *rates.get(name)?;
             retest.measured(&Task::Test { setting, name: name.to_owned(), learning_rate, seed })?.loss
         };
         retest.plan.test_seeds().map(|seed| (seed, loss(seed))).collect()
-    };
-    let numbers = |losses: &[(u64, Option<f64>)]| -> Vec<f64> {
-        losses.iter().map(|(_, loss)| loss.unwrap_or(f64::NAN)).collect()
     };
     let base = numbers(&losses(SEED));
     let mut rows = Vec::new();
@@ -79,27 +86,54 @@ pub fn build(retest: &Retest, setting: Setting, field: &Field, rates: &Rates, fi
             left_out: None,
         });
     }
-    adjust(&mut rows);
+    let adjusted = adjusted(&rows.iter().filter(|row| row.finalist).map(|row| row.p).collect::<Vec<_>>());
+    for (row, p_holm) in rows.iter_mut().filter(|row| row.finalist).zip(adjusted) {
+        row.p_holm = p_holm;
+    }
+    let versus =
+        controls.iter().filter_map(|control| Some(beside(&rows, rows.iter().find(|row| row.name == *control)?)));
+    let versus = versus.collect();
     rows.extend(field.left_out.iter().map(|(name, why)| Row {
         name: name.clone(),
         finalist: finalists.contains(name),
         left_out: Some(why.clone()),
         ..Row::default()
     }));
-    Ok(Table { setting: setting.name().into(), what: words(setting).into(), rows })
+    Ok(Table { setting: setting.name().into(), what: words(setting).into(), rows, versus })
+}
+
+/// The finalists among the rows beside the best of a control.
+fn beside(rows: &[Row], control: &Row) -> Versus {
+    let of_control = numbers(&control.losses);
+    let mut pairs: Vec<Pair> = rows
+        .iter()
+        .filter(|row| row.finalist)
+        .map(|row| {
+            let difference = differences(&numbers(&row.losses), &of_control);
+            let p = difference.and_then(|difference| difference.p_value());
+            Pair { name: row.name.clone(), difference, p, p_holm: None }
+        })
+        .collect();
+    let adjusted = adjusted(&pairs.iter().map(|pair| pair.p).collect::<Vec<_>>());
+    for (pair, p_holm) in pairs.iter_mut().zip(adjusted) {
+        pair.p_holm = p_holm;
+    }
+    Versus { control: control.name.clone(), pairs }
+}
+
+/// Losses by seed as numbers, what isn't finite or not measured as NaN.
+fn numbers(losses: &[(u64, Option<f64>)]) -> Vec<f64> {
+    losses.iter().map(|(_, loss)| loss.unwrap_or(f64::NAN)).collect()
 }
 
 /// The finalists' probabilities, adjusted for their number. One without a probability, such as a run that diverged,
-/// counts as 1.
-fn adjust(rows: &mut [Row]) {
-    let places: Vec<usize> = (0..rows.len()).filter(|&i| rows[i].finalist).collect();
-    if places.iter().all(|&i| rows[i].p.is_none()) {
-        return;
+/// counts as 1; where none has one, nothing is measured yet.
+fn adjusted(p_values: &[Option<f64>]) -> Vec<Option<f64>> {
+    if p_values.iter().all(Option::is_none) {
+        return vec![None; p_values.len()];
     }
-    let p_values: Vec<f64> = places.iter().map(|&i| rows[i].p.unwrap_or(1.0)).collect();
-    for (&i, p) in places.iter().zip(holm(&p_values)) {
-        rows[i].p_holm = Some(p);
-    }
+    let p_values: Vec<f64> = p_values.iter().map(|p| p.unwrap_or(1.0)).collect();
+    holm(&p_values).into_iter().map(Some).collect()
 }
 
 fn words(setting: Setting) -> &'static str {
@@ -115,24 +149,26 @@ fn words(setting: Setting) -> &'static str {
 mod tests {
     use super::*;
 
-    fn row(name: &str, finalist: bool, p: Option<f64>) -> Row {
-        Row { name: name.into(), finalist, p, ..Row::default() }
+    #[test]
+    fn finalists_share_an_error_rate() {
+        // Three finalists: 0.02 · 3, then 0.03 · 2, which is not below; the third counts as 1.
+        assert_eq!(adjusted(&[Some(0.02), Some(0.03), None]), [Some(0.06), Some(0.06), Some(1.0)]);
+        assert_eq!(adjusted(&[None, None]), [None, None]);
     }
 
     #[test]
-    fn finalists_share_an_error_rate_and_others_have_none() {
-        let mut rows = [
-            row("a", true, Some(0.02)),
-            row("mdha", false, Some(0.001)),
-            row("b", true, Some(0.03)),
-            row("c", true, None),
-        ];
-        adjust(&mut rows);
-        // Three finalists: 0.02 · 3, then 0.03 · 2, which is not below; the third counts as 1.
-        let adjusted = rows.map(|row| row.p_holm);
-        assert_eq!(adjusted, [Some(0.06), None, Some(0.06), Some(1.0)]);
-        let mut none = [row("a", true, None), row("b", true, None)];
-        adjust(&mut none);
-        assert_eq!(none.map(|row| row.p_holm), [None, None]);
+    fn finalists_are_paired_by_seed_with_a_control() {
+        let row = |name: &str, finalist: bool, losses: &[f64]| Row {
+            name: name.into(),
+            finalist,
+            losses: (0..).zip(losses.iter().map(|&loss| Some(loss))).collect(),
+            ..Row::default()
+        };
+        let rows =
+            [row("a", true, &[1.0, 2.0, 3.0]), row("mdha", false, &[1.0; 3]), row("best", false, &[1.5, 2.5, 3.5])];
+        let Versus { control, pairs } = beside(&rows, &rows[2]);
+        assert_eq!((control.as_str(), pairs.len(), pairs[0].name.as_str()), ("best", 1, "a"));
+        assert_eq!(pairs[0].difference.map(|d| (d.mean, d.n)), Some((-0.5, 3)));
+        assert_eq!((pairs[0].p, pairs[0].p_holm), (Some(0.0), Some(0.0)), "no spread at all");
     }
 }
