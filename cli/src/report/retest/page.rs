@@ -1,6 +1,7 @@
 //! The page of a retest.
 
-use super::data::{Ablation, Retest, Row, Shortlisted, Table, Versus};
+use super::data::{Ablation, Pair, Retest, Row, Shortlisted, Table, Versus};
+use crate::report::chart::short;
 use crate::report::html::{details, document, escape, grid, heading, pretty, wordy};
 use crate::report::spread::{interval, with_sd};
 use primer_search::retest::FAIR;
@@ -44,12 +45,30 @@ fn findings(r: &Retest) -> String {
                 interval(Some(&-*difference), 4)
             ),
         };
-        format!("<li>{}: {found}.</li>\n", escape(&table.what))
+        let controls: String = table.versus.iter().filter_map(beside).collect();
+        format!("<li>{}: {found}.{controls}</li>\n", escape(&table.what))
     };
     if r.tables.is_empty() {
         return "<p class=\"empty\">Nothing has been tested yet.</p>\n".into();
     }
     format!("<h2>What holds</h2>\n<ul>\n{}</ul>\n", r.tables.iter().map(sentence).collect::<String>())
+}
+
+/// How the finalist that was best before the test stands beside the best of a control, in a sentence.
+fn beside(versus: &Versus) -> Option<String> {
+    let better = |pair: &&Pair| {
+        pair.p_holm.is_some_and(|p| p < ALPHA) && pair.difference.is_some_and(|difference| difference.mean < 0.0)
+    };
+    let (pair, difference) = versus.pairs.iter().find_map(|pair| Some((pair, pair.difference.as_ref()?)))?;
+    Some(format!(
+        " Better than {} are {} of {}, {} by {} (95%: {}).",
+        escape(&versus.control),
+        versus.pairs.iter().filter(better).count(),
+        versus.pairs.len(),
+        escape(&pair.name),
+        with_sd(Some(&-*difference), 4),
+        interval(Some(&-*difference), 4)
+    ))
 }
 
 fn table(table: &Table) -> String {
@@ -59,10 +78,10 @@ fn table(table: &Table) -> String {
             let outer = rates.iter().all(|&other| other >= rate) || rates.iter().all(|&other| other <= rate);
             if outer && rates.len() > 1 { "*" } else { "" }
         };
-        let difference = row.difference.as_ref().map(|d| format!("{:+.4} ({})", d.mean, interval(Some(d), 4)));
+        let difference = row.difference.as_ref().map(|d| format!("{:+.3} ({})", d.mean, interval(Some(d), 3)));
         vec![
             escape(&pretty(&row.name)),
-            row.parameters.to_string(),
+            short(row.parameters as f64),
             row.steps.to_string(),
             row.seconds.map_or("n/a".into(), |seconds| format!("{seconds:.0}")),
             row.learning_rate.map_or("n/a".into(), |rate| format!("{rate}{}", edge(rate))),
@@ -72,17 +91,8 @@ fn table(table: &Table) -> String {
             probability(row.p_holm),
         ]
     });
-    let head = [
-        "",
-        "parameters",
-        "steps",
-        "seconds",
-        "rate",
-        "held-out loss",
-        "less the seed program's (95%)",
-        "p",
-        "p, Holm",
-    ];
+    let head =
+        ["", "params", "steps", "seconds", "rate", "held-out loss", "less the seed program's (95%)", "p", "p, Holm"];
     let out = table.rows.iter().filter_map(|row| Some((row, row.left_out.as_ref()?)));
     let out: String = out
         .map(|(row, why)| {
@@ -94,7 +104,8 @@ fn table(table: &Table) -> String {
     } else {
         ""
     };
-    let versus: String = table.versus.iter().map(versus).collect();
+    let measured = |versus: &&Versus| versus.pairs.iter().any(|pair| pair.difference.is_some());
+    let versus: String = table.versus.iter().filter(measured).map(versus).collect();
     format!("<h2>Test: {}</h2>\n{}{note}{out}{versus}", escape(&table.what), grid(&head, runs))
 }
 
@@ -103,7 +114,7 @@ fn versus(versus: &Versus) -> String {
         let difference = pair.difference.as_ref();
         vec![
             escape(&pair.name),
-            difference.map_or("n/a".into(), |d| format!("{:+.4} ({})", d.mean, interval(Some(d), 4))),
+            difference.map_or("n/a".into(), |d| format!("{:+.3} ({})", d.mean, interval(Some(d), 3))),
             probability(pair.p),
             probability(pair.p_holm),
         ]
@@ -121,7 +132,7 @@ fn ablation(a: &Ablation) -> String {
         vec![
             step.child.to_string(),
             with_sd(step.loss.as_ref(), 4),
-            step.difference.as_ref().map_or(String::new(), |d| format!("{:+.4} ({})", d.mean, interval(Some(d), 4))),
+            step.difference.as_ref().map_or(String::new(), |d| format!("{:+.3} ({})", d.mean, interval(Some(d), 3))),
             escape(step.left_out.as_ref().unwrap_or(&step.edit)),
         ]
     });
