@@ -121,18 +121,44 @@ impl Vectorised for Rows<'_> {
     fn run<S: Simd>(self) {
         let ConvKernel { x, w, out, dims: [_, _, c], .. } = self.kernel;
         let neighbours = (x.channel, w.channel, out.channel) == (1, 1, 1);
-        if neighbours && *c >= 32 {
-            for first in blocks::<32>(*c) {
-                self.block::<S, 32>(first);
+        self.all::<S, 32, 8>(self.times.clone(), *c, neighbours);
+    }
+}
+
+/// Outputs that are computed in tiles of some of them, of a block of channels: times of a convolution, taps of a filter
+/// gradient.
+trait Blocked {
+    /// Outputs `at .. at + T` of the channels `first .. first + L`; of more than one channel, these are neighbours.
+    fn tile<S: Simd, const T: usize, const L: usize>(&self, at: usize, first: usize);
+
+    /// These outputs of all channels, in blocks of `LONG`, or of `SHORT` where there are fewer, or one by one.
+    #[inline(always)]
+    fn all<S: Simd, const LONG: usize, const SHORT: usize>(&self, outputs: Range<usize>, c: usize, neighbours: bool) {
+        if neighbours && c >= LONG {
+            for first in blocks::<LONG>(c) {
+                self.block::<S, LONG>(outputs.clone(), first);
             }
-        } else if neighbours && *c >= 8 {
-            for first in blocks::<8>(*c) {
-                self.block::<S, 8>(first);
+        } else if neighbours && c >= SHORT {
+            for first in blocks::<SHORT>(c) {
+                self.block::<S, SHORT>(outputs.clone(), first);
             }
         } else {
-            for channel in 0..*c {
-                self.block::<S, 1>(channel);
+            for channel in 0..c {
+                self.block::<S, 1>(outputs.clone(), channel);
             }
+        }
+    }
+
+    /// These outputs of the channels `first .. first + L`.
+    #[inline(always)]
+    fn block<S: Simd, const L: usize>(&self, outputs: Range<usize>, first: usize) {
+        let Range { start: mut at, end } = outputs;
+        while at + TILE <= end {
+            self.tile::<S, TILE, L>(at, first);
+            at += TILE;
+        }
+        for at in at..end {
+            self.tile::<S, 1, L>(at, first);
         }
     }
 }
@@ -144,21 +170,8 @@ fn blocks<const L: usize>(count: usize) -> impl Iterator<Item = usize> {
     (0..count).step_by(L).map(move |first| first.min(count - L))
 }
 
-impl Rows<'_> {
-    /// All times of the channels `first .. first + L`.
-    #[inline(always)]
-    fn block<S: Simd, const L: usize>(&self, first: usize) {
-        let Range { start: mut t, end } = self.times;
-        while t + TILE <= end {
-            self.tile::<S, TILE, L>(t, first);
-            t += TILE;
-        }
-        for t in t..end {
-            self.tile::<S, 1, L>(t, first);
-        }
-    }
-
-    /// Times `t .. t + T` of these channels: a row of the filter is read once for all of them.
+impl Blocked for Rows<'_> {
+    /// Times: a row of the filter is read once for all of them.
     #[inline(always)]
     fn tile<S: Simd, const T: usize, const L: usize>(&self, t: usize, first: usize) {
         let ConvKernel { x, w, out, dims: [_, n, _], taps, adjoint } = self.kernel;
@@ -269,39 +282,13 @@ impl Vectorised for Sums<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let FilterGradKernel { x, dy, dims: [_, _, c], .. } = self.kernel;
-        let neighbours = (x.channel, dy.channel) == (1, 1);
-        if neighbours && *c >= 16 {
-            for first in blocks::<16>(*c) {
-                self.block::<S, 16>(first);
-            }
-        } else if neighbours && *c >= 4 {
-            for first in blocks::<4>(*c) {
-                self.block::<S, 4>(first);
-            }
-        } else {
-            for channel in 0..*c {
-                self.block::<S, 1>(channel);
-            }
-        }
+        let FilterGradKernel { x, dy, dims: [_, _, c], taps, .. } = self.kernel;
+        self.all::<S, 16, 4>(0..*taps, *c, (x.channel, dy.channel) == (1, 1));
     }
 }
 
-impl Sums<'_> {
-    /// All taps of the channels `first .. first + L`.
-    #[inline(always)]
-    fn block<S: Simd, const L: usize>(&self, first: usize) {
-        let mut tap = 0;
-        while tap + TILE <= self.kernel.taps {
-            self.tile::<S, TILE, L>(tap, first);
-            tap += TILE;
-        }
-        for tap in tap..self.kernel.taps {
-            self.tile::<S, 1, L>(tap, first);
-        }
-    }
-
-    /// Taps `tap .. tap + T` of these channels: a row of the output's gradient is read once for all of them.
+impl Blocked for Sums<'_> {
+    /// Taps: a row of the output's gradient is read once for all of them.
     #[inline(always)]
     fn tile<S: Simd, const T: usize, const L: usize>(&self, tap: usize, first: usize) {
         let FilterGradKernel { x, dy, dims: [_, n, c], .. } = self.kernel;
