@@ -4,6 +4,7 @@ use super::data::{Ablation, Pair, Retest, Row, Shortlisted, Table, Versus};
 use crate::report::chart::short;
 use crate::report::html::{details, document, escape, grid, heading, pretty, wordy};
 use crate::report::spread::{interval, with_sd};
+use primer_models::analysis::Summary;
 use primer_search::retest::FAIR;
 
 /// A difference is taken for an effect below this probability.
@@ -28,10 +29,7 @@ pub fn page(r: &Retest) -> String {
 fn findings(r: &Retest) -> String {
     let sentence = |table: &Table| {
         let finalists: Vec<&Row> = table.rows.iter().filter(|row| row.finalist).collect();
-        let better = |row: &&&Row| {
-            row.p_holm.is_some_and(|p| p < ALPHA) && row.difference.is_some_and(|difference| difference.mean < 0.0)
-        };
-        let sure = finalists.iter().filter(better).count();
+        let sure = finalists.iter().filter(|row| is_better(row.difference.as_ref(), row.p_holm)).count();
         // In the order of the second stage: the best of the test itself would be flattered by it.
         let first = finalists.iter().find_map(|row| Some((row, row.difference.as_ref()?)));
         let found = match first {
@@ -54,11 +52,14 @@ fn findings(r: &Retest) -> String {
     format!("<h2>What holds</h2>\n<ul>\n{}</ul>\n", r.tables.iter().map(sentence).collect::<String>())
 }
 
+/// Whether a loss is lower, beyond chance.
+fn is_better(difference: Option<&Summary>, p_holm: Option<f64>) -> bool {
+    p_holm.is_some_and(|p| p < ALPHA) && difference.is_some_and(|difference| difference.mean < 0.0)
+}
+
 /// How the finalist that was best before the test stands beside the best of a control, in a sentence.
 fn beside(versus: &Versus) -> Option<String> {
-    let better = |pair: &&Pair| {
-        pair.p_holm.is_some_and(|p| p < ALPHA) && pair.difference.is_some_and(|difference| difference.mean < 0.0)
-    };
+    let better = |pair: &&Pair| is_better(pair.difference.as_ref(), pair.p_holm);
     let (pair, difference) = versus.pairs.iter().find_map(|pair| Some((pair, pair.difference.as_ref()?)))?;
     Some(format!(
         " Better than {} are {} of {}, {} by {} (95%: {}).",
@@ -78,7 +79,7 @@ fn table(table: &Table) -> String {
             let outer = rates.iter().all(|&other| other >= rate) || rates.iter().all(|&other| other <= rate);
             if outer && rates.len() > 1 { "*" } else { "" }
         };
-        let difference = row.difference.as_ref().map(|d| format!("{:+.3} ({})", d.mean, interval(Some(d), 3)));
+        let difference = row.difference.as_ref().map(mean_and_interval);
         vec![
             escape(&pretty(&row.name)),
             short(row.parameters as f64),
@@ -114,13 +115,17 @@ fn versus(versus: &Versus) -> String {
         let difference = pair.difference.as_ref();
         vec![
             escape(&pair.name),
-            difference.map_or("n/a".into(), |d| format!("{:+.3} ({})", d.mean, interval(Some(d), 3))),
+            difference.map_or("n/a".into(), mean_and_interval),
             probability(pair.p),
             probability(pair.p_holm),
         ]
     });
     let what = format!("less {} (95%)", escape(&versus.control));
     format!("<h3>Beside the best of a control</h3>\n{}", grid(&["", &what, "p", "p, Holm"], lines))
+}
+
+fn mean_and_interval(difference: &Summary) -> String {
+    format!("{:+.3} ({})", difference.mean, interval(Some(difference), 3))
 }
 
 fn probability(p: Option<f64>) -> String {
@@ -132,7 +137,7 @@ fn ablation(a: &Ablation) -> String {
         vec![
             step.child.to_string(),
             with_sd(step.loss.as_ref(), 4),
-            step.difference.as_ref().map_or(String::new(), |d| format!("{:+.3} ({})", d.mean, interval(Some(d), 3))),
+            step.difference.as_ref().map_or(String::new(), mean_and_interval),
             escape(step.left_out.as_ref().unwrap_or(&step.edit)),
         ]
     });
