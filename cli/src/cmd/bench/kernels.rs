@@ -1,7 +1,8 @@
 //! Kernels, timed: one program a family, at the sizes of the reference step.
 
+use super::filled_state;
 use crate::failure::Outcome;
-use primer_tensor::{Device, Program, State, Tensor};
+use primer_tensor::{Device, Program, Tensor};
 use serde::Serialize;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -24,11 +25,10 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// A name, what is computed, and the shapes of what it is computed from.
+/// What is computed.
 pub struct Case {
     pub name: &'static str,
     output: Tensor,
-    leaves: Vec<(&'static str, Vec<usize>)>,
 }
 
 /// All that are timed.
@@ -40,14 +40,13 @@ pub fn cases() -> Vec<Case> {
     let centred = x() - mean;
     let norm = &centred / (centred.square().mean_axis(1) + 1e-6).sqrt();
     let conv = Tensor::state("h", [16, 128, 256]).depthwise_conv(&Tensor::state("taps", [3, 256]));
-    let table = || vec![("x", vec![2048, 256])];
-    let case = |name, output, leaves| Case { name, output, leaves };
+    let case = |name, output| Case { name, output };
     vec![
-        case("product 2048x256x1024", product, [table(), vec![("w", vec![256, 1024])]].concat()),
-        case("softmax of 16384 rows of 128", scores.softmax(), vec![("scores", vec![16384, 128])]),
-        case("layer norm of 2048 rows of 256", norm, table()),
-        case("squared ReLU of 524288", x().relu().square(), table()),
-        case("depthwise conv 16x128x256", conv, vec![("h", vec![16, 128, 256]), ("taps", vec![3, 256])]),
+        case("product 2048x256x1024", product),
+        case("softmax of 16384 rows of 128", scores.softmax()),
+        case("layer norm of 2048 rows of 256", norm),
+        case("squared ReLU of 524288", x().relu().square()),
+        case("depthwise conv 16x128x256", conv),
     ]
 }
 
@@ -56,13 +55,10 @@ pub fn cases() -> Vec<Case> {
 /// # Errors
 /// A device that fails.
 pub fn time(device: &Device, case: &Case) -> Outcome<Kernel> {
-    let mut state = State::new(device);
-    for (leaf, shape) in &case.leaves {
-        let values: Vec<f32> = (0..shape.iter().product()).map(|i| ((i * 7919) % 1000) as f32 * 1e-3 - 0.5).collect();
-        state.insert(leaf, shape.as_slice(), &values)?;
-    }
     // A sum is read back, so that the time is the kernel's and not the copy's.
-    let mut executable = device.compile(&Program::trace(&[case.output.sum()], &[])?)?;
+    let program = Program::trace(&[case.output.sum()], &[])?;
+    let mut state = filled_state(device, &program)?;
+    let mut executable = device.compile(&program)?;
     let mut once = || -> Outcome<f64> {
         let start = Instant::now();
         executable.run(&mut state, &[])?;

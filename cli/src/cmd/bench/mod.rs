@@ -14,7 +14,7 @@ use kernels::Kernel;
 use primer_models::RunConfig;
 use primer_models::text::Corpus;
 use primer_models::train::Trainer;
-use primer_tensor::Device;
+use primer_tensor::{Device, Program, State};
 use programs::{FirstStep, Twin};
 use serde::Serialize;
 use steps::Step;
@@ -141,6 +141,16 @@ impl Report {
             "Planned: traced, differentiated, passed through the planner and compiled, before any weight exists.",
         )
     }
+}
+
+/// What a program reads, with some numbers in it.
+fn filled_state(device: &Device, program: &Program) -> primer_tensor::Result<State> {
+    let mut state = State::new(device);
+    for (name, shape) in program.state() {
+        let values: Vec<f32> = (0..shape.numel()).map(|i| ((i * 7919) % 1000) as f32 * 1e-3 - 0.5).collect();
+        state.insert(name, shape.clone(), &values)?;
+    }
+    Ok(state)
 }
 
 /// The middle of an odd number of times.

@@ -1,6 +1,6 @@
 //! `primer bench --tune`: which kernels are fastest on an adapter.
 
-use super::median;
+use super::{filled_state, median};
 use crate::args::Bench;
 use crate::cmd::device::Chosen;
 use crate::failure::{Failure, Outcome};
@@ -158,11 +158,7 @@ impl Ready {
             |(i, result): (usize, &Tensor)| (Tensor::state(&format!("result {i}"), result.shape()), result.clone());
         let updates: Vec<_> = case.results.iter().enumerate().map(entry).collect();
         let program = Program::trace(&[], &updates)?;
-        let mut state = State::new(&device);
-        for (name, shape) in program.state() {
-            let values: Vec<f32> = (0..shape.numel()).map(|i| ((i * 7919) % 1000) as f32 * 1e-3 - 0.5).collect();
-            state.insert(name, shape.clone(), &values)?;
-        }
+        let state = filled_state(&device, &program)?;
         let mut ready = Self { gpu: gpu.clone(), executable: device.compile(&program)?, state, runs: 1 };
         ready.turn()?;
         ready.runs = (TURN / ready.turn()?.max(1e-6)).clamp(1.0, 1000.0) as usize;
