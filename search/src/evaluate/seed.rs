@@ -59,7 +59,7 @@ impl Evaluator {
             };
             let threads: Vec<_> = (0..self.seed_threads.min(runs)).map(spawn).collect();
             drop(sender);
-            let mut spent = vec![*cost; runs as usize];
+            let mut spent = vec![Cost::default(); runs as usize];
             for (number, Progress { cost, loss }) in receiver {
                 spent[number as usize] = cost;
                 if let Control::Stop = report(Progress { cost: spent.iter().copied().sum(), loss }) {
