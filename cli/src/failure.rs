@@ -123,6 +123,9 @@ impl From<primer_search::Error> for Failure {
         let (failure, misnamed) = (Self::new(e.to_string()), Self::usage(e.to_string()));
         match &e {
             E::Option { .. } => misnamed,
+            E::StudyMismatch { key, .. } if key == "tokenizer_sha256" => {
+                failure.hint("Another version of primer made the study; work on it with that one.")
+            }
             E::StudyMismatch { .. } => {
                 misnamed.hint("A study's options are fixed when it is made; leave them out to go on with it.")
             }

@@ -165,6 +165,30 @@ fn a_search_is_tested_on_another_text_and_goes_on_where_it_was_killed() {
     assert!(String::from_utf8_lossy(&again.stdout).contains("the search's model"));
 }
 
+/// A search of byte pairs is tested with as many, learned from the test's text.
+#[test]
+fn byte_pairs_are_tested_with_byte_pairs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::write(path.join("search.txt"), text(1, 2_400_000)).unwrap();
+    std::fs::write(path.join("test.txt"), text(2, 40_000)).unwrap();
+    let run = ["search", "run", "--corpus", "search.txt", "--device", "cpu", "--store", "sqlite:study.db"];
+    let tokens = ["--budget", "tokens", "--tokenizer", "bpe:270", "--candidates", "4"];
+    good(path, &[&run[..], &STUDY, &tokens].concat());
+    let retest = ["search", "retest", "--store", "sqlite:study.db", "--corpus", "search.txt", "--device", "cpu"];
+    let few = ["--test-corpus", "test.txt", "--top", "1", "--finalists", "1", "--learning-rates", "0.003"];
+    let retest = [&retest[..], &few, &["--seeds", "2", "--json"]].concat();
+    bad(path, &[&retest[..], &["--settings", "same,bpe"]].concat(), 2, &["byte pairs already (bpe:270)"]);
+    // All settings but the one that would change nothing.
+    let done = json(path, &[&retest[..], &["--out", "r"]].concat());
+    assert_eq!(list(&done["tables"]).len(), 3, "{done}");
+    for table in list(&done["tables"]) {
+        let rows = list(&table["rows"]);
+        assert!(rows.len() == 6 && rows.iter().all(|row| row["loss"]["n"] == 2), "{done}");
+    }
+    assert!(path.join("r/tokenizer.json").is_file());
+}
+
 #[test]
 fn what_cannot_be_tested_is_refused() {
     let folder = tempfile::tempdir().unwrap();

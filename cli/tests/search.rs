@@ -135,6 +135,36 @@ fn init_and_workers_share_a_study() {
     assert_eq!(json(path, &[&run[..], &STORE].concat())["finished"], 0);
 }
 
+/// Byte pairs are learned when a study is made, and by whoever works on it again.
+#[test]
+fn a_search_of_byte_pairs_keeps_its_tokens() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    let init = ["search", "init", "--corpus", "text.txt"];
+    let tokens = ["--tokenizer", "bpe:300"];
+    let small = [&init[..], &STORE, &STUDY].concat();
+    bad(path, &[&small[..], &["--tokenizer", "bpe:12"]].concat(), 2, &["--tokenizer", "257"]);
+    bad(path, &[&small[..], &tokens, &["--set", "model.vocab=256"]].concat(), 2, &["model.vocab", "300 kinds"]);
+    let made = good(path, &[&small[..], &tokens].concat());
+    assert!(made.stderr.contains("training the tokenizer bpe:300"), "{}", made.stderr);
+
+    let run = ["search", "run", "--corpus", "text.txt", "--device", "cpu", "--json"];
+    good(path, &[&run[..], &STORE, &["--candidates", "2"]].concat());
+    let more = json(path, &[&run[..], &STORE, &STUDY, &tokens, &["--candidates", "4"]].concat());
+    assert_eq!(more["status"]["counts"]["failed"], 0, "{more}");
+    bad(path, &[&run[..], &STORE, &STUDY].concat(), 2, &["model.vocab = 300, not 256"]);
+    bad(path, &[&run[..], &STORE, &["--tokenizer", "bytes", "--set", "model.vocab=300"]].concat(), 2, &["tokenizer"]);
+    bad(path, &[&run[..], &STORE, &["--set", "tokenizer=bytes"]].concat(), 2, &["no study option"]);
+    good(path, &[&["search", "report", "--out", "report"], &STORE[..]].concat());
+    let page = std::fs::read_to_string(path.join("report/report.html")).unwrap();
+    assert!(page.contains("bpe:300 (sha256 "), "{page}");
+    let like = ["--like", STORE[1], "--store", "sqlite:control.db", "--strategy", "none"];
+    good(path, &[&init[..], &like].concat());
+
+    let paper = good(path, &[&init[..], &["--preset", "paper", "--store", "sqlite:paper.db"]].concat());
+    assert!(paper.stderr.contains("bpe:32768"), "{}", paper.stderr);
+}
+
 /// The controls run under the same loop: same hurdles, same budget, same replay.
 #[test]
 fn controls_are_searches_with_less_in_them() {

@@ -40,14 +40,8 @@ pub struct SearchRetest {
         default_value = "0.0015,0.003,0.006", conflicts_with = "resume")]
     pub learning_rates: Vec<f64>,
     /// What is tested: the search's model (same), at twice the width (4x), with 256 tokens a sequence (seq256), with
-    /// byte pairs (bpe)
-    #[arg(
-        long,
-        value_name = "S,S",
-        value_delimiter = ',',
-        default_value = "same,4x,seq256,bpe",
-        conflicts_with = "resume"
-    )]
+    /// byte pairs instead of bytes (bpe) [default: same,4x,seq256,bpe, without bpe where the search has byte pairs]
+    #[arg(long, value_name = "S,S", value_delimiter = ',', conflicts_with = "resume")]
     pub settings: Vec<Setting>,
     /// Runs at a time [default: one a core on a CPU, else one]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -1,11 +1,12 @@
 //! `primer search` and its subcommands.
 
 use clap::{Args, Subcommand};
+use primer_models::text::TokenizerSpec;
 use primer_search::store::Location;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::values::assignment;
+use super::values::{assignment, tokenizer};
 use super::{Compute, SearchRetest};
 use crate::units;
 
@@ -75,8 +76,8 @@ pub struct StoreArg {
 /// What fixes a study when it is made.
 #[derive(Debug, Clone, Default, Args)]
 pub struct StudyArgs {
-    /// paper (the paper's search, for large machines, with bytes as tokens) or small (some hours on two cores; stop any
-    /// time, or give --candidates). A new study needs one, or --like
+    /// paper (the paper's search, for large machines) or small (some hours on two cores; stop any time, or give
+    /// --candidates). A new study needs one, or --like
     #[arg(long, value_parser = ["paper", "small"])]
     pub preset: Option<String>,
     /// Make a control of the study in that store: with its options and its measured roofline, with what it has spent as
@@ -95,6 +96,10 @@ pub struct StudyArgs {
     /// [default: cost for small, seconds for paper]
     #[arg(long, value_parser = ["cost", "tokens", "flops", "seconds"])]
     pub budget: Option<String>,
+    /// Tokens: bytes, or bpe:N for byte-pair encoding with at most N tokens, trained on the corpus; N becomes
+    /// model.vocab [default: bytes for small, bpe:32768 for paper]
+    #[arg(long, value_name = "T", value_parser = tokenizer)]
+    pub tokenizer: Option<TokenizerSpec>,
     /// Change one option of the preset, such as population=50 or model.seq=32; may be repeated. An unknown key lists
     /// them all
     #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]

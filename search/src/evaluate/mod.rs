@@ -81,21 +81,14 @@ struct Course<'a> {
 }
 
 impl Evaluator {
+    /// An evaluator of a study, with the corpus that [`StudySpec::tokens`] gives.
+    ///
     /// # Errors
-    /// [`Error::StudyMismatch`] where the corpus isn't the study's; [`Error::Option`] where the study's vocabulary is
-    /// smaller than the text's; [`Error::Rejected`] where the study's own seed program can't be planned;
+    /// Those of [`StudySpec::check_corpus`]; [`Error::Rejected`] where the study's own seed program can't be planned;
     /// [`Error::Model`] where the corpus is too short.
     pub fn new(spec: &StudySpec, corpus: &Corpus, device: &Device) -> Result<Evaluator> {
-        if corpus.sha256() != spec.corpus {
-            let (stored, given) = (spec.corpus.clone(), corpus.sha256());
-            return Err(Error::StudyMismatch { key: "corpus".into(), stored, given });
-        }
+        spec.check_corpus(corpus)?;
         let sizes = spec.sizes();
-        let tokens = corpus.tokenizer().vocab();
-        if tokens > sizes.vocab {
-            let reason = format!("the text has {tokens} kinds of tokens");
-            return Err(Error::Option { key: "model.vocab", given: sizes.vocab.to_string(), reason });
-        }
         let (train, valid) = (TokenSet::train(corpus)?, TokenSet::valid(corpus)?);
         train.check(sizes.sequence)?;
         valid.check(sizes.sequence)?;

@@ -47,11 +47,16 @@ impl Setting {
         }
     }
 
+    /// Whether it changes anything about a study's model: byte pairs are nothing new where a search has them.
+    pub fn applies(self, spec: &StudySpec) -> bool {
+        self != Setting::BytePairs || spec.tokenizer == TokenizerSpec::Bytes
+    }
+
     /// How text becomes tokens.
-    pub fn tokenizer(self) -> TokenizerSpec {
+    pub fn tokenizer(self, spec: &StudySpec) -> TokenizerSpec {
         match self {
             Setting::BytePairs => TokenizerSpec::Bpe(BYTE_PAIRS),
-            _ => TokenizerSpec::Bytes,
+            _ => spec.tokenizer,
         }
     }
 
@@ -95,7 +100,7 @@ impl Setting {
             }
         };
         let mut config = RunConfig { model, ..RunConfig::new(arch, Size::Nano) };
-        config.text.tokenizer = self.tokenizer();
+        config.text.tokenizer = self.tokenizer(spec);
         config.optimizer.optimizer = spec.training.optimizer;
         config.optimizer.clip_norm = spec.training.clip_norm;
         config.optimizer.weight_decay = 0.0;

@@ -21,6 +21,8 @@ mod worker_id;
 
 use std::sync::Arc;
 
+use primer_models::text::TokenizerSpec;
+
 pub use claim::{Claim, ClaimOptions, LEASE, MAX_ATTEMPTS};
 pub use finish::Verdict;
 pub use location::{Location, ServerUrl};
@@ -53,7 +55,7 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::Io`] if the file exists or can't be made, [`Error::StoreServer`] if the server holds a study or
-    /// refuses to make one, [`Error::Option`], [`Error::Parse`] or [`Error::Rejected`] for a study or a seed
+    /// refuses to make one, [`Error::Option`] (also for byte pairs before [`StudySpec::learn_tokens`]), [`Error::Parse`] or [`Error::Rejected`] for a study or a seed
     /// program without meaning, [`Error::Store`].
     pub fn create(location: &Location, spec: &StudySpec) -> Result<Store> {
         if !create(location, &normalized(spec)?)? {
@@ -176,6 +178,10 @@ impl Store {
 /// The study with its seed program in the printed form, so that comments don't make a difference.
 fn normalized(spec: &StudySpec) -> Result<StudySpec> {
     spec.validate()?;
+    if matches!(spec.tokenizer, TokenizerSpec::Bpe(_)) && spec.tokenizer_sha256.is_none() {
+        let (given, reason) = (spec.tokenizer.to_string(), "it has not been learned from the corpus".to_owned());
+        return Err(Error::Option { key: "tokenizer", given, reason });
+    }
     let seed: Dna = spec.seed_dna.parse()?;
     Ok(StudySpec { seed_dna: seed.to_string(), ..spec.clone() })
 }

@@ -3,8 +3,10 @@
 mod check;
 mod fitness;
 mod preset;
+mod tokens;
 
 use primer_models::optim::{Decay, Optimizer, ScheduleConfig};
+use primer_models::text::TokenizerSpec;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -53,6 +55,12 @@ pub struct StudySpec {
     pub canonical_version: u32,
     /// SHA-256 of the corpus, in hexadecimal.
     pub corpus: String,
+    /// How text becomes tokens; byte pairs are learned from the corpus, by each worker anew.
+    #[serde(default)]
+    pub tokenizer: TokenizerSpec,
+    /// SHA-256 of the tokenizer learned, in hexadecimal; none where tokens are bytes.
+    #[serde(default)]
+    pub tokenizer_sha256: Option<String>,
     /// Version of the random draws ([`crate::rng::RNG_VERSION`]); a build replays its own version only.
     pub rng_version: u32,
     /// The text of the program that every lineage starts from.
@@ -206,7 +214,7 @@ mod tests {
         let spec = StudySpec::preset(Preset::Small, "program".to_owned(), "00".to_owned(), 7);
         let spec = StudySpec { canonical_version: 1, ..spec };
         let mut json: Value = serde_json::from_str(&spec.to_json().unwrap()).unwrap();
-        for option in ["training", "parameters", "probe_hits", "canonical_version"] {
+        for option in ["training", "parameters", "probe_hits", "canonical_version", "tokenizer", "tokenizer_sha256"] {
             json.as_object_mut().unwrap().remove(option).unwrap();
         }
         assert_eq!(serde_json::from_value::<StudySpec>(json).unwrap(), spec);

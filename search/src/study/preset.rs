@@ -1,17 +1,20 @@
 //! The named sets of options: the paper's, and a small one for two cores and an hour.
 
 use primer_models::optim::{Decay, Optimizer};
+use primer_models::text::TokenizerSpec;
 
 use super::{Budget, Fitness, ModelDims, ParameterWindow, Strategy, StudyLimits, StudySpec, TrainingRule};
 use crate::canonical::CANONICAL_VERSION;
 use crate::rng::RNG_VERSION;
 use crate::roofline::Roofline;
 
+/// Subwords of the paper's search, T2T's 2^15.
+const VOCABULARY: u32 = 1 << 15;
+
 /// A named set of options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
-    /// The paper's search, for machines as large as the paper's, but that tokens are bytes and not 32,768 subwords; the
-    /// embedding has as many rows all the same.
+    /// The paper's search, for machines as large as the paper's.
     Paper,
     /// Bytes and a model of some 100k parameters: seconds a candidate on one core.
     Small,
@@ -40,7 +43,7 @@ impl StudySpec {
                 seed_runs: 5,
             },
             roofline: Roofline::default(),
-            model: ModelDims { layers: 6, heads: 8, unit: 64, seq: 64, batch: 64, vocab: 1 << 15 },
+            model: ModelDims { layers: 6, heads: 8, unit: 64, seq: 64, batch: 64, vocab: VOCABULARY },
             // 1/√max(step, 10,000), no ramp, no clipping (T2T's settings of the paper's experiments).
             learning_rate: 0.01,
             training: TrainingRule { optimizer: Optimizer::Adafactor, warmup: 0, decay: Decay::Rsqrt, clip_norm: 0.0 },
@@ -49,6 +52,8 @@ impl StudySpec {
             probe_hits: 0,
             canonical_version: CANONICAL_VERSION,
             corpus,
+            tokenizer: TokenizerSpec::Bpe(VOCABULARY as usize),
+            tokenizer_sha256: None,
             rng_version: RNG_VERSION,
             seed_dna,
         };
@@ -64,6 +69,7 @@ impl StudySpec {
                 learning_rate: 3e-3,
                 training: TrainingRule::default(),
                 parameters: ParameterWindow::default(),
+                tokenizer: TokenizerSpec::Bytes,
                 ..paper
             },
         }

@@ -114,9 +114,10 @@ pub fn over(stored: &StudySpec, args: &StudyArgs, corpus_sha256: &str) -> Outcom
     if args.preset.is_some() {
         let seed = args.seed.unwrap_or(stored.seed);
         let args = StudyArgs { seed: Some(seed), ..args.clone() };
-        let mut spec = study(&args, corpus_sha256)?;
+        // It was learned, and the roofline measured, when the study was made.
+        let tokenizer_sha256 = stored.tokenizer_sha256.clone();
+        let mut spec = StudySpec { tokenizer_sha256, ..study(&args, corpus_sha256)? };
         if wants_roofline(&spec, &args) {
-            // It was measured when the study was made, and not by the user.
             spec = with_roofline(spec, &stored.roofline, &args)?;
         }
         return Ok(spec);
@@ -133,12 +134,16 @@ pub fn over(stored: &StudySpec, args: &StudyArgs, corpus_sha256: &str) -> Outcom
     changed(spec, args)
 }
 
-/// `spec` with --strategy and --budget and after the `key=value` changes; keys are dotted, as in `model.seq=32`, or
+/// `spec` with --strategy, --budget and --tokenizer and after the `key=value` changes; keys are dotted, as in `model.seq=32`, or
 /// their ends.
 fn changed(mut spec: StudySpec, args: &StudyArgs) -> Outcome<StudySpec> {
     spec.strategy = named(&Strategy::ALL, args.strategy.as_deref()).unwrap_or(spec.strategy);
     spec.fitness.budget = named(&Budget::ALL, args.budget.as_deref()).unwrap_or(spec.fitness.budget);
     let internal = |e: serde_json::Error| Failure::new(format!("the study cannot be written as JSON: {e}"));
+    if let Some(tokenizer) = args.tokenizer {
+        spec.tokenizer = tokenizer;
+        spec.model.vocab = u32::try_from(tokenizer.vocab()).unwrap_or(u32::MAX);
+    }
     let mut json = serde_json::to_value(&spec).map_err(internal)?;
     let keys = keys("", &json);
     for assignment in &args.set {
@@ -180,7 +185,7 @@ fn named<T: Copy>(all: &[(&str, T)], name: Option<&str>) -> Option<T> {
 
 /// The dotted names of all leaves that a user may set.
 fn keys(prefix: &str, json: &Value) -> Vec<String> {
-    let fixed = ["seed_dna", "corpus", "rng_version", "canonical_version", "seed"];
+    let fixed = ["seed_dna", "corpus", "tokenizer", "tokenizer_sha256", "rng_version", "canonical_version", "seed"];
     let Value::Object(fields) = json else {
         return vec![prefix.to_owned()];
     };

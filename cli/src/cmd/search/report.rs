@@ -63,6 +63,7 @@ fn study(store: &Store) -> Outcome<Study> {
                 spec.training.warmup
             ),
         ),
+        ("tokens", tokens(spec)),
         ("budget", summary::budget(spec.fitness.budget).into()),
         ("t, the first mark", first_mark(spec)),
         ("window of a bar", format!("{} losses", spec.fitness.window)),
@@ -163,6 +164,13 @@ fn odds(store: &Store) -> Outcome<Vec<Odds>> {
         }
     }
     Ok(odds.into_iter().map(|(_, odds)| odds).collect())
+}
+
+fn tokens(spec: &StudySpec) -> String {
+    match &spec.tokenizer_sha256 {
+        Some(sha256) => format!("{} (sha256 {sha256:.12})", spec.tokenizer),
+        None => spec.tokenizer.to_string(),
+    }
 }
 
 fn first_mark(spec: &StudySpec) -> String {

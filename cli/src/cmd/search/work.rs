@@ -7,7 +7,7 @@ use crate::failure::{Failure, Outcome};
 use crate::folder;
 use crate::stop::Stop;
 use crate::terminal::{self, Progress};
-use primer_models::text::Corpus;
+use primer_models::text::{Corpus, TokenizerSpec};
 use primer_search::evaluate::Evaluator;
 use primer_search::store::{Best, Counts, State, Store};
 use primer_search::study::{Budget, StudySpec};
@@ -22,13 +22,12 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// A store that is already there, an option that means nothing.
 pub fn init(args: &SearchInit) -> Outcome {
-    let corpus = folder::corpus(&args.corpus)?;
     let location = &args.store.store;
     if Store::exists(location)? {
         return Err(Failure::usage(format!("the store {location} is already there"))
             .hint("Go on with it by `primer search run`, or give another --store."));
     }
-    let spec = new_study(&args.study, &corpus, &args.compute)?;
+    let (spec, corpus) = new_study(&args.study, folder::corpus(&args.corpus)?, &args.compute)?;
     let store = Store::create(location, &spec)?;
     terminal::note(&format!("corpus: {} (sha256 {:.12})", corpus.name(), corpus.sha256()));
     if args.json {
@@ -38,12 +37,15 @@ pub fn init(args: &SearchInit) -> Outcome {
     terminal::line(&format!("study {:.12} in {}", store.spec_sha256(), location))
 }
 
-/// The study of the options, with its roofline measured on the device of a worker if the study needs one.
-fn new_study(args: &StudyArgs, corpus: &Corpus, compute: &Compute) -> Outcome<StudySpec> {
+/// The study of the options and the corpus with its tokens; with its roofline measured on the device of a worker if the
+/// study needs one.
+fn new_study(args: &StudyArgs, corpus: Corpus, compute: &Compute) -> Outcome<(StudySpec, Corpus)> {
     let mut spec = options::study(args, &corpus.sha256())?;
+    say_what_is_learned(&spec);
+    let corpus = spec.learn_tokens(corpus)?;
     if options::wants_roofline(&spec, args) {
         let chosen = device::open(&of_a_worker(compute))?;
-        let measured = Evaluator::new(&spec, corpus, &chosen.device)?.measure_roofline()?;
+        let measured = Evaluator::new(&spec, &corpus, &chosen.device)?.measure_roofline()?;
         spec = options::with_roofline(spec, &measured, args)?;
         terminal::note(&format!(
             "roofline: {:.1} GFLOP/s, {:.1} GB/s, {:.1} µs a launch, fitted to the seed program's step",
@@ -58,7 +60,7 @@ fn new_study(args: &StudyArgs, corpus: &Corpus, compute: &Compute) -> Outcome<St
              --budget cost can",
         );
     }
-    Ok(spec)
+    Ok((spec, corpus))
 }
 
 /// Where a worker computes. A candidate is too small to be worth more than one thread of a CPU, and a roofline measured
@@ -74,13 +76,15 @@ pub fn of_a_worker(compute: &Compute) -> Compute {
 pub fn run(args: &SearchRun) -> Outcome {
     let corpus = folder::corpus(&args.corpus)?;
     let location = &args.store.store;
-    let store = if Store::exists(location)? {
+    let (store, corpus) = if Store::exists(location)? {
         let store = Store::open(location)?;
         same_corpus(&store, &corpus)?;
         store.spec().check_same(&options::over(store.spec(), &args.study, &corpus.sha256())?)?;
-        store
+        let corpus = tokens(&store, corpus)?;
+        (store, corpus)
     } else {
-        Store::open_or_create(location, &new_study(&args.study, &corpus, &args.compute)?)?
+        let (spec, corpus) = new_study(&args.study, corpus, &args.compute)?;
+        (Store::open_or_create(location, &spec)?, corpus)
     };
     let options = RunOptions { children: args.candidates, time: args.time, ..RunOptions::default() };
     work(&store, &corpus, &args.compute, &options, args.workers, args.json)
@@ -94,6 +98,7 @@ pub fn worker(args: &SearchWorker) -> Outcome {
     let store = open(&args.store.store)?;
     let corpus = folder::corpus(&args.corpus)?;
     same_corpus(&store, &corpus)?;
+    let corpus = tokens(&store, corpus)?;
     work(&store, &corpus, &args.compute, &RunOptions::default(), 1, args.json)
 }
 
@@ -112,6 +117,22 @@ pub fn same_corpus(store: &Store, corpus: &Corpus) -> Outcome {
         corpus.name()
     ))
     .hint("Give the study's corpus with --corpus, or begin a new store."))
+}
+
+/// The study's corpus with its tokens.
+///
+/// # Errors
+/// A tokenizer that can't be learned, or another one than when the study was made.
+pub fn tokens(store: &Store, corpus: Corpus) -> Outcome<Corpus> {
+    say_what_is_learned(store.spec());
+    Ok(store.spec().tokens(corpus)?)
+}
+
+/// Byte pairs of a large corpus take a minute.
+fn say_what_is_learned(spec: &StudySpec) {
+    if spec.tokenizer != TokenizerSpec::Bytes {
+        terminal::note(&format!("training the tokenizer {} ...", spec.tokenizer));
+    }
 }
 
 /// Works with `workers` threads until the study is over, the time is, or the user stops it.

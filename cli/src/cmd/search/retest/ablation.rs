@@ -26,7 +26,7 @@ pub fn ablate(retest: &Retest, report: &mut Report) -> Outcome<bool> {
     let line = edits(&retest.stores[0], child)?;
     let contestants: Contestants =
         line.iter().map(|edit| (name_of(0, edit.child_no), Contestant::Program(Box::new(edit.dna.clone())))).collect();
-    let text = retest.tokens(setting.tokenizer())?;
+    let text = retest.tokens(setting)?;
     let Field { entries, left_out } = Field::new(retest, setting, &contestants, &text)?;
     let seeds: Vec<u64> = retest.plan.test_seeds().collect();
     let task = |name: &str, seed: u64| Task::Test { setting, name: name.to_owned(), learning_rate, seed };

@@ -107,7 +107,8 @@ impl Field {
         let spec = retest.stores[0].spec();
         let vocab = match setting {
             Setting::BytePairs => text.tokenizer().vocab(),
-            _ => spec.model.vocab as usize,
+            // As many byte pairs as the search may have learned need not be in the test's text, nor the other way round.
+            _ => text.tokenizer().vocab().max(spec.model.vocab as usize),
         };
         let (mut entries, mut left_out) = (Vec::new(), Vec::new());
         for (name, contestant) in contestants {

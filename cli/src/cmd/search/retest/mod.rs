@@ -88,7 +88,7 @@ fn work(retest: &Retest, costs: &[Option<f64>], report: &mut data::Retest) -> Ou
     }
     let contestants = contestants(retest, &report.shortlist)?;
     for &setting in &protocol.settings {
-        let text = retest.tokens(setting.tokenizer())?;
+        let text = retest.tokens(setting)?;
         let field = Field::new(retest, setting, &contestants, &text)?;
         let bench = Bench { entries: &field.entries, corpus: &text };
         let tune = |entry: &Entry, learning_rate: f64| {

@@ -3,16 +3,16 @@
 use crate::args::{Compute, SearchRetest};
 use crate::cmd::device::{self, Chosen};
 use crate::cmd::search;
-use crate::cmd::search::work::same_corpus;
+use crate::cmd::search::work::{same_corpus, tokens};
 use crate::failure::{Failure, Outcome};
 use crate::folder::{self, Existing, read_json, unwritable, write_json};
 use crate::stop::Stop;
 use crate::terminal;
 use crate::typed::typed;
 use primer_models::text::{Corpus, TokenSet, Tokenizer, TokenizerSpec};
-use primer_search::retest::{Measurement, Protocol, Task, shortlist};
+use primer_search::retest::{Measurement, Protocol, Setting, Task, shortlist};
 use primer_search::store::{Location, Store};
-use primer_search::study::Strategy;
+use primer_search::study::{Strategy, StudySpec};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -108,6 +108,7 @@ impl Retest {
             return Err(Failure::usage("the text of the test is the text of the search")
                 .hint("Give a text that the search has never read with --test-corpus."));
         }
+        let text = tokens(&stores[0], text)?;
         // The longest sequence of a setting.
         TokenSet::train(&test)?.check(256)?;
         TokenSet::valid(&test)?.check(256)?;
@@ -144,11 +145,13 @@ impl Retest {
         })
     }
 
-    /// The test's text with the tokens of `spec`, whose tokenizer is trained once and kept in the folder.
+    /// The test's text with the tokens of a setting, whose tokenizer is trained once and kept in the folder: of all
+    /// settings of a retest no two have byte pairs of different number.
     ///
     /// # Errors
     /// A tokenizer that can't be trained, read or written.
-    pub fn tokens(&self, spec: TokenizerSpec) -> Outcome<Corpus> {
+    pub fn tokens(&self, setting: Setting) -> Outcome<Corpus> {
+        let spec = setting.tokenizer(self.stores[0].spec());
         if spec == TokenizerSpec::Bytes {
             return Ok(self.test.clone());
         }
@@ -262,14 +265,14 @@ fn new_plan(
     test_corpus: String,
     test: &Corpus,
 ) -> Outcome<Plan> {
-    crate::cmd::experiment::distinct(&args.settings, "--settings", |setting| setting.name().to_owned())?;
+    let settings = settings(&args.settings, open[0].spec())?;
     crate::cmd::experiment::distinct(&args.learning_rates, "--learning-rates", f64::to_string)?;
     let protocol = Protocol {
         top: args.top,
         finalists: args.finalists,
         seeds: args.seeds,
         learning_rates: args.learning_rates.clone(),
-        settings: args.settings.clone(),
+        settings,
         ..Protocol::default()
     };
     let mut listed = Vec::new();
@@ -296,6 +299,20 @@ fn new_plan(
         protocol,
         shortlist: listed,
     })
+}
+
+/// The settings asked for, or all that change something about the search's model.
+fn settings(asked: &[Setting], spec: &StudySpec) -> Outcome<Vec<Setting>> {
+    crate::cmd::experiment::distinct(asked, "--settings", |setting| setting.name().to_owned())?;
+    if let Some(idle) = asked.iter().find(|setting| !setting.applies(spec)) {
+        return Err(Failure::usage(format!(
+            "--settings {}: the search's tokens are byte pairs already ({})",
+            idle.name(),
+            spec.tokenizer
+        )));
+    }
+    let all = || Setting::ALL.into_iter().filter(|setting| setting.applies(spec)).collect();
+    Ok(if asked.is_empty() { all() } else { asked.to_vec() })
 }
 
 fn stored_plan(out: &Path) -> Outcome<Plan> {
