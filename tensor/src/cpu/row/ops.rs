@@ -255,7 +255,13 @@ fn partials_of<const N: usize>(x: &[f32], identity: f32, f: impl Fn(f32, f32) ->
     }
     if !rest.is_empty() {
         let mut last = [identity; PARTIALS];
-        last[..rest.len()].copy_from_slice(rest);
+        if let Some(end) = x.last_chunk::<PARTIALS>() {
+            // A whole vector that ends with the row; what was read before counts as nothing.
+            let read = PARTIALS - rest.len();
+            last = std::array::from_fn(|i| if i < read { identity } else { end[i] });
+        } else {
+            last[..rest.len()].copy_from_slice(rest);
+        }
         for i in 0..PARTIALS {
             lanes[i] = f(lanes[i], last[i]);
         }
