@@ -110,6 +110,8 @@ impl From<primer_models::Error> for Failure {
     }
 }
 
+const A_STORE: &str = "Give the file of a study with --store, or make one with `primer search init`.";
+
 impl From<primer_search::Error> for Failure {
     fn from(e: primer_search::Error) -> Self {
         use primer_autodiff::Error as Gradient;
@@ -143,6 +145,8 @@ impl From<primer_search::Error> for Failure {
                     failure.hint("Log in as the user that made the study, or GRANT it to this one.")
                 }
             },
+            E::Io { source, .. } => Self::of_path(source, format!("the store can't be used: {e}")).hint(A_STORE),
+            E::StoreContent { .. } => failure.hint(A_STORE),
             E::StoreVersion { .. } => failure.hint("Read it with the version that wrote it, or begin a new store."),
             _ => failure,
         }

@@ -123,12 +123,14 @@ fn init_and_workers_share_a_study() {
     let init = ["search", "init", "--corpus", "text.txt", "--set", "limits.children=4"];
     let made = good(path, &[&init[..], &STORE, &STUDY].concat());
     assert!(!made.stderr.contains("can't be had again"), "{}", made.stderr);
+    bad(path, &[&init[..], &STUDY, &["--store", "sqlite:no/study.db"]].concat(), 2, &["no folder no", "--store"]);
+    bad(path, &["search", "status", "--store", "sqlite:."], 2, &["can't be used", "--store"]);
     let seconds = ["--store", "sqlite:seconds.db", "--budget", "seconds"];
     let made = good(path, &[&init[..], &STUDY, &seconds].concat());
     assert!(made.stderr.contains("can't be had again"), "{}", made.stderr);
     let status = good(path, &["search", "status", "--store", "sqlite:seconds.db"]);
     assert!(status.stdout.contains("can't be had again"), "{}", status.stdout);
-    let worker = ["search", "worker", "--corpus", "text.txt", "--device", "cpu", "--json"];
+    let worker = ["search", "worker", "--workers", "2", "--corpus", "text.txt", "--device", "cpu", "--json"];
     let done = json(path, &[&worker[..], &STORE].concat());
     assert_eq!((&done["finished"], &done["end"]), (&5.into(), &"limit".into()), "{done}");
     let run = ["search", "run", "--workers", "2", "--corpus", "text.txt", "--device", "cpu", "--json"];
@@ -206,7 +208,11 @@ fn a_control_is_made_like_its_search() {
     good(path, &[&run[..], &STORE, &["--candidates", "6"]].concat());
     bad(path, &[&init[..], &like, &["--preset", "small"]].concat(), 2, &["--like", "--preset"]);
     bad(path, &[&init[..], &like, &["--set", "limits.cots=3"]].concat(), 2, &["limits.cost"]);
-    good(path, &[&init[..], &like].concat());
+    std::fs::write(path.join("other.txt"), "another text\n".repeat(500)).unwrap();
+    bad(path, &[&["search", "init", "--corpus", "other.txt"], &like[..]].concat(), 2, &["another text"]);
+    good(path, &[&["search", "init"], &like[..]].concat());
+    let named = ["--like", STORE[1], "--store", "sqlite:named.db", "--seed", "5"];
+    good(path, &[&init[..], &named].concat());
     bad(path, &[&run[..], &like].concat(), 2, &["--like"]);
 
     let study = |store: &str| json(path, &["search", "status", "--json", "--store", store]);

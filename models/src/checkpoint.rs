@@ -252,6 +252,18 @@ impl CheckpointDir {
         Ok(path)
     }
 
+    /// Removes the checkpoints of a run that another one takes the place of, and what was left of unfinished ones.
+    ///
+    /// # Errors
+    /// [`Error::Write`], [`Error::Read`].
+    pub fn clear(&self) -> Result<()> {
+        if !self.folder.exists() {
+            return Ok(());
+        }
+        let named = [LATEST, BEST].map(|name| self.folder.join(name));
+        named.into_iter().chain(self.files()?).chain(self.unfinished()).try_for_each(|path| remove(&path))
+    }
+
     /// The newest checkpoint's file: the one `latest` names, else the one with the highest step.
     ///
     /// # Errors
@@ -309,6 +321,16 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
     let inner = path.join("checkpoints");
     let folder = if inner.is_dir() { inner } else { path.to_owned() };
     CheckpointDir::new(folder, 1).latest()
+}
+
+/// Removes a file if it is there.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::Write { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes beside the target, flushes to the disk, renames.

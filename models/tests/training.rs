@@ -192,6 +192,33 @@ fn a_run_s_folder_can_be_left_and_taken_up() {
     assert_eq!(again, streamed, "a seed fixes the text");
 }
 
+/// Nothing of a longer run that was in the folder before is left for the new one to go on with.
+#[test]
+fn a_run_takes_the_place_of_another() {
+    let folder = tempdir().unwrap();
+    let config = config(Arch::Vanilla);
+    let mut sampled = config.clone();
+    (sampled.train.sample_every, sampled.text.tokenizer) = (10, "bpe:300".parse().unwrap());
+    let tokenizer = sampled.text.tokenizer.train(&corpus()).unwrap();
+    sampled.model.vocab = tokenizer.vocab();
+    let pairs = corpus().with_tokenizer(tokenizer);
+    let mut first = RunFolder::create(folder.path(), &sampled, &pairs, &device()).unwrap();
+    first.run(Limit::Steps(20), &GO, &mut |_| {}).unwrap();
+    drop(first);
+
+    let second = RunFolder::create(folder.path(), &config, &corpus(), &device()).unwrap();
+    drop(second);
+    let resumed = || RunFolder::resume(folder.path(), &config, &corpus(), &device());
+    let error = resumed().unwrap_err();
+    assert!(matches!(error, Error::NoCheckpoint { .. }), "{error}");
+    let left = |name: &str| folder.path().join(name).exists();
+    assert!(!left("samples.jsonl") && !left("tokenizer.json") && !left("checkpoints/best.safetensors"));
+    let mut third = RunFolder::create(folder.path(), &config, &corpus(), &device()).unwrap();
+    third.run(Limit::Steps(10), &GO, &mut |_| {}).unwrap();
+    drop(third);
+    assert_eq!(resumed().unwrap().trainer().step(), 10);
+}
+
 #[test]
 fn stopping_ends_in_a_checkpoint() {
     let folder = tempdir().unwrap();

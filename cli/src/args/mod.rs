@@ -128,6 +128,29 @@ pub struct Compute {
     pub threads: Option<u16>,
 }
 
+/// Where and how each worker of a search computes.
+#[derive(Debug, Clone, Args)]
+pub struct WorkerCompute {
+    /// auto (a real GPU, else the CPU), cpu, gpu, gpu:N or software
+    #[arg(long, default_value = "auto", value_parser = device_name)]
+    pub device: String,
+    /// CPU threads of each worker. A candidate is too small to be worth more than one
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: u16,
+}
+
+impl WorkerCompute {
+    /// One worker's part of the device.
+    pub fn of_a_worker(&self) -> Compute {
+        Compute { device: self.device.clone(), threads: Some(self.threads) }
+    }
+
+    /// The whole device.
+    pub fn whole(&self) -> Compute {
+        Compute { device: self.device.clone(), threads: None }
+    }
+}
+
 /// `primer quickstart`
 #[derive(Debug, Args)]
 pub struct Quickstart {

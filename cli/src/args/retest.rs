@@ -1,6 +1,6 @@
 //! The arguments of `primer search retest`.
 
-use super::Compute;
+use super::WorkerCompute;
 use crate::units;
 use clap::Args;
 use primer_search::retest::Setting;
@@ -43,7 +43,7 @@ pub struct SearchRetest {
     /// byte pairs instead of bytes (bpe) [default: same,4x,seq256,bpe, without bpe where the search has byte pairs]
     #[arg(long, value_name = "S,S", value_delimiter = ',', conflicts_with = "resume")]
     pub settings: Vec<Setting>,
-    /// Runs at a time [default: one a core on a CPU, else one]
+    /// Runs at a time [default: as many as a CPU has cores for, one on a GPU]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
     /// Folder of the measurements and the report (default: a new one in `runs/`)
@@ -59,5 +59,5 @@ pub struct SearchRetest {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub compute: Compute,
+    pub compute: WorkerCompute,
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::values::{assignment, tokenizer};
-use super::{Compute, SearchRetest};
+use super::{SearchRetest, WorkerCompute};
 use crate::units;
 
 /// `primer search`
@@ -114,16 +114,16 @@ pub struct StudyArgs {
 pub struct SearchInit {
     #[command(flatten)]
     pub store: StoreArg,
-    /// A text file, a folder of text files, or `rust`
-    #[arg(long, default_value = "rust", value_name = "C")]
-    pub corpus: String,
+    /// A text file, a folder of text files, or `rust` [default: rust; with --like the text of that study]
+    #[arg(long, value_name = "C")]
+    pub corpus: Option<String>,
     #[command(flatten)]
     pub study: StudyArgs,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub compute: Compute,
+    pub compute: WorkerCompute,
 }
 
 /// `primer search run`
@@ -136,7 +136,7 @@ pub struct SearchRun {
     pub corpus: String,
     #[command(flatten)]
     pub study: StudyArgs,
-    /// Workers in this process
+    /// Workers in this process; with one alone the same seed gives the same search, and `verify` replays any
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
     /// Stop after so long
@@ -149,7 +149,7 @@ pub struct SearchRun {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub compute: Compute,
+    pub compute: WorkerCompute,
 }
 
 /// `primer search worker`
@@ -160,11 +160,14 @@ pub struct SearchWorker {
     /// The study's corpus
     #[arg(long, default_value = "rust", value_name = "C")]
     pub corpus: String,
+    /// Workers in this process: one a core suits a CPU, one a GPU
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
     /// Print one JSON object at the end
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub compute: Compute,
+    pub compute: WorkerCompute,
 }
 
 /// `primer search status`

@@ -22,7 +22,7 @@ pub fn run(args: &Scaling) -> Outcome {
     let experiment = Experiment::open(&args.experiment, "scaling", || plan(args))?;
     let arms = &experiment.plan.arms;
     let Some(times) = experiment.step_times(&by_size(arms))? else {
-        return experiment.stopped_before_training();
+        return experiment.stopped_before_training(args.experiment.json);
     };
     let costs = experiment.costs(&times)?;
     let seconds: Vec<f64> = costs.iter().map(|cost| cost.seconds).collect();
@@ -178,7 +178,7 @@ fn closing(report: &data::Scaling) -> Outcome {
             (None, None) => {}
         }
         if let Some(saving) = &arch.saving {
-            terminal::line(&format!("{:<26} {:.2} times less compute than the first at equal loss", "", saving.mean))?;
+            terminal::line(&format!("{:<26} the first takes {:.2} times its compute at equal loss", "", saving.mean))?;
         }
     }
     Ok(())

@@ -43,6 +43,7 @@ pub fn run(args: &Train) -> Outcome {
     let mut run = if args.resume {
         RunFolder::resume(&out, &config, &corpus, &chosen.device)?
     } else {
+        folder::remove_files(&out, &[BEGUN])?;
         let run = RunFolder::create(&out, &config, &corpus, &chosen.device)?;
         folder::write_json(&out.join(BEGUN), &Begun::new(name, &corpus))?;
         run

@@ -45,7 +45,7 @@ pub fn section(search: &Search, derived: &Derived) -> Result<String, String> {
 fn program(best: &Best, seed_loss: Option<f64>) -> String {
     let mut html = format!("<h3>The best program: candidate {}</h3>\n", best.id);
     if best.program == best.seed_program {
-        html += "<p>It is the seed itself: no candidate was better in this short search.</p>\n";
+        html += "<p>It is the seed itself: no candidate was better.</p>\n";
     } else if let Some(seed) = seed_loss {
         html += &format!(
             "<p>Loss {:.3} against the seed's {seed:.3}, with one seed: the best of many is partly the luckiest, and \

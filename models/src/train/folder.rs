@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use primer_tensor::Device;
 
 use super::{Event, Horizon, Sample, Trainer};
-use crate::checkpoint::{CheckpointDir, write_atomically};
+use crate::checkpoint::{CheckpointDir, remove, write_atomically};
 use crate::error::{Error, Result};
 use crate::generate::SampleOptions;
 use crate::metrics::{self, Metric, StepLog};
 use crate::settings::RunConfig;
-use crate::text::Corpus;
+use crate::text::{Corpus, Tokenizer};
 
 /// When a run ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,8 +54,8 @@ const SAMPLE_TOKENS: usize = 100;
 const CHECKPOINTS: &str = "checkpoints";
 
 impl RunFolder {
-    /// Begins a run in `folder`, which is made if need be. Whether a folder that isn't empty may be used is the
-    /// caller's to decide.
+    /// Begins a run in `folder`, which is made if need be, in the place of a run that is there. Whether a folder that
+    /// isn't empty may be used is the caller's to decide.
     ///
     /// # Errors
     /// As [`Trainer::new`]; [`Error::Write`] where the folder can't be written.
@@ -66,6 +66,10 @@ impl RunFolder {
             move |source| Error::Write { path, source }
         };
         std::fs::create_dir_all(folder).map_err(failed(folder))?;
+        // First, so that nobody goes on from a former run with this one's settings.
+        let checkpoints = CheckpointDir::new(folder.join(CHECKPOINTS), config.train.keep);
+        checkpoints.clear()?;
+        [SAMPLES, Tokenizer::FILE].into_iter().try_for_each(|file| remove(&folder.join(file)))?;
         let path = folder.join(CONFIG);
         write_atomically(&path, config.to_toml()?.as_bytes())?;
         write_atomically(&folder.join(DEVICES), (device.signature() + "\n").as_bytes())?;
@@ -73,7 +77,6 @@ impl RunFolder {
         let metrics = StepLog::create(&folder.join(METRICS))?;
         let sampling = config.train.sample_every > 0;
         let samples = sampling.then(|| StepLog::create(&folder.join(SAMPLES))).transpose()?;
-        let checkpoints = CheckpointDir::new(folder.join(CHECKPOINTS), config.train.keep);
         Ok(Self { trainer, metrics, samples, checkpoints, best: f64::INFINITY, evaluations: None, device_before: None })
     }
 

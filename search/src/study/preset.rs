@@ -1,4 +1,4 @@
-//! The named sets of options: the paper's, and a small one for two cores and an hour.
+//! The named sets of options: the paper's, and a small one for two cores.
 
 use primer_models::optim::{Decay, Optimizer};
 use primer_models::text::TokenizerSpec;

@@ -28,7 +28,7 @@ pub fn run(args: &Compare) -> Outcome {
     };
     let groups = [(0..experiment.plan.arms.len()).collect()];
     let Some(times) = experiment.step_times(&groups)? else {
-        return experiment.stopped_before_training();
+        return experiment.stopped_before_training(args.experiment.json);
     };
     let costs = experiment.costs(&times)?;
     let seconds: Vec<f64> = costs.iter().map(|cost| cost.seconds).collect();
@@ -110,7 +110,7 @@ fn arms(
     let mut arms = Vec::new();
     for (i, (arm, step_time)) in experiment.plan.arms.iter().zip(times).enumerate() {
         let tokens = arm.config.tokens_per_step() as f64;
-        let learning_rate = tuned.map_or(arm.config.optimizer.learning_rate, |rates| rates[i]);
+        let learning_rate = tuned.map(|rates| rates[i]);
         arms.push(comparison::data::Arm {
             arch: arm.arch.clone(),
             parameters: Model::build(&arm.config.model, 1)?.parameters() as u64,
@@ -123,7 +123,7 @@ fn arms(
             step_time,
             learning_rate,
             tuning: tuning::losses(experiment, i, rates, base_steps)?,
-            rate_at_edge: tuned.is_some() && tuning::at_edge(rates, learning_rate),
+            rate_at_edge: learning_rate.is_some_and(|rate| tuning::at_edge(rates, rate)),
         });
     }
     Ok(arms)

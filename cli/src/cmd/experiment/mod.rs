@@ -26,6 +26,7 @@ use primer_models::text::{Corpus, TokenSet, Tokenizer, TokenizerSpec};
 use primer_models::train::{StepTime, calibrate};
 use primer_models::{Arch, RunConfig};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -180,12 +181,15 @@ impl Experiment {
     /// Ends a command that was stopped before its first run.
     ///
     /// # Errors
-    /// None so far.
-    pub fn stopped_before_training(&self) -> Outcome {
+    /// A terminal that can't be written.
+    pub fn stopped_before_training(&self, as_json: bool) -> Outcome {
         terminal::note(&format!(
             "stopped before the first run, so there is nothing to report yet; go on with `{}`",
             self.resume()
         ));
+        if as_json {
+            return terminal::json(&json!({ "out": self.out, "stopped": true, "runs": 0 }));
+        }
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use primer_search::lower::plan_with_unit;
 use primer_search::mutate::random_like;
 use primer_search::rng::{Purpose, Rng};
 use primer_search::roofline::Roofline;
-use primer_search::store::Store;
+use primer_search::store::{Cost, Store};
 use primer_search::study::{Budget, Preset, Strategy, StudyLimits, StudySpec};
 use serde_json::Value;
 
@@ -21,11 +21,6 @@ const ROOFLINE: [&str; 3] = ["roofline.flops_per_second", "roofline.bytes_per_se
 /// # Errors
 /// No preset, an unknown key, or a value that means nothing.
 pub fn study(args: &StudyArgs, corpus_sha256: &str) -> Outcome<StudySpec> {
-    if let Some(location) = &args.like {
-        let spec = control(&super::open(location)?)?;
-        let (corpus, seed) = (corpus_sha256.to_owned(), args.seed.unwrap_or(spec.seed));
-        return changed(StudySpec { corpus, seed, ..spec }, args);
-    }
     let Some(name) = &args.preset else {
         return Err(Failure::usage("a new study needs --preset")
             .hint("--preset small suits a CPU; --preset paper is the paper's search; --like STORE is a control."));
@@ -37,17 +32,25 @@ pub fn study(args: &StudyArgs, corpus_sha256: &str) -> Outcome<StudySpec> {
     seeded(changed(spec, args)?, preset, args.from.as_deref())
 }
 
-/// A study beside that of `store`, of which it differs in the seed and in its limit: what that has spent. With the same
-/// seed a control's first children would be the other's.
-fn control(store: &Store) -> Outcome<StudySpec> {
+/// The study beside that of `store` that the options describe. It differs from it in the seed, without which a control's
+/// first children would be the other's, and in its limit, which is what that has spent: seconds where these are what
+/// candidates may spend, else predicted cost.
+///
+/// # Errors
+/// A study that has spent nothing; and as [`study`].
+pub fn like(store: &Store, args: &StudyArgs) -> Outcome<StudySpec> {
     let (spec, status) = (store.spec(), store.status()?);
-    let cost = status.useful.predicted_seconds + status.wasted.predicted_seconds;
-    if cost <= 0.0 {
+    let spent = |of: fn(&Cost) -> f64| Some(of(&status.useful) + of(&status.wasted));
+    let limits = match spec.fitness.budget {
+        Budget::Seconds => StudyLimits { seconds: spent(|cost| cost.seconds), ..StudyLimits::default() },
+        _ => StudyLimits { cost: spent(|cost| cost.predicted_seconds), ..StudyLimits::default() },
+    };
+    if limits.cost.or(limits.seconds) <= Some(0.0) {
         return Err(Failure::new(format!("the study in {} has spent nothing yet", store.location()))
             .hint("Make the control when the search is done: it gets the same cost."));
     }
-    let limits = StudyLimits { cost: Some(cost), ..StudyLimits::default() };
-    Ok(StudySpec { seed: spec.seed.wrapping_add(1), limits, ..spec.clone() })
+    let seed = args.seed.unwrap_or(spec.seed.wrapping_add(1));
+    changed(StudySpec { seed, limits, ..spec.clone() }, args)
 }
 
 /// Whether the study's numbers of steps depend on a roofline that the options leave to be measured.

@@ -44,7 +44,8 @@ fn study(store: &Store) -> Outcome<Study> {
         seconds: cost.seconds,
     };
     let (model, roofline) = (spec.model, &spec.roofline);
-    let settings = [
+    let predicted = spec.fitness.budget == Budget::Cost;
+    let mut settings = vec![
         ("store", store.location().to_string()),
         (
             "model",
@@ -68,19 +69,19 @@ fn study(store: &Store) -> Outcome<Study> {
         ("t, the first mark", first_mark(spec)),
         ("window of a bar", format!("{} losses", spec.fitness.window)),
         ("runs of the seed program", spec.fitness.seed_runs.to_string()),
-        (
-            "roofline",
-            format!(
-                "{:.1} GFLOP/s, {:.1} GB/s, {:.2} µs a launch",
-                roofline.flops_per_second / 1e9,
-                roofline.bytes_per_second / 1e9,
-                roofline.seconds_per_launch * 1e6
-            ),
-        ),
         ("seed of the study", spec.seed.to_string()),
         ("random draws", format!("version {}", spec.rng_version)),
         ("primer", env!("CARGO_PKG_VERSION").into()),
     ];
+    if predicted {
+        let figures = format!(
+            "{:.1} GFLOP/s, {:.1} GB/s, {:.2} µs a launch",
+            roofline.flops_per_second / 1e9,
+            roofline.bytes_per_second / 1e9,
+            roofline.seconds_per_launch * 1e6
+        );
+        settings.push(("roofline", figures));
+    }
     Ok(Study {
         command: typed(),
         study_sha256: store.spec_sha256().to_owned(),
@@ -89,7 +90,7 @@ fn study(store: &Store) -> Outcome<Study> {
         search: summary::of(store)?,
         hurdles: hurdles(store)?,
         spent: vec![spent("useful", status.useful), spent("wasted", status.wasted)],
-        predicted: spec.fitness.budget == Budget::Cost,
+        predicted,
         top: top(store)?,
         odds: odds(store)?,
     })

@@ -1,7 +1,7 @@
 //! Working on a study: `init`, `run`, `worker`.
 
 use super::{open, options};
-use crate::args::{Compute, SearchInit, SearchRun, SearchWorker, StudyArgs};
+use crate::args::{SearchInit, SearchRun, SearchWorker, StudyArgs, WorkerCompute};
 use crate::cmd::device;
 use crate::failure::{Failure, Outcome};
 use crate::folder;
@@ -9,7 +9,7 @@ use crate::stop::Stop;
 use crate::terminal::{self, Progress};
 use primer_models::text::{Corpus, TokenizerSpec};
 use primer_search::evaluate::Evaluator;
-use primer_search::store::{Best, Counts, State, Store};
+use primer_search::store::{Best, Counts, Location, State, Store};
 use primer_search::study::{Budget, StudySpec};
 use primer_search::worker::{self, End, Event, RunOptions};
 use primer_tensor::Device;
@@ -27,24 +27,53 @@ pub fn init(args: &SearchInit) -> Outcome {
         return Err(Failure::usage(format!("the store {location} is already there"))
             .hint("Go on with it by `primer search run`, or give another --store."));
     }
-    let (spec, corpus) = new_study(&args.study, folder::corpus(&args.corpus)?, &args.compute)?;
+    place(location)?;
+    let (spec, name) = match (&args.corpus, &args.study.like) {
+        (None, Some(like)) => (options::like(&open(like)?, &args.study)?, None),
+        (name, _) => {
+            let corpus = folder::corpus(name.as_deref().unwrap_or("rust"))?;
+            let name = corpus.name().to_owned();
+            (new_study(&args.study, corpus, &args.compute)?.0, Some(name))
+        }
+    };
+    say_what_cannot_be_repeated(&spec);
     let store = Store::create(location, &spec)?;
-    terminal::note(&format!("corpus: {} (sha256 {:.12})", corpus.name(), corpus.sha256()));
     if args.json {
-        let corpus = json!({ "name": corpus.name(), "sha256": corpus.sha256() });
+        let corpus = json!({ "name": name, "sha256": spec.corpus });
         return terminal::json(&json!({ "store": location, "study": store.spec_sha256(), "corpus": corpus }));
     }
+    let name = name.unwrap_or_else(|| "the study's".to_owned());
+    terminal::note(&format!("corpus: {name} (sha256 {:.12})", spec.corpus));
     terminal::line(&format!("study {:.12} in {}", store.spec_sha256(), location))
+}
+
+/// Refuses a place where no store can be made, before anything is measured for it.
+fn place(location: &Location) -> Outcome {
+    let Location::Sqlite(path) = location else { return Ok(()) };
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) if !folder.is_dir() => {
+            Err(Failure::usage(format!("the store {location} can't be made: there is no folder {}", folder.display()))
+                .hint("Make the folder, or give another --store."))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The study of the options and the corpus with its tokens; with its roofline measured on the device of a worker if the
 /// study needs one.
-fn new_study(args: &StudyArgs, corpus: Corpus, compute: &Compute) -> Outcome<(StudySpec, Corpus)> {
-    let mut spec = options::study(args, &corpus.sha256())?;
+fn new_study(args: &StudyArgs, corpus: Corpus, compute: &WorkerCompute) -> Outcome<(StudySpec, Corpus)> {
+    let mut spec = match &args.like {
+        Some(like) => {
+            let search = open(like)?;
+            same_corpus(&search, &corpus)?;
+            options::like(&search, args)?
+        }
+        None => options::study(args, &corpus.sha256())?,
+    };
     say_what_is_learned(&spec);
     let corpus = spec.learn_tokens(corpus)?;
     if options::wants_roofline(&spec, args) {
-        let chosen = device::open(&of_a_worker(compute))?;
+        let chosen = device::open(&compute.of_a_worker())?;
         let measured = Evaluator::new(&spec, &corpus, &chosen.device)?.measure_roofline()?;
         spec = options::with_roofline(spec, &measured, args)?;
         terminal::note(&format!(
@@ -54,19 +83,16 @@ fn new_study(args: &StudyArgs, corpus: Corpus, compute: &Compute) -> Outcome<(St
             spec.roofline.seconds_per_launch * 1e6
         ));
     }
+    Ok((spec, corpus))
+}
+
+fn say_what_cannot_be_repeated(spec: &StudySpec) {
     if spec.fitness.budget == Budget::Seconds {
         terminal::note(
             "budget: measured seconds, so a fitness depends on this machine and its load and can't be had again; \
              --budget cost can",
         );
     }
-    Ok((spec, corpus))
-}
-
-/// Where a worker computes. A candidate is too small to be worth more than one thread of a CPU, and a roofline measured
-/// with another number of threads would predict something else.
-pub fn of_a_worker(compute: &Compute) -> Compute {
-    Compute { threads: compute.threads.or(Some(1)), ..compute.clone() }
 }
 
 /// `primer search run`
@@ -83,7 +109,9 @@ pub fn run(args: &SearchRun) -> Outcome {
         let corpus = tokens(&store, corpus)?;
         (store, corpus)
     } else {
+        place(location)?;
         let (spec, corpus) = new_study(&args.study, corpus, &args.compute)?;
+        say_what_cannot_be_repeated(&spec);
         (Store::open_or_create(location, &spec)?, corpus)
     };
     let options = RunOptions { children: args.candidates, time: args.time, ..RunOptions::default() };
@@ -99,7 +127,7 @@ pub fn worker(args: &SearchWorker) -> Outcome {
     let corpus = folder::corpus(&args.corpus)?;
     same_corpus(&store, &corpus)?;
     let corpus = tokens(&store, corpus)?;
-    work(&store, &corpus, &args.compute, &RunOptions::default(), 1, args.json)
+    work(&store, &corpus, &args.compute, &RunOptions::default(), args.workers, args.json)
 }
 
 /// Refuses another text than the study's.
@@ -139,16 +167,16 @@ fn say_what_is_learned(spec: &StudySpec) {
 fn work(
     store: &Store,
     corpus: &Corpus,
-    compute: &Compute,
+    compute: &WorkerCompute,
     options: &RunOptions,
     workers: u16,
     as_json: bool,
 ) -> Outcome {
     let stop = Stop::on_ctrl_c();
-    let compute = of_a_worker(compute);
+    say_what_is_idle(compute, workers)?;
     let live = Live::new(store, options.time, options.children)?;
     let results = in_threads(usize::from(workers), |_| {
-        let chosen = device::open(&compute)?;
+        let chosen = device::open(&compute.of_a_worker())?;
         let idle = match &chosen.device {
             Device::Cpu(cpu) if cpu.threads() == 1 => workers.into(),
             _ => 1,
@@ -189,6 +217,21 @@ fn work(
         }));
     }
     Ok(())
+}
+
+/// A user who gives one worker may not know that it leaves the other cores alone.
+fn say_what_is_idle(compute: &WorkerCompute, workers: u16) -> Outcome {
+    let busy = workers.saturating_mul(compute.threads);
+    if busy < cores() && matches!(device::open(&compute.of_a_worker())?.device, Device::Cpu(_)) {
+        let best = cores() / compute.threads;
+        terminal::note(&format!("{busy} of {} cores at work; --workers {best} takes all", cores()));
+    }
+    Ok(())
+}
+
+/// Cores that this process may use.
+pub fn cores() -> u16 {
+    std::thread::available_parallelism().ok().and_then(|cores| u16::try_from(cores.get()).ok()).unwrap_or(1)
 }
 
 /// What each of `workers` threads makes of its number, when all are done.

@@ -48,8 +48,8 @@ pub struct Arm {
     pub relative_speed: f64,
     /// Seconds a step over the baseline's: above 1 is slower.
     pub slowdown: f64,
-    /// The peak learning rate in the comparison.
-    pub learning_rate: f64,
+    /// The peak learning rate in the comparison; none where it was stopped before all had been tried.
+    pub learning_rate: Option<f64>,
     /// The rates tried on the tuning seed; empty without `--learning-rates`.
     pub tuning: Vec<Tuned>,
     /// The best rate was the lowest or the highest one tried, so a better one may lie beyond.

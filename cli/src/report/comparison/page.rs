@@ -102,7 +102,7 @@ fn speed(c: &Comparison) -> String {
 fn tuning(c: &Comparison) -> String {
     let tried: Vec<f64> = c.arms.first().map_or(Vec::new(), |arm| arm.tuning.iter().map(|t| t.learning_rate).collect());
     if tried.is_empty() {
-        let rates: Vec<String> = c.arms.iter().map(|arm| arm.learning_rate.to_string()).collect();
+        let rates: Vec<String> = c.arms.iter().map(taken).collect();
         let same = rates.windows(2).all(|pair| pair[0] == pair[1]);
         let shown = if same { rates.first().cloned().unwrap_or_default() } else { rates.join(", ") };
         return format!(
@@ -118,7 +118,7 @@ fn tuning(c: &Comparison) -> String {
         let mut cells = vec![escape(&pretty(&arm.arch))];
         cells.extend(arm.tuning.iter().map(|t| t.final_loss.map_or("n/a".into(), |loss| format!("{loss:.4}"))));
         let edge = if arm.rate_at_edge { ", at the edge" } else { "" };
-        cells.push(format!("{}{edge}", arm.learning_rate));
+        cells.push(format!("{}{edge}", taken(arm)));
         cells
     };
     let edge = if c.arms.iter().any(|arm| arm.rate_at_edge) {
@@ -128,12 +128,20 @@ fn tuning(c: &Comparison) -> String {
         ""
     };
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
+    let taken = if c.arms.iter().all(|arm| arm.learning_rate.is_some()) {
+        "its best one was taken"
+    } else {
+        "its best one will be taken. This was stopped before all had been tried"
+    };
     format!(
-        "<h2>Learning rates</h2>\n<p>Every model was trained with every peak learning rate, for as many steps as the \
-         baseline, on a seed that the comparison does not use; its best one was taken. Final held-out loss, nats a \
-         token:</p>\n{}{edge}",
+        "<h2>Learning rates</h2>\n<p>Every model is trained with every peak learning rate, for as many steps as the \
+         baseline, on a seed that the comparison does not use; {taken}. Final held-out loss, nats a token:</p>\n{}{edge}",
         grid(&head, c.arms.iter().map(row))
     )
+}
+
+fn taken(arm: &Arm) -> String {
+    arm.learning_rate.map_or("n/a".into(), |rate| rate.to_string())
 }
 
 fn what(equal: Equal) -> &'static str {

@@ -3,6 +3,7 @@
 use crate::report::data::Origin;
 use primer_models::analysis::Summary;
 use primer_search::retest::Measurement;
+use primer_search::study::Budget;
 use serde::{Deserialize, Serialize};
 
 /// A whole retest, as far as it is.
@@ -13,6 +14,8 @@ pub struct Retest {
     pub origin: Origin,
     /// Seconds of all runs together, those of earlier commands too.
     pub run_seconds: f64,
+    /// What all of a test may spend alike.
+    pub equal: Budget,
     /// The search, then its controls.
     pub studies: Vec<Study>,
     /// The programs that were trained again, best first.

@@ -6,6 +6,7 @@ use crate::report::html::{details, document, escape, grid, heading, pretty, word
 use crate::report::spread::{interval, with_sd};
 use primer_models::analysis::Summary;
 use primer_search::retest::FAIR;
+use primer_search::study::Budget;
 
 /// A difference is taken for an effect below this probability.
 const ALPHA: f64 = 0.05;
@@ -20,7 +21,7 @@ pub fn page(r: &Retest) -> String {
     body += &r.ablation.as_ref().map(ablation).unwrap_or_default();
     body += &shortlist(r);
     body += &studies(r);
-    body += &definitions();
+    body += &definitions(r.equal);
     body += &details(&r.origin);
     document(&r.origin.title, &body)
 }
@@ -237,14 +238,20 @@ fn searches(r: &Retest) -> String {
     format!("Searches of each strategy: {}", counts.join(", "))
 }
 
-fn definitions() -> String {
-    "<h2>What the columns say</h2>\n<p class=\"small soft\">All are trained on the same text in the same order with the same \
-     seeds, at the predicted cost that the seed program's steps have, and measured on the second half of the held-out text. \
+fn definitions(equal: Budget) -> String {
+    let equal = match equal {
+        Budget::Tokens => "for as many tokens as the seed program",
+        Budget::Flops => "for as many FLOPs as the seed program's steps have",
+        Budget::Cost | Budget::Seconds => "at the predicted cost that the seed program's steps have",
+    };
+    format!(
+        "<h2>What the columns say</h2>\n<p class=\"small soft\">All are trained on the same text in the same order with the same \
+     seeds, {equal}, and measured on the second half of the held-out text. \
      The seconds are the median of its runs by the clock, with whatever else the machine did. \
      Each took its best learning rate of those tried, by the first half and on a seed that the test doesn't use. Mean ± sample standard deviation \
      over seeds; differences are taken seed by seed, with the 95% interval of their mean by Student's t. <i>p</i> is the \
      probability of such a mean difference by chance, two-sided; <i>p, Holm</i> is adjusted for all finalists, so that the \
      chance that any of those below 0.05 is luck is at most 5%. Hand-written models and the control's best are beside them \
      for comparison and not part of that family. Finalists less a control's best are a family of their own.</p>\n"
-        .into()
+    )
 }

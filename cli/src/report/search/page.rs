@@ -75,30 +75,32 @@ fn hurdles(study: &Study) -> String {
 fn top(study: &Study) -> String {
     let rows = study.top.iter().map(|top| {
         let measured = match top.measured_over_predicted {
-            Some(ratio) if study.predicted && !FAIR.contains(&ratio) => format!("{ratio:.2}, outside"),
+            Some(ratio) if !FAIR.contains(&ratio) => format!("{ratio:.2}, outside"),
             Some(ratio) => format!("{ratio:.2}"),
             None => "n/a".into(),
         };
-        vec![
-            top.id.to_string(),
-            format!("{:.4}", top.loss),
-            top.passed.to_string(),
-            format!("{:.2}", top.predicted_step),
-            measured,
-            escape(&top.mutation),
-        ]
+        let mut cells = vec![top.id.to_string(), format!("{:.4}", top.loss), top.passed.to_string()];
+        if study.predicted {
+            cells.extend([format!("{:.2}", top.predicted_step), measured]);
+        }
+        cells.push(escape(&top.mutation));
+        cells
     });
-    let mut html = "<h3>The best programs</h3>\n".to_owned()
-        + &wordy(&["candidate", "loss", "hurdles", "step's cost", "measured", "made by"], rows);
-    html += "<p class=\"small\">Each program once, with one seed: see them again with others before you believe their \
-             order. <i>Step's cost</i> is predicted, the seed program's is 1; <i>measured</i> is what training took over \
-             what was predicted, the seed program's again 1. What else the machine did at those times is in it";
-    html + if study.predicted {
-        ": where it lies outside 0.8 to 1.25, <code>primer search retest</code> times the programs in turns, and tests \
-         none that stays there.</p>\n"
+    let head: &[&str] = if study.predicted {
+        &["candidate", "loss", "hurdles", "step's cost", "measured", "made by"]
     } else {
-        ".</p>\n"
+        &["candidate", "loss", "hurdles", "made by"]
+    };
+    let mut html = "<h3>The best programs</h3>\n".to_owned() + &wordy(head, rows);
+    html += "<p class=\"small\">Each program once, with one seed: see them again with others before you believe their \
+             order.";
+    if study.predicted {
+        html += " <i>Step's cost</i> is predicted, the seed program's is 1; <i>measured</i> is what training took over \
+                 what was predicted, the seed program's again 1. What else the machine did at those times is in it: where \
+                 it lies outside 0.8 to 1.25, <code>primer search retest</code> times the programs in turns, and tests \
+                 none that stays there.";
     }
+    html + "</p>\n"
 }
 
 fn odds(study: &Study) -> String {
@@ -128,17 +130,19 @@ fn odds(study: &Study) -> String {
 
 fn spent(study: &Study) -> String {
     let rows = study.spent.iter().map(|spent| {
-        vec![
-            spent.kind.clone(),
-            short(spent.tokens as f64),
-            format!("{:.2e}", spent.flops),
-            format!("{:.0} s", spent.predicted_seconds),
-            format!("{:.0} s", spent.training_seconds),
-            format!("{:.0} s", spent.seconds),
-        ]
+        let mut cells = vec![spent.kind.clone(), short(spent.tokens as f64), format!("{:.2e}", spent.flops)];
+        if study.predicted {
+            cells.push(format!("{:.0} s", spent.predicted_seconds));
+        }
+        cells.extend([format!("{:.0} s", spent.training_seconds), format!("{:.0} s", spent.seconds)]);
+        cells
     });
-    "<h3>What it cost</h3>\n".to_owned()
-        + &grid(&["attempts", "tokens", "FLOPs", "predicted training", "training", "in all"], rows)
+    let head: &[&str] = if study.predicted {
+        &["attempts", "tokens", "FLOPs", "predicted training", "training", "in all"]
+    } else {
+        &["attempts", "tokens", "FLOPs", "training", "in all"]
+    };
+    "<h3>What it cost</h3>\n".to_owned() + &grid(head, rows)
 }
 
 fn settings(study: &Study) -> String {

@@ -47,6 +47,11 @@ pub fn run(args: &SearchRetest) -> Outcome {
             versions: Origin::versions(),
         },
         run_seconds: 0.0,
+        equal: match retest.stores[0].spec().fitness.budget {
+            // A test must give the same again.
+            Budget::Seconds => Budget::Cost,
+            equal => equal,
+        },
         studies: studies(&retest)?,
         shortlist: Vec::new(),
         tables: Vec::new(),

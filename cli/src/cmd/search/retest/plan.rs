@@ -1,9 +1,9 @@
 //! What a retest is to do, and the folder that it lies in.
 
-use crate::args::{Compute, SearchRetest};
+use crate::args::{SearchRetest, WorkerCompute};
 use crate::cmd::device::{self, Chosen};
 use crate::cmd::search;
-use crate::cmd::search::work::{same_corpus, tokens};
+use crate::cmd::search::work::{cores, same_corpus, tokens};
 use crate::failure::{Failure, Outcome};
 use crate::folder::{self, Existing, read_json, unwritable, write_json};
 use crate::stop::Stop;
@@ -69,7 +69,7 @@ pub struct Retest {
     /// Where it computes.
     pub chosen: Chosen,
     /// The same as it was asked for: each worker opens the device anew.
-    pub compute: Compute,
+    pub compute: WorkerCompute,
     /// Runs at a time.
     pub workers: u16,
     /// Whether the user has asked to stop.
@@ -112,9 +112,9 @@ impl Retest {
         // The longest sequence of a setting.
         TokenSet::train(&test)?.check(256)?;
         TokenSet::valid(&test)?.check(256)?;
-        let chosen = device::open(&args.compute)?;
+        let chosen = device::open(&args.compute.whole())?;
         let workers = args.workers.unwrap_or(match &chosen.device {
-            primer_tensor::Device::Cpu(_) => args.compute.threads.map_or_else(cores, |_| 1),
+            primer_tensor::Device::Cpu(_) => (cores() / args.compute.threads).max(1),
             _ => 1,
         });
         let plan = match stored {
@@ -251,10 +251,6 @@ fn no_control(control: &Store, error: primer_search::Error) -> Failure {
         .hint("`primer search init --like STORE --strategy random-1` makes one that differs in nothing else."),
         other => other.into(),
     }
-}
-
-fn cores() -> u16 {
-    std::thread::available_parallelism().ok().and_then(|cores| u16::try_from(cores.get()).ok()).unwrap_or(1)
 }
 
 fn new_plan(

@@ -3,7 +3,7 @@
 use super::plan::Retest;
 use crate::cmd::device;
 use crate::cmd::search::existing;
-use crate::cmd::search::work::{in_threads, of_a_worker};
+use crate::cmd::search::work::in_threads;
 use crate::failure::{Failure, Outcome};
 use crate::terminal::Progress;
 use crate::typed::command_line;
@@ -58,7 +58,7 @@ impl Retest {
         let live = Mutex::new((vec![0.0; workers], 0usize, Progress::new(what)));
         let lock = || live.lock().unwrap_or_else(PoisonError::into_inner);
         let work = |worker: usize| -> Outcome {
-            let device = device::open(&of_a_worker(&self.compute))?.device;
+            let device = device::open(&self.compute.of_a_worker())?.device;
             let mut evaluators = BTreeMap::new();
             while !self.stop.asked() {
                 let Some(task) = left.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
