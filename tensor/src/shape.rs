@@ -13,9 +13,12 @@ impl Shape {
         Self(Vec::new())
     }
 
-    /// Number of elements: the product of the dimensions, 1 for a scalar.
+    /// Number of elements: the product of the dimensions, 1 for a scalar, `usize::MAX` where it is larger.
     pub fn numel(&self) -> usize {
-        self.0.iter().product()
+        if self.0.contains(&0) {
+            return 0;
+        }
+        self.0.iter().fold(1, |product, &dim| product.saturating_mul(dim))
     }
 
     /// Whether as many elements of four bytes can be addressed: then no product of dimensions overflows.

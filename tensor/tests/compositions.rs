@@ -88,8 +88,34 @@ fn shapes_beyond_the_address_space_are_refused() {
     let one = graph.constant(1.0);
     let broadcast = Op::Broadcast(huge.into());
     assert!(matches!(graph.push(broadcast, &[one]), Err(Error::Shape { .. })));
+    // Nor is the sum of the lengths taken for a small one.
+    let four = graph.input("four", InputKind::Data, [4], DType::F32).unwrap();
+    assert!(matches!(graph.pad(four, 0, usize::MAX, 1), Err(Error::Shape { .. })));
+    assert!(Tensor::from_slice(&[1.0; 4], [usize::MAX, 4]).is_err());
     // As many bytes as there may be.
     graph.input("largest", InputKind::Data, [isize::MAX as usize / 4], DType::F32).unwrap();
+}
+
+/// Zeros of both signs in one kernel.
+#[test]
+fn a_zero_keeps_its_sign() {
+    let x = Tensor::data("x", [3], DType::F32);
+    let program = Program::trace(&[&x * 0.0, &x / -0.0], &[]).expect("traces");
+    for device in [Device::reference(), Device::cpu_with_threads(1)] {
+        let mut executable = device.compile(&program).expect("compiles");
+        executable.run(&mut State::new(&device), &[("x", Data::F32(&[1.0, 2.0, 3.0]))]).expect("runs");
+        assert_eq!(executable.output(1).expect("reads"), [f32::NEG_INFINITY; 3], "{device}");
+    }
+}
+
+/// A sum of overlapping pads is no concatenation, which is seen before all of its thousand million leaves are.
+#[test]
+fn sums_of_sums_of_padded_values_are_planned_at_once() {
+    let mut y = Tensor::from_slice(&[1.0, 2.0], [2]).expect("fits").pad(0, 0, 1);
+    for _ in 0..30 {
+        y = &y + &y;
+    }
+    assert_eq!(on_cpu(&y), [(1 << 30) as f32, (2u32 << 30) as f32, 0.0]);
 }
 
 #[test]

@@ -90,6 +90,12 @@ fn a_program_over_the_budget_is_refused_before_anything_is_allocated() {
     assert!(matches!(error, Error::MemoryBudget { needed: 8_388_608, available: 5_242_880 }), "{error:?}");
     assert_eq!(HELD.get(), before);
     device.clone().with_memory_budget(8 << 20).compile(&program).expect("fits exactly");
+    // A row that is reduced is held whole: 8 MiB, beyond what each thread may have anyway.
+    let row = Tensor::data("row", [1 << 21], DType::F32);
+    let program = Program::trace(&[(&row * &row).sum()], &[]).expect("traces");
+    let error = device.clone().with_memory_budget(9 << 20).compile(&program).err().expect("too large");
+    assert!(matches!(error, Error::MemoryBudget { needed: 12_000_000.., .. }), "{error:?}");
+    device.clone().with_memory_budget(40 << 20).compile(&program).expect("fits");
     // The machine's memory, where the system tells it.
     assert!(device.memory_budget().is_none_or(|bytes| bytes > 1 << 28));
     // More than any machine has.

@@ -36,6 +36,24 @@ fn a_value_of_a_row_is_replaced_after_the_whole_row_has_read_it() {
     }
 }
 
+/// The rows of a sum are another view of the state than the one that its new value comes from.
+#[test]
+fn a_sum_over_rows_reads_the_old_state() {
+    let (s, m) = (Tensor::state("s", [2, 3, 4]), Tensor::state("m", [4]));
+    let new = &s * 0.5 + 1.0;
+    let sums = s.reshape([6, 4]).sum_axis(0).reshape([4]);
+    let program = Program::trace(&[], &[(s, new), (m, sums)]).expect("traces");
+    let start: Vec<f32> = (0..24).map(|i| i as f32).collect();
+    for device in [Device::reference(), Device::cpu_with_threads(1), Device::cpu_with_threads(2)] {
+        let mut state = State::new(&device);
+        state.insert("s", [2, 3, 4], &start).expect("fits");
+        state.insert("m", [4], &[0.0; 4]).expect("fits");
+        device.compile(&program).expect("compiles").run(&mut state, &[]).expect("runs");
+        assert_eq!(state.read("m").expect("reads"), [60.0, 66.0, 72.0, 78.0], "{device}");
+        assert_eq!(state.read("s").expect("reads")[23], 12.5, "{device}");
+    }
+}
+
 /// One number for all rows.
 #[test]
 fn a_number_is_replaced_after_all_have_read_it() {

@@ -54,8 +54,9 @@ impl CpuDevice {
     /// plan is inconsistent.
     pub(crate) fn compile(&self, program: &Program) -> Result<CpuExecutable> {
         let plan = self.plan(program)?;
-        self.budget().check(plan.memory() + plan.report.tile_bytes)?;
-        let kernels = Kernels::new(self, &plan)?;
+        let planned = plan.memory().saturating_add(plan.report.tile_bytes);
+        self.budget().check(planned)?;
+        let kernels = Kernels::new(self, &plan, planned)?;
         let mut bases = Bases::new(plan.buffers.len());
         let mut slots: Vec<_> = plan.slots.iter().map(|&len| CpuBuffer::zeroed(len)).collect();
         let mut inputs = Vec::new();

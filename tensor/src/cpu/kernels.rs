@@ -59,10 +59,15 @@ pub(super) struct Kernels {
     arenas: Arenas,
 }
 
+/// Bytes of registers a thread that no budget asks about.
+const REGISTERS: u64 = 4 << 20;
+
 impl Kernels {
+    /// The kernels of a plan, of which `planned` bytes are buffers and tiles; registers come on top.
+    ///
     /// # Errors
-    /// [`Error::Device`] where a view reaches past its buffer.
-    pub(super) fn new(device: &CpuDevice, plan: &Plan) -> Result<Self> {
+    /// [`Error::Device`] where a view reaches past its buffer; [`Error::MemoryBudget`] before registers are allocated.
+    pub(super) fn new(device: &CpuDevice, plan: &Plan, planned: u64) -> Result<Self> {
         plan.check_views()?;
         for (position, kernel) in plan.kernels.iter().enumerate() {
             if let Kernel::Tiled(tiled) = kernel {
@@ -71,6 +76,9 @@ impl Kernels {
         }
         let kernels: Vec<_> = plan.kernels.iter().map(|kernel| compile(kernel, plan, device)).collect();
         let (values, elements) = arena_of(&kernels);
+        // Where a row is reduced, a register holds the whole of it. Those of short rows count for nothing.
+        let registers = (4 * elements as u64).saturating_sub(REGISTERS).saturating_mul(device.threads() as u64);
+        device.budget().check(planned.saturating_add(registers))?;
         let labels = plan.kernels.iter().map(label).collect();
         let arenas = Arenas::new(device.threads(), values, elements);
         Ok(Self { device: device.clone(), kernels, labels, arenas })

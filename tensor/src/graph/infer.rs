@@ -152,7 +152,8 @@ impl Op {
                 rule.arity(1)?;
                 rule.float(0)?;
                 rule.axis(*axis)?;
-                Ok((operands[0].0.with_dim(*axis, before + operands[0].0[*axis] + after), DType::F32))
+                let dim = operands[0].0[*axis].saturating_add(*before).saturating_add(*after);
+                Ok((operands[0].0.with_dim(*axis, dim), DType::F32))
             }
             Op::Concat { axis } => {
                 rule.check(!operands.is_empty(), || "nothing to join".into())?;
@@ -163,7 +164,7 @@ impl Op {
                     rule.float(i)?;
                     let fits = shape.rank() == first.rank() && shape.with_dim(*axis, 0) == first.with_dim(*axis, 0);
                     rule.check(fits, || format!("operand {i} differs outside axis {axis}"))?;
-                    dim += shape[*axis];
+                    dim = shape[*axis].saturating_add(dim);
                 }
                 Ok((first.with_dim(*axis, dim), DType::F32))
             }

@@ -61,7 +61,7 @@ fn rewrite(graph: &mut Graph, op: &Op, operands: &[NodeId]) -> Result<NodeId> {
 /// The parts of a sum of pads along one axis, in order, if they fill the axis without overlapping.
 fn joined(graph: &Graph, operands: &[NodeId]) -> Option<(usize, Vec<NodeId>)> {
     let mut parts: Vec<(usize, NodeId)> = Vec::new();
-    let mut along = None;
+    let (mut along, mut length) = (None, 0);
     let mut pending = operands.to_vec();
     while let Some(id) = pending.pop() {
         let node = graph.node(id);
@@ -70,6 +70,12 @@ fn joined(graph: &Graph, operands: &[NodeId]) -> Option<(usize, Vec<NodeId>)> {
             Op::Pad { axis, before, .. } if along.is_none_or(|a| a == axis) => {
                 along = Some(axis);
                 parts.push((before, node.operands[0]));
+                length += graph.shape(node.operands[0])[axis];
+                // What overlaps is more than the axis. Its leaves may be very many.
+                let whole = graph.shape(id)[axis];
+                if length > whole || parts.len() > whole {
+                    return None;
+                }
             }
             _ => return None,
         }

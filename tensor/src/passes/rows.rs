@@ -219,7 +219,10 @@ impl<'a, F: FnMut(NodeId) -> View> RowBuilder<'a, F> {
 
     fn push(&mut self, op: RowOp, operands: Vec<usize>, extent: Extent, dtype: DType) -> usize {
         let instruction = Instruction { op, operands, extent, dtype };
-        if let Some(known) = self.program.body.iter().position(|i| *i == instruction) {
+        // 0.0 and −0.0 are equal, and not the same.
+        let bits = |op: &RowOp| if let RowOp::Constant(value) = op { value.to_bits() } else { 0 };
+        let is_known = |i: &Instruction| *i == instruction && bits(&i.op) == bits(&instruction.op);
+        if let Some(known) = self.program.body.iter().position(is_known) {
             return known;
         }
         self.program.body.push(instruction);

@@ -12,6 +12,8 @@ pub(super) struct Access {
     outer: Vec<(usize, isize)>,
     /// Distance of neighbours in a row.
     pub elem: isize,
+    /// There are no elements. The strides say nothing then.
+    pub is_empty: bool,
 }
 
 /// Rows that follow one another with one stride.
@@ -42,7 +44,8 @@ impl Access {
             outer.push((usize::MAX, 0));
         }
         let elem = if view.dims.last().is_none_or(|&d| d == 1) { 0 } else { view.strides[last] };
-        Self { buffer: view.buffer.index(), offset: view.offset as isize, outer, elem }
+        let is_empty = view.dims.contains(&0);
+        Self { buffer: view.buffer.index(), offset: view.offset as isize, outer, elem, is_empty }
     }
 
     /// The distance of neighbouring rows, if it is the same for all.

@@ -129,7 +129,10 @@ impl<'a> Builder<'a> {
             let value = match instruction.op {
                 RowOp::Load(index) => {
                     let access = &self.loads[index].access;
-                    let span = if access.is_uniform() {
+                    let span = if access.is_empty {
+                        // Of which nothing is read, where one for all or one a row would be.
+                        Span::Full
+                    } else if access.is_uniform() {
                         Span::Uniform
                     } else if access.elem == 0 && self.program.length != 1 {
                         self.lift(Span::Row)
@@ -237,20 +240,15 @@ impl<'a> Builder<'a> {
     }
 
     /// Whether a value may be computed in the memory of a buffer that it is stored to: it is a block that no other
-    /// store has already, and nothing that was loaded from there is read from then on.
+    /// store has already, and nothing that was loaded from there is read from then on, nor loaded from there later.
     fn may_lie_in(&self, value: usize, buffer: usize) -> bool {
-        let loaded = |arg: &usize| {
-            let load = self.code.iter().find_map(|i| match i.code {
-                Code::Load(load) if i.out == *arg => Some(&self.loads[load]),
-                _ => None,
-            });
-            load.is_some_and(|load| load.access.buffer == buffer)
-        };
+        let loads = |i: &Instruction| matches!(i.code, Code::Load(load) if self.loads[load].access.buffer == buffer);
+        let loaded = |arg: &usize| self.code.iter().any(|i| i.out == *arg && loads(i));
         let Some(at) = self.code.iter().position(|i| i.out == value) else { return false };
         self.spans[value] == Span::Full
             && !matches!(self.code[at].code, Code::Load(_))
             && !self.stores.iter().any(|store| store.direct && store.value == value)
-            && !self.code[at..].iter().any(|i| i.args[..i.arity].iter().any(loaded))
+            && !self.code[at..].iter().any(|i| loads(i) || i.args[..i.arity].iter().any(loaded))
     }
 
     fn finish(self) -> RowKernel {

@@ -31,8 +31,21 @@ pub(super) fn recompute(plan: &mut Plan) {
         let Kernel::Tiled(group) = &plan.kernels[writer] else { continue };
         let (kernels, _) = slice(group, &wanted);
         let kernels: Vec<Kernel> = kernels.into_iter().map(|position| group.kernels[position].clone()).collect();
-        compute_in(plan, reader, kernels);
+        if is_in_step(plan, group, &kernels, reader) {
+            compute_in(plan, reader, kernels);
+        }
     }
+}
+
+/// Whether a tile of the reader would read only what the same tile has computed: everything that the kernels write,
+/// they and the reader see in the same parts.
+fn is_in_step(plan: &Plan, group: &Tiled, kernels: &[Kernel], reader: usize) -> bool {
+    let Kernel::Tiled(other) = &plan.kernels[reader] else { return false };
+    let written: BTreeSet<BufferId> = kernels.iter().flat_map(Kernel::writes).map(|view| view.buffer).collect();
+    let mut views = kernels.iter().chain(&other.kernels).flat_map(|k| k.reads().into_iter().chain(k.writes()));
+    views.all(|view| {
+        !written.contains(&view.buffer) || group.is_in_parts(view, plan.buffers[view.buffer.index()].shape.numel())
+    })
 }
 
 /// The group that writes a scratch buffer, and the others that read it, if those are all and they have the same tiles.

@@ -224,6 +224,25 @@ fn a_counter_over_tiles_is_not_cut() {
     assert!(tiled(&plan).is_empty(), "each head has another number");
 }
 
+/// The second product would read, of what is computed again, another tile's part.
+#[test]
+fn what_another_tile_has_computed_is_stored() {
+    let part = |name: &str, rows: usize, columns: usize| Tensor::data(name, [B * H, rows, columns], DType::F32);
+    let [a, b] = [part("a", N, D), part("b", D, 4)];
+    let [v, k, w] = ["v", "k", "w"].map(|name| part(name, 4, 4));
+    let first = |x: Tensor| x.maximum(&Tensor::constant(0.0));
+    let o = first(a.matmul(&b)).matmul(&v);
+    let stored = |read: Tensor| {
+        let plan = planned(&[first(read.matmul(&k)).matmul(&w)], &[]);
+        plan.buffers.iter().filter(|b| b.shape.numel() == B * H * N * 4 && matches!(b.place, Place::Slot(_))).count()
+    };
+    // The output alone; with it what is read in another order.
+    assert_eq!(stored(o.clone()), 1);
+    assert_eq!(stored(o.reverse(0)), 2);
+    let swapped = o.reshape([B, H, N, 4]).permute(&[1, 0, 2, 3]).reshape([B * H, N, 4]);
+    stored(swapped);
+}
+
 #[test]
 fn a_bias_of_each_head_and_a_state_that_changes_are_read_in_time() {
     let x = input();
