@@ -128,6 +128,9 @@ impl From<primer_search::Error> for Failure {
             E::StudyMismatch { key, .. } if key == "tokenizer_sha256" => {
                 failure.hint("Another version of primer made the study; work on it with that one.")
             }
+            E::StudyMismatch { key, .. } if key == "roofline.device" => {
+                misnamed.hint("The study's costs were measured on that kind of device; choose one with --device.")
+            }
             E::StudyMismatch { .. } => {
                 misnamed.hint("A study's options are fixed when it is made; leave them out to go on with it.")
             }

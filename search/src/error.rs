@@ -140,6 +140,12 @@ pub enum Error {
         /// What went wrong in the last one.
         reason: String,
     },
+    /// Nothing can be trained here, not even the seed program.
+    #[error("this worker can't train the study's seed program: {reason}")]
+    Worker {
+        /// What went wrong.
+        reason: String,
+    },
     /// A file could not be read or written.
     #[error("{}: {source}", .path.display())]
     Io {

@@ -72,6 +72,13 @@ pub enum Outcome {
         /// Spent in this attempt.
         cost: Cost,
     },
+    /// With a fault of the worker's: the seed program fails as well. The candidate loses no attempt.
+    Broken {
+        /// What went wrong.
+        reason: String,
+        /// Spent in this attempt.
+        cost: Cost,
+    },
     /// Early, as told by [`Control::Stop`].
     Stopped {
         /// Spent in this attempt.
@@ -154,7 +161,7 @@ pub struct RunSummary {
 /// # Errors
 ///
 /// [`Error::Seed`] if the seed program can't be evaluated, [`Error::Evaluation`] after several
-/// failed attempts in a row, and those of the store.
+/// failed attempts in a row, [`Error::Worker`] where nothing can be evaluated here, and those of the store.
 pub fn run(
     store: &Store,
     options: &RunOptions,
@@ -267,6 +274,10 @@ fn attempt(
             Some(candidate) if candidate.state.is_finished() => Some(finished_event(store, candidate)?),
             now => now.map(|_| Event::Retry { child_no, reason }),
         },
+        Outcome::Broken { reason, cost } => {
+            store.release(&candidate, cost)?;
+            return Err(Error::Worker { reason });
+        }
         Outcome::Stopped { cost } => store.release(&candidate, cost)?.then_some(Event::Released { child_no }),
     };
     Ok(event.unwrap_or(Event::LeaseLost { child_no }))

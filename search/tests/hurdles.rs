@@ -162,6 +162,21 @@ fn a_program_over_the_first_mark_s_budget_is_rejected() {
     assert_eq!(cost.steps, 0);
 }
 
+/// Where there is no memory for the seed program either, the candidate is not to blame.
+#[test]
+fn a_worker_that_can_train_nothing_says_so() {
+    let corpus = corpus();
+    let spec = spec(&corpus, Budget::Tokens);
+    let candidate = child(&spec, &[None, None]);
+    let evaluate = |bytes: u64| {
+        let device = Device::cpu_with_threads(1).with_memory_budget(bytes);
+        Evaluator::new(&spec, &corpus, &device).unwrap().evaluate(&candidate, &mut |_| Control::Stop)
+    };
+    assert!(matches!(evaluate(1 << 30), Outcome::Stopped { .. }));
+    let broken = evaluate(1 << 10);
+    assert!(matches!(&broken, Outcome::Broken { reason, .. } if reason.contains("memory")), "{broken:?}");
+}
+
 /// Only the seconds of training count, and every mark is a step or more.
 #[test]
 fn measured_seconds_are_a_budget_too() {
@@ -190,14 +205,14 @@ fn a_measured_roofline_predicts_the_seed_program() {
         let step = spec.roofline.seconds(seed.executable());
         assert!((1e-6..60.0).contains(&step), "{device}: {step}");
         // The other kind of device is told apart before it trains anything.
-        evaluator.check_device().unwrap();
+        spec.check_device(&device).unwrap();
         let other =
             StudySpec { roofline: Roofline { device: "elsewhere".into(), ..spec.roofline.clone() }, ..spec.clone() };
         let refused = Evaluator::new(&other, &corpus, &device)
             .unwrap()
             .evaluate(&child(&spec, &[None, None]), &mut |_| panic!("it trains on another kind of device"));
         assert!(
-            matches!(&refused, Outcome::Failed { reason, .. } if reason.contains("roofline.device")),
+            matches!(&refused, Outcome::Broken { reason, .. } if reason.contains("roofline.device")),
             "{refused:?}"
         );
     }

@@ -136,6 +136,28 @@ fn failed_attempts_are_repeated_and_then_the_fault_is_told() {
     });
 }
 
+/// A machine without what the study needs joins: nothing is lost but its own time.
+#[test]
+fn a_worker_that_can_evaluate_nothing_takes_no_attempt() {
+    each(|engine| {
+        let store = engine.study(&spec());
+        let go = AtomicBool::new(false);
+        let broken =
+            |_: &Candidate, _: &mut dyn FnMut(_) -> _| Outcome::Broken { reason: "no device".to_owned(), cost: COST };
+        for _ in 0..5 {
+            match worker::run(&store, &RunOptions::default(), &go, broken, |_| {}) {
+                Err(Error::Worker { reason }) => assert_eq!(reason, "no device"),
+                other => panic!("{other:?}"),
+            }
+        }
+        let seed = store.candidate(0).unwrap().unwrap();
+        assert_eq!(seed.state, State::Pending);
+        let options = RunOptions { children: Some(2), ..RunOptions::default() };
+        worker::run(&store, &options, &go, evaluate, |_| {}).unwrap();
+        assert_eq!(store.candidate(0).unwrap().unwrap().state, State::Done);
+    });
+}
+
 #[test]
 fn a_panic_gives_the_candidate_back() {
     each(|engine| {

@@ -27,6 +27,27 @@ fn every_kind_of_change_is_found() {
             "fitness",
         ),
         ("UPDATE candidate SET done_seq = 1000 WHERE child_no = 13", "place in the log"),
+        // Results of their own that nobody measured, or of twins that they don't have.
+        (
+            "UPDATE candidate SET state = 'cached', fitness = 0.5 WHERE child_no =
+                 (SELECT max(child_no) FROM candidate WHERE state = 'done')",
+            "state",
+        ),
+        (
+            "UPDATE candidate SET state = 'failed', fitness = 0.5, passed = 0 WHERE child_no =
+                 (SELECT max(child_no) FROM candidate WHERE state = 'done')",
+            "fitness",
+        ),
+        (
+            "UPDATE candidate SET twin = NULL WHERE child_no =
+                 (SELECT max(child_no) FROM candidate WHERE state = 'cached')",
+            "twin",
+        ),
+        (
+            "UPDATE candidate SET passed = passed + 1 WHERE child_no =
+                 (SELECT max(child_no) FROM candidate WHERE state = 'cached')",
+            "number of hurdles passed",
+        ),
     ];
     for (statement, field) in cases {
         each(|engine| {

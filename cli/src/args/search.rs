@@ -98,7 +98,7 @@ pub struct StudyArgs {
     pub budget: Option<String>,
     /// Tokens: bytes, or bpe:N for byte-pair encoding with at most N tokens, trained on the corpus; N becomes
     /// model.vocab [default: bytes for small, bpe:32768 for paper]
-    #[arg(long, value_name = "T", value_parser = tokenizer)]
+    #[arg(long, value_name = "T", value_parser = tokenizer, conflicts_with = "like")]
     pub tokenizer: Option<TokenizerSpec>,
     /// Change one option of the preset, such as population=50 or model.seq=32; may be repeated. An unknown key lists
     /// them all

@@ -23,7 +23,6 @@ use crate::error::{Error, Result};
 use crate::leak::leak_test;
 use crate::lower::{self, Limits, Plan, Sizes};
 use crate::rejection::Rejection;
-use crate::roofline::kind_of;
 use crate::store::{Candidate, Cost, Mark, Verdict};
 use crate::study::{Budget, Strategy, StudySpec};
 use crate::worker::{Control, Outcome, Progress};
@@ -130,21 +129,9 @@ impl Evaluator {
         [&self.train, &self.valid].into_iter().filter_map(TokenSet::note)
     }
 
-    /// Whether candidates cost on this device what the study's roofline says.
-    ///
-    /// # Errors
-    /// [`Error::StudyMismatch`] where the budget is a predicted cost and the roofline another kind of device's.
-    pub fn check_device(&self) -> Result<()> {
-        let (stored, given) = (&self.spec.roofline.device, kind_of(&self.device));
-        if self.spec.fitness.budget == Budget::Cost && stored != given {
-            let (stored, given) = (stored.clone(), given.to_owned());
-            return Err(Error::StudyMismatch { key: "roofline.device".into(), stored, given });
-        }
-        Ok(())
-    }
-
     /// Trains the candidate as far as the study's budget and its hurdles let it, and measures it. A loss that is not
-    /// finite ends it at once with the worst fitness; a program that leaks or exceeds a limit is rejected.
+    /// finite ends it at once with the worst fitness; a program that leaks or exceeds a limit is rejected. Where the
+    /// device fails, the seed program tells whether for this program alone.
     pub fn evaluate(&self, candidate: &Candidate, report: &mut dyn FnMut(Progress) -> Control) -> Outcome {
         let began = Instant::now();
         let mut cost = Cost::default();
@@ -158,8 +145,23 @@ impl Evaluator {
             }
             Ok(Trained::Stopped) => Outcome::Stopped { cost },
             Err(Error::Rejected(reason)) => Outcome::Result { verdict: Verdict::Rejected(reason.to_string()), cost },
-            Err(error) => Outcome::Failed { reason: error.to_string(), cost },
+            Err(error) => {
+                let reason = error.to_string();
+                // Where the seed program can't be trained either, the program isn't to blame.
+                match self.try_seed() {
+                    Ok(()) => Outcome::Failed { reason, cost },
+                    Err(_) => Outcome::Broken { reason, cost },
+                }
+            }
         }
+    }
+
+    /// One step of the seed program.
+    fn try_seed(&self) -> Result<()> {
+        self.spec.check_device(&self.device)?;
+        let mut seed = self.prepare(&self.spec.seed_dna.parse()?)?;
+        seed.step()?;
+        seed.loss().map(drop)
     }
 
     /// The runs of a candidate: one, but several of the seed program, whose fitness is their mean.
@@ -171,7 +173,7 @@ impl Evaluator {
         began: Instant,
         report: &mut dyn FnMut(Progress) -> Control,
     ) -> Result<Trained> {
-        self.check_device()?;
+        self.spec.check_device(&self.device)?;
         let dna = candidate.dna()?;
         let plan = lower::plan(&dna, self.sizes, &self.limits)?;
         leak_test(&dna, plan.unit(), &Device::cpu_with_threads(1))?;
@@ -207,7 +209,11 @@ impl Evaluator {
                 Advanced::Diverged => return Ok(Trained::Loss { loss: f64::INFINITY, passed: mark }),
                 Advanced::Stopped => return Ok(Trained::Stopped),
             }
-            measured = training.evaluate(EVALUATION_TOKENS[usize::from(mark == end)])?;
+            let tokens = EVALUATION_TOKENS[usize::from(mark == end)];
+            let Some(loss) = training.evaluate(tokens, &mut || report(cost, None))? else {
+                return Ok(Trained::Stopped);
+            };
+            measured = loss;
             marks.push(Mark { run: course.run, mark, loss: Some(measured).filter(|loss| loss.is_finite()) });
             let bar = course.bars.get(mark as usize).copied().flatten();
             if !measured.is_finite() || bar.is_some_and(|bar| measured > bar) {
@@ -267,7 +273,13 @@ impl Evaluator {
         let (mut spent, mut cost) = (Spent::default(), Cost::default());
         let mut report = |cost: &mut Cost, loss| report(Progress { cost: *cost, loss });
         let loss = match self.advance(&mut training, self.end(), &mut spent, &mut cost, &mut report)? {
-            Advanced::Reached => training.evaluate_beyond(EVALUATION_TOKENS[1])?,
+            Advanced::Reached => {
+                let report = &mut || report(&mut cost, None);
+                match training.evaluate_beyond(EVALUATION_TOKENS[1], report)? {
+                    Some(loss) => loss,
+                    None => return Ok(None),
+                }
+            }
             Advanced::Diverged => f64::INFINITY,
             Advanced::Stopped => return Ok(None),
         };

@@ -10,6 +10,7 @@ use primer_tensor::{DType, Data, Executable, Graph, Program, State, Tensor};
 use super::Evaluator;
 use crate::error::Result;
 use crate::lower::{POSITIONS, Parameter, Plan, Sizes, TOKENS, positions};
+use crate::worker::Control;
 
 /// Steps between two readings of the loss.
 const READ_EVERY: u64 = 10;
@@ -92,24 +93,28 @@ impl<'a> Training<'a> {
     }
 
     /// Mean loss in nats a token over the first `tokens` of the study's fixed windows; infinite where a gradient wasn't
-    /// finite.
+    /// finite; none where `report`, which is called batch by batch, says to stop.
     ///
     /// # Errors
     /// The engine's errors.
-    pub fn evaluate(&mut self, tokens: usize) -> Result<f64> {
+    pub fn evaluate(&mut self, tokens: usize, report: &mut dyn FnMut() -> Control) -> Result<Option<f64>> {
         let batches = tokens.div_ceil(self.tokens_per_batch());
-        self.mean_loss(0, batches)
+        self.mean_loss(0, batches, report)
     }
 
     /// The same over as many windows as there are behind the first `tokens`, at most four times as many.
     ///
     /// # Errors
     /// [`ShortCorpus`](primer_models::Error::ShortCorpus) where there is none; the engine's errors.
-    pub(super) fn evaluate_beyond(&mut self, tokens: usize) -> Result<f64> {
+    pub(super) fn evaluate_beyond(
+        &mut self,
+        tokens: usize,
+        report: &mut dyn FnMut() -> Control,
+    ) -> Result<Option<f64>> {
         let evaluator = self.evaluator;
         let first = tokens.div_ceil(self.tokens_per_batch());
         evaluator.valid.check(self.tokens_per_batch() * (first + 1))?;
-        self.mean_loss(first, 4 * first)
+        self.mean_loss(first, 4 * first, report)
     }
 
     fn tokens_per_batch(&self) -> usize {
@@ -117,7 +122,7 @@ impl<'a> Training<'a> {
     }
 
     /// Mean loss over `batches` batches of windows from batch `first` on.
-    fn mean_loss(&mut self, first: usize, batches: usize) -> Result<f64> {
+    fn mean_loss(&mut self, first: usize, batches: usize, report: &mut dyn FnMut() -> Control) -> Result<Option<f64>> {
         let evaluator = self.evaluator;
         let Sizes { batch, sequence, .. } = evaluator.sizes;
         let (mut sum, mut count) = (0.0, 0);
@@ -126,9 +131,12 @@ impl<'a> Training<'a> {
             self.evaluation.run(&mut self.state, &inputs)?;
             sum += self.evaluation.output(0)?.first().copied().map_or(f64::NAN, f64::from);
             count += 1;
+            if report() == Control::Stop {
+                return Ok(None);
+            }
         }
         let flag = self.state.read(NON_FINITE)?;
-        Ok(if count == 0 || flag.iter().any(|&x| x != 0.0) { f64::INFINITY } else { sum / f64::from(count) })
+        Ok(Some(if count == 0 || flag.iter().any(|&x| x != 0.0) { f64::INFINITY } else { sum / f64::from(count) }))
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Child, Member, bar, breed, select_parent};
 use crate::error::Result;
 use crate::store::{Candidate, Log, Mark, State, Store};
-use crate::study::{Fitness, StudySpec};
+use crate::study::{Fitness, Strategy, StudySpec};
 
 /// What a replay found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -66,8 +66,7 @@ pub fn verify_log(store: &Store, log: &Log) -> Result<Verification> {
             return Ok(Verification::Different(difference));
         }
     }
-    let places: BTreeMap<u64, usize> =
-        (0..).zip(&log.finished).map(|(place, finished)| (finished.child_no, place)).collect();
+    let twins = Twins::new(log);
     let marks = Marks::new(store)?;
     let mut next = 0;
     while next < log.candidates {
@@ -87,7 +86,7 @@ pub fn verify_log(store: &Store, log: &Log) -> Result<Verification> {
             let known = candidate.done_seq.is_some_and(|place| place < log.finished.len() as u64);
             let found = found.or_else(|| {
                 let result = || marks.check_result(store.spec(), candidate);
-                known.then(|| check_twin(log, &places, candidate).or_else(result)).flatten()
+                known.then(|| twins.check(store.spec(), candidate).or_else(result)).flatten()
             });
             if let Some(difference) = found {
                 return Ok(Verification::Different(difference));
@@ -156,19 +155,61 @@ impl Marks {
     }
 }
 
-/// Whether a twin's result is the twin's.
-fn check_twin(log: &Log, places: &BTreeMap<u64, usize>, candidate: &Candidate) -> Option<Difference> {
-    let child_no = candidate.child_no;
-    let twin_no = candidate.twin?;
-    let Some(&place) = places.get(&twin_no) else {
-        return same(child_no, "twin", twin_no.to_string(), "unfinished".into());
-    };
-    let twin = &log.finished[place];
-    let shown = |canonical: &Option<String>| canonical.clone().unwrap_or_default();
-    same(child_no, "twin's canonical form", shown(&twin.canonical), shown(&candidate.canonical)).or_else(|| {
-        let (stored, replayed) = (candidate.fitness, twin.fitness);
-        same(child_no, "fitness", loss(stored), loss(replayed))
-    })
+/// Who may have taken whose result.
+struct Twins<'a> {
+    log: &'a Log,
+    places: BTreeMap<u64, usize>,
+    /// Of each canonical form the first place with a result of its own.
+    first: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Twins<'a> {
+    fn new(log: &'a Log) -> Self {
+        let mut twins = Twins { log, places: BTreeMap::new(), first: BTreeMap::new() };
+        for (place, finished) in log.finished.iter().enumerate() {
+            twins.places.insert(finished.child_no, place);
+            let has_own = matches!(finished.state, State::Done | State::Rejected) && finished.twin.is_none();
+            if let (true, Some(canonical)) = (has_own, &finished.canonical) {
+                twins.first.entry(canonical).or_insert(place);
+            }
+        }
+        twins
+    }
+
+    /// Whether the candidate took the result of the twin that it had, as it was, and has none otherwise that nobody
+    /// measured.
+    fn check(&self, spec: &StudySpec, candidate: &Candidate) -> Option<Difference> {
+        let (child_no, stored) = (candidate.child_no, candidate.twin);
+        let number = |twin: Option<u64>| twin.map_or("none".to_owned(), |twin| twin.to_string());
+        // With a probe it depends on how often a score was passed on.
+        if spec.probe_hits == 0 && candidate.parent.is_some() {
+            let first = candidate.canonical.as_deref().and_then(|canonical| self.first.get(canonical));
+            let seen = first.filter(|&&place| place as u64 <= candidate.watermark && spec.strategy != Strategy::None);
+            let twin = seen.map(|&place| self.log.finished[place].child_no);
+            if let Some(difference) = same(child_no, "twin", number(stored), number(twin)) {
+                return Some(difference);
+            }
+        }
+        let Some(twin_no) = stored else {
+            let state = candidate.state;
+            return match state {
+                State::Cached => same(child_no, "state", state.to_string(), "one without a twin".to_owned()),
+                State::Rejected | State::Failed => same(child_no, "number of hurdles passed", candidate.passed, 0)
+                    .or_else(|| same(child_no, "fitness", loss(candidate.fitness), loss(None))),
+                _ => None,
+            };
+        };
+        let place = self.places.get(&twin_no).filter(|&&place| place as u64 <= candidate.watermark);
+        let Some(twin) = place.map(|&place| &self.log.finished[place]) else {
+            return same(child_no, "twin", twin_no.to_string(), "unfinished".into());
+        };
+        let shown = |canonical: &Option<String>| canonical.clone().unwrap_or_default();
+        let state = if twin.state == State::Rejected { State::Rejected } else { State::Cached };
+        same(child_no, "twin's canonical form", shown(&twin.canonical), shown(&candidate.canonical))
+            .or_else(|| same(child_no, "state", candidate.state.to_string(), state.to_string()))
+            .or_else(|| same(child_no, "number of hurdles passed", candidate.passed, twin.passed))
+            .or_else(|| same(child_no, "fitness", loss(candidate.fitness), loss(twin.fitness)))
+    }
 }
 
 /// Whether the candidate is the child that the log leads to.

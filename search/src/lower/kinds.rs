@@ -58,17 +58,20 @@ pub(crate) fn common_width(primitive: Primitive, a: u64, b: u64) -> u64 {
     if narrow == 1 || narrow == wide || !loser_is_wider(primitive, narrow, wide) { wide } else { narrow }
 }
 
-/// The unit in 1..=[`MAX_UNIT`] with the parameter count nearest to the seed's, ties to the smaller.
+/// The unit in 1..=[`MAX_UNIT`] with a parameter count in the window, of several the nearest to the seed's, ties to the
+/// smaller.
 pub(super) fn choose_unit(dna: &Dna, inlined: &Inlined, sizes: Sizes, limits: &Limits) -> Result<u64, Rejection> {
-    let mut best: Option<(u64, u64, u64)> = None; // distance, unit, parameters
+    let window = limits.min_parameters..=limits.max_parameters;
+    let mut best: Option<(bool, u64, u64, u64)> = None; // outside, distance, unit, parameters
     let mut too_large = None;
     for unit in 1..=MAX_UNIT {
         match Planned::new(dna, inlined, unit, sizes) {
             Ok(None) => {}
             Ok(Some(planned)) => {
                 let distance = planned.parameters.abs_diff(limits.parameters);
-                if best.is_none_or(|(nearest, ..)| distance < nearest) {
-                    best = Some((distance, unit, planned.parameters));
+                let outside = !window.contains(&planned.parameters);
+                if best.is_none_or(|(out, nearest, ..)| (outside, distance) < (out, nearest)) {
+                    best = Some((outside, distance, unit, planned.parameters));
                 }
             }
             // Larger units are larger still; a kind that is refused is refused with every unit.
@@ -79,7 +82,7 @@ pub(super) fn choose_unit(dna: &Dna, inlined: &Inlined, sizes: Sizes, limits: &L
         }
     }
     match (best, too_large) {
-        (Some((_, unit, count)), _) if (limits.min_parameters..=limits.max_parameters).contains(&count) => Ok(unit),
+        (Some((false, _, unit, _)), _) => Ok(unit),
         (None, Some(rejection)) => Err(rejection),
         (best, _) => Err(Rejection::ParameterWindow {
             min: limits.min_parameters,

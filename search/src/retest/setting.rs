@@ -94,7 +94,7 @@ impl Setting {
             Contestant::Written(_) => base,
             Contestant::Program(dna) => {
                 let sizes = Sizes { layers: base.layers, vocab, sequence, batch };
-                let plan = lower::plan(dna, sizes, &Limits::around(&seed, unit, sizes)?)?;
+                let plan = lower::plan(dna, sizes, &limits(spec, &seed, unit, sizes)?)?;
                 let (d_model, program) = (plan.width(), dna.to_string());
                 ModelConfig { d_model, program, final_norm: FinalNorm::Layer, ..base }
             }
@@ -111,6 +111,19 @@ impl Setting {
         config.validate()?;
         Ok(config)
     }
+}
+
+/// The study's limits at another size: a window of parameters that it sets itself grows as the seed program does.
+fn limits(spec: &StudySpec, seed: &Dna, unit: u64, sizes: Sizes) -> Result<Limits> {
+    let limits = Limits::around(seed, unit, sizes)?;
+    let growth = limits.parameters as f64 / spec.program_limits()?.parameters as f64;
+    let grown =
+        |bound: Option<u64>, default: u64| bound.map_or(default, |bound| (bound as f64 * growth).round() as u64);
+    Ok(Limits {
+        min_parameters: grown(spec.parameters.least, limits.min_parameters),
+        max_parameters: grown(spec.parameters.most, limits.max_parameters),
+        ..limits
+    })
 }
 
 impl std::str::FromStr for Setting {

@@ -36,6 +36,7 @@ use sql::{Connection, sql};
 use crate::dna::Dna;
 use crate::error::{Error, Result, ServerProblem};
 use crate::evolve::Forms;
+use crate::lower;
 use crate::mutate::Chain;
 use crate::study::{StudySpec, sha256_hex};
 
@@ -208,6 +209,7 @@ impl NewStudy {
     fn of(spec: &StudySpec) -> Result<NewStudy> {
         let text = spec.to_json()?;
         let seed: Dna = spec.seed_dna.parse()?;
+        lower::plan(&seed, spec.sizes(), &spec.program_limits()?)?;
         Ok(NewStudy {
             spec_sha256: sha256_hex(&text),
             spec: text,

@@ -1,11 +1,13 @@
 //! Whether a study's options make sense, and whether those of two studies go together.
 
+use primer_tensor::Device;
 use serde_json::Value;
 
 use super::{Budget, Fitness, StudySpec, TrainingRule, sha256_hex};
 use crate::canonical::CANONICAL_VERSION;
 use crate::error::{Error, Result};
 use crate::rng::RNG_VERSION;
+use crate::roofline::kind_of;
 
 impl StudySpec {
     /// Checks that every option has a meaning on its own.
@@ -72,6 +74,20 @@ impl StudySpec {
         let known = (1..=CANONICAL_VERSION).contains(&self.canonical_version);
         check("canonical_version", self.canonical_version, known, "this build knows other canonical forms")?;
         check("rng_version", self.rng_version, self.rng_version == RNG_VERSION, "this build draws other random numbers")
+    }
+
+    /// Whether candidates cost on this device what the study's roofline says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StudyMismatch`] where the budget is a predicted cost and the roofline another kind of device's.
+    pub fn check_device(&self, device: &Device) -> Result<()> {
+        let (stored, given) = (&self.roofline.device, kind_of(device));
+        if self.fitness.budget == Budget::Cost && stored != given {
+            let (stored, given) = (stored.clone(), given.to_owned());
+            return Err(Error::StudyMismatch { key: "roofline.device".into(), stored, given });
+        }
+        Ok(())
     }
 
     /// The first option in which the `given` study differs from this, the stored one.

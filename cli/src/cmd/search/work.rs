@@ -103,19 +103,29 @@ pub fn run(args: &SearchRun) -> Outcome {
     let corpus = folder::corpus(&args.corpus)?;
     let location = &args.store.store;
     let (store, corpus) = if Store::exists(location)? {
-        let store = Store::open(location)?;
-        same_corpus(&store, &corpus)?;
-        store.spec().check_same(&options::over(store.spec(), &args.study, &corpus.sha256())?)?;
-        let corpus = tokens(&store, corpus)?;
-        (store, corpus)
+        existing_study(args, corpus)?
     } else {
         place(location)?;
-        let (spec, corpus) = new_study(&args.study, corpus, &args.compute)?;
+        let (spec, tokens) = new_study(&args.study, corpus.clone(), &args.compute)?;
         say_what_cannot_be_repeated(&spec);
-        (Store::open_or_create(location, &spec)?, corpus)
+        match Store::create(location, &spec) {
+            Ok(store) => (store, tokens),
+            // Another process has made it meanwhile.
+            Err(_) if Store::exists(location)? => existing_study(args, corpus)?,
+            Err(error) => return Err(error.into()),
+        }
     };
     let options = RunOptions { children: args.candidates, time: args.time, ..RunOptions::default() };
     work(&store, &corpus, &args.compute, &options, args.workers, args.json)
+}
+
+/// The study that is there, if it is the one asked for, and its corpus with its tokens.
+fn existing_study(args: &SearchRun, corpus: Corpus) -> Outcome<(Store, Corpus)> {
+    let store = Store::open(&args.store.store)?;
+    same_corpus(&store, &corpus)?;
+    store.spec().check_same(&options::over(store.spec(), &args.study, &corpus.sha256())?)?;
+    let corpus = tokens(&store, corpus)?;
+    Ok((store, corpus))
 }
 
 /// `primer search worker`
@@ -177,6 +187,7 @@ fn work(
     let live = Live::new(store, options.time, options.children)?;
     let results = in_threads(usize::from(workers), |_| {
         let chosen = device::open(&compute.of_a_worker())?;
+        store.spec().check_device(&chosen.device)?;
         let idle = match &chosen.device {
             Device::Cpu(cpu) if cpu.threads() == 1 => workers.into(),
             _ => 1,

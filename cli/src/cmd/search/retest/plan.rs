@@ -113,6 +113,9 @@ impl Retest {
         TokenSet::train(&test)?.check(256)?;
         TokenSet::valid(&test)?.check(256)?;
         let chosen = device::open(&args.compute.whole())?;
+        for store in &stores {
+            store.spec().check_device(&chosen.device)?;
+        }
         let workers = args.workers.unwrap_or(match &chosen.device {
             primer_tensor::Device::Cpu(_) => (cores() / args.compute.threads).max(1),
             _ => 1,
