@@ -1,7 +1,9 @@
 //! A plan with its buffers, pipelines and bind groups.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::launch::{Binding, Context, Location, Shader, fold};
 use super::pools::{Pipeline, scoped};
@@ -27,6 +29,8 @@ pub struct GpuExecutable {
     bound: Vec<wgpu::Buffer>,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
     pipelines: usize,
+    /// The launches that are submitted together.
+    submissions: Vec<Range<usize>>,
     ran: bool,
 }
 
@@ -38,6 +42,13 @@ struct Launch {
     bind_group: Option<wgpu::BindGroup>,
 }
 
+/// Seconds of work, by a low estimate of what a GPU can do, after which a run goes on in another submission: systems end
+/// one that takes seconds, and the device is lost.
+const SUBMITTED: f64 = 0.2;
+
+/// FLOPs and bytes a second of a weak GPU, and of a software adapter.
+const RATES: [[f64; 2]; 2] = [[1e11, 1e10], [5e9, 2e9]];
+
 /// Runs that may be queued before a caller has to wait.
 const IN_FLIGHT: usize = 2;
 
@@ -47,7 +58,14 @@ impl GpuExecutable {
         let context = Context::new(&plan, device.0.info.limits, device.variants())?;
         plan.check_views()?;
         check_sizes(&plan, device.max_tensor())?;
-        let shaders: Vec<Shader> = plan.kernels.iter().flat_map(|kernel| wgsl::lower(kernel, &context)).collect();
+        let [flops, bytes] = RATES[usize::from(device.0.info.is_software())];
+        let (mut shaders, mut seconds): (Vec<Shader>, Vec<f64>) = (Vec::new(), Vec::new());
+        for kernel in &plan.kernels {
+            let made: Vec<Shader> = wgsl::lower(kernel, &context);
+            let estimate = kernel.flops() as f64 / flops + kernel.bytes() as f64 / bytes;
+            seconds.extend(made.iter().map(|_| estimate / made.len() as f64));
+            shaders.extend(made);
+        }
         for shader in &shaders {
             let Granted { max_storage_buffers, max_loop_rounds, .. } = device.0.info.limits;
             for (needed, granted, unit) in [
@@ -119,6 +137,7 @@ impl GpuExecutable {
             states,
             slots,
             auxiliary,
+            submissions: parts(&seconds),
             launches,
             params,
             bound: Vec::new(),
@@ -136,7 +155,7 @@ impl GpuExecutable {
     pub(crate) fn run(&mut self, state: &mut State, inputs: &[(&str, Data<'_>)]) -> Result<()> {
         self.device.check()?;
         self.bind(state)?;
-        let Self { device, data, launches, .. } = self;
+        let Self { device, data, launches, submissions, .. } = self;
         let mut writes: Vec<(&wgpu::Buffer, &[u8])> = Vec::with_capacity(data.len());
         for (name, buffer) in data.iter() {
             let Some((_, values)) = inputs.iter().find(|(given, _)| given == name) else {
@@ -165,20 +184,25 @@ impl GpuExecutable {
                 for (buffer, bytes) in writes {
                     inner.queue.write_buffer(buffer, 0, bytes);
                 }
-                let mut encoder = inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                let mut current: Option<&Arc<Pipeline>> = None;
-                for launch in launches.iter() {
-                    if !current.is_some_and(|pipeline| Arc::ptr_eq(pipeline, &launch.pipeline)) {
-                        pass.set_pipeline(&launch.pipeline.pipeline);
-                        current = Some(&launch.pipeline);
+                let mut submission = None;
+                for part in submissions.iter() {
+                    let mut encoder = inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                    let mut current: Option<&Arc<Pipeline>> = None;
+                    for launch in &launches[part.clone()] {
+                        if !current.is_some_and(|pipeline| Arc::ptr_eq(pipeline, &launch.pipeline)) {
+                            pass.set_pipeline(&launch.pipeline.pipeline);
+                            current = Some(&launch.pipeline);
+                        }
+                        pass.set_bind_group(0, launch.bind_group.as_ref(), &[]);
+                        let [x, y, z] = launch.workgroups;
+                        pass.dispatch_workgroups(x, y, z);
                     }
-                    pass.set_bind_group(0, launch.bind_group.as_ref(), &[]);
-                    let [x, y, z] = launch.workgroups;
-                    pass.dispatch_workgroups(x, y, z);
+                    drop(pass);
+                    submission = Some(inner.queue.submit([encoder.finish()]));
                 }
-                drop(pass);
-                inner.queue.submit([encoder.finish()])
+                inner.staged.store(0, Ordering::Relaxed);
+                submission.unwrap_or_else(|| inner.queue.submit([]))
             },
         )?;
         self.ran = true;
@@ -338,4 +362,32 @@ fn upload_params(device: &GpuDevice, shaders: &[Shader]) -> Result<(Option<wgpu:
     )?;
     device.write(&buffer, bytemuck::cast_slice(&words))?;
     Ok((Some(buffer), places))
+}
+
+/// Launches in order, given what each takes, in parts of [`SUBMITTED`] seconds or of a single one that takes longer.
+fn parts(seconds: &[f64]) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
+    let (mut start, mut sum) = (0, 0.0);
+    for (launch, seconds) in seconds.iter().enumerate() {
+        if launch > start && sum + seconds > SUBMITTED {
+            parts.push(start..launch);
+            (start, sum) = (launch, 0.0);
+        }
+        sum += seconds;
+    }
+    parts.push(start..seconds.len());
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_programs_are_submitted_in_parts() {
+        let ends = |seconds: &[f64]| parts(seconds).iter().map(|part| (part.start, part.end)).collect::<Vec<_>>();
+        assert_eq!(ends(&[]), [(0, 0)]);
+        assert_eq!(ends(&[1e-6; 1000]), [(0, 1000)]);
+        assert_eq!(ends(&[0.15, 0.04, 0.04, 3.0, 0.1, 0.1, 0.01]), [(0, 2), (2, 3), (3, 4), (4, 6), (6, 7)]);
+    }
 }

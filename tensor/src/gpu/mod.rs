@@ -18,6 +18,7 @@ mod variants;
 mod wgsl;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ struct Inner {
     pipelines: PipelinePool,
     /// The first error that no call could be blamed for; every later call gives it back.
     failure: Arc<Mutex<Option<Error>>>,
+    /// Bytes that wait in staging buffers for the next submission.
+    staged: AtomicU64,
     /// The longest wait: a kernel that takes longer is taken for hung.
     timeout: Duration,
     tiles: TileLimits,
@@ -59,6 +62,9 @@ pub struct GpuBuffer {
 
 /// The longest wait where nothing else is asked for.
 const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Bytes in staging buffers that are worth a wait.
+const STAGED: u64 = 128 << 20;
 
 /// Smaller tensors are stored whole, so that launches are few and nothing is computed twice. A chunk is work enough for
 /// a large GPU, which blocks of causal squares would not be.
@@ -102,6 +108,7 @@ impl GpuDevice {
             buffers: BufferPool::default(),
             pipelines: PipelinePool::new(options.runtime_checks),
             failure,
+            staged: AtomicU64::new(0),
             timeout: options.timeout.unwrap_or(TIMEOUT),
             tiles: options.tiles.unwrap_or(tiles),
         };
@@ -200,7 +207,15 @@ impl GpuDevice {
             || {
                 self.0.queue.write_buffer(buffer, 0, bytes);
             },
-        )
+        )?;
+        let staged = self.0.staged.fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
+        if staged >= STAGED {
+            // A state would else be in memory twice until the first run.
+            self.0.staged.store(0, Ordering::Relaxed);
+            let submission = self.0.queue.submit([]);
+            self.wait(submission)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn upload(&self, values: &[f32]) -> Result<GpuBuffer> {
@@ -225,7 +240,10 @@ impl GpuDevice {
     pub(crate) fn plan(&self, program: &Program) -> Result<Plan> {
         let buffers = self.0.info.limits.max_storage_buffers.min(MAX_BUFFERS).saturating_sub(1) as usize;
         let epilogues = self.variants().matmul.is_tiled();
-        passes::plan(program, PlanLimits { buffers, tiles: Some(self.0.tiles), epilogues })
+        // A chunk is one buffer.
+        let most = usize::try_from(self.max_tensor()).unwrap_or(usize::MAX);
+        let tiles = TileLimits { chunk: self.0.tiles.chunk.map(|bytes| bytes.min(most)), ..self.0.tiles };
+        passes::plan(program, PlanLimits { buffers, tiles: Some(tiles), epilogues })
     }
 
     pub(crate) fn compile(&self, program: &Program) -> Result<GpuExecutable> {

@@ -1,6 +1,6 @@
 //! Buffers by size and pipelines by source, each made once and used again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::launch::Shader;
@@ -12,10 +12,10 @@ pub(super) struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
-/// Free buffers by their size in bytes.
+/// Free buffers, those last that came back last.
 #[derive(Default)]
 pub(super) struct BufferPool {
-    free: Mutex<HashMap<u64, Vec<wgpu::Buffer>>>,
+    free: Mutex<VecDeque<wgpu::Buffer>>,
     counts: Mutex<PoolCounts>,
 }
 
@@ -64,38 +64,54 @@ pub(super) fn scoped<T>(device: &wgpu::Device, what: impl Fn() -> String, create
 impl BufferPool {
     /// A buffer of exactly `size` bytes, a multiple of 4 that isn't 0, with whatever was in it.
     pub fn take(&self, device: &wgpu::Device, size: u64) -> Result<wgpu::Buffer> {
-        if let Some(buffer) = lock(&self.free).get_mut(&size).and_then(Vec::pop) {
-            return Ok(buffer);
+        {
+            let mut free = lock(&self.free);
+            if let Some(buffer) = free.iter().rposition(|buffer| buffer.size() == size).and_then(|at| free.remove(at)) {
+                return Ok(buffer);
+            }
         }
-        let buffer = scoped(
-            device,
-            || format!("a buffer of {size} bytes"),
-            || {
-                device.create_buffer(&wgpu::BufferDescriptor {
-                    label: None,
-                    size,
-                    usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-                    mapped_at_creation: false,
-                })
-            },
-        )?;
+        let create = || {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size,
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        };
+        let what = || format!("a buffer of {size} bytes");
+        let buffer = match scoped(device, what, create) {
+            Err(Error::OutOfMemory { .. }) if self.keep(0) => {
+                // What waited for another program of the same sizes makes room, once the driver has it back.
+                let _ = device.poll(wgpu::PollType::wait_indefinitely());
+                scoped(device, what, create)?
+            }
+            made => made?,
+        };
         let mut counts = lock(&self.counts);
         counts.buffers += 1;
         counts.bytes += size;
         Ok(buffer)
     }
 
-    /// Takes a buffer back.
+    /// Takes a buffer back; the oldest make room.
     pub fn give(&self, buffer: wgpu::Buffer) {
-        let mut free = lock(&self.free);
-        let kept: u64 = free.iter().map(|(size, list)| size * list.len() as u64).sum();
-        if kept + buffer.size() <= KEPT {
-            free.entry(buffer.size()).or_default().push(buffer);
-            return;
+        lock(&self.free).push_back(buffer);
+        self.keep(KEPT);
+    }
+
+    /// Gives the oldest free buffers back to the driver until the rest has `most` bytes; whether there were any.
+    fn keep(&self, most: u64) -> bool {
+        let (mut free, mut counts) = (lock(&self.free), lock(&self.counts));
+        let mut kept: u64 = free.iter().map(wgpu::Buffer::size).sum();
+        let before = kept;
+        while kept > most
+            && let Some(oldest) = free.pop_front()
+        {
+            kept -= oldest.size();
+            counts.buffers -= 1;
+            counts.bytes -= oldest.size();
         }
-        let mut counts = lock(&self.counts);
-        counts.buffers -= 1;
-        counts.bytes -= buffer.size();
+        kept < before
     }
 
     pub fn counts(&self) -> PoolCounts {

@@ -85,7 +85,7 @@ pub(super) fn lower(program: &RowProgram, parts: usize, context: &Context<'_>) -
             if pass > last || !replaces {
                 if here == 1 && team.is_shared() && replaces_row_values(program, context) {
                     // Every lane has read what is replaced.
-                    w.line("workgroupBarrier();");
+                    w.line("storageBarrier();");
                 }
                 rows.store_rows(&mut w, "lane == 0u && part == 0u");
             }

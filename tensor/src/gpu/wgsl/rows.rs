@@ -107,7 +107,7 @@ fn launch(program: &RowProgram, cut: &Blocks, context: &Context<'_>) -> Shader {
     rows.store_full(&mut w, &sums, auxiliary.map(|binding| (binding, partials)));
     if team.is_shared() && replaces_row_values(program, context) {
         // Every lane has read what is replaced.
-        w.line("workgroupBarrier();");
+        w.line("storageBarrier();");
     }
     rows.store_rows(&mut w, if team.is_shared() { "lane == 0u" } else { "true" });
     if height > 1 {
