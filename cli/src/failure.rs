@@ -96,6 +96,9 @@ impl From<primer_models::Error> for Failure {
             E::Read { source, .. } => {
                 Self::of_path(&source, misnamed.message).hint("Check the path and its permissions.")
             }
+            E::Write { path, .. } if path.extension().is_some_and(|end| end == "tokens") => {
+                failure.hint("Tokens are kept in the user's cache folder; XDG_CACHE_HOME names another one.")
+            }
             E::Write { .. } => failure.hint("Choose a folder that can be written, with --out."),
             E::EmptyCorpus { .. } => {
                 misnamed.hint("Give a text file, a folder of text files, or `rust` (the sources of the locked crates).")

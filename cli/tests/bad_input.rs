@@ -273,6 +273,11 @@ fn a_tokenizer_that_is_lost_or_damaged() {
     bad(path, &resume, 1, &["tokenizer"]);
     std::fs::write(&file, &whole).unwrap();
     kit::good(path, &eval);
+    // Also from inside, where a path need not name the folder above.
+    let inside = path.join("run/checkpoints");
+    for checkpoint in [".", "best.safetensors"] {
+        kit::good(&inside, &["eval", "--checkpoint", checkpoint, "--corpus", "../../text.txt", "--device", "cpu"]);
+    }
     kit::good(path, &resume);
 }
 

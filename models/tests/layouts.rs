@@ -78,6 +78,29 @@ fn c4_is_packed_lines_of_json() {
     assert_eq!(corpus.documents(), 100);
 }
 
+/// However long the documents are, about a tenth is held out, and none is in both parts where there are two.
+#[test]
+fn long_documents_are_held_out_whole() {
+    let folder = tempdir().unwrap();
+    let page =
+        |n: usize, lines: usize| serde_json::json!({ "text": format!("page {n}\n").repeat(lines) }).to_string() + "\n";
+    let cut = |pages: String| {
+        put(folder.path(), "pages.jsonl", pages);
+        let corpus = open(folder.path().join("pages.jsonl"));
+        (text(&corpus, Part::Train), text(&corpus, Part::Valid))
+    };
+    let (train, valid) = cut((0..3).map(|n| page(n, 100)).collect());
+    assert_eq!((train, valid), ("page 0\n".repeat(100) + &"page 1\n".repeat(100), "page 2\n".repeat(100)));
+    let (train, valid) = cut(page(0, 950) + &page(1, 50));
+    assert_eq!((train, valid), ("page 0\n".repeat(950), "page 1\n".repeat(50)));
+    // A single one is cut, at the end of a line.
+    let (train, valid) = cut(page(7, 1000));
+    assert_eq!((train, valid), ("page 7\n".repeat(900), "page 7\n".repeat(100)));
+    // What is left would be nearly all or nothing.
+    let (train, valid) = cut(page(0, 100) + &page(1, 900));
+    assert_eq!((train.len(), valid.len()), (6300, 700));
+}
+
 #[test]
 fn pg19_is_a_folder_of_books() {
     let folder = tempdir().unwrap();

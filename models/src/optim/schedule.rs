@@ -59,10 +59,14 @@ impl Default for ScheduleConfig {
 
 impl ScheduleConfig {
     /// The factor of the peak rate for step `step` (counted from 0) of `total`: it rises over `warmup` steps to 1, then
-    /// falls to `final_fraction` at the last step and stays there.
+    /// falls to `final_fraction` at the last step and stays there. Where the decay doesn't span the run, nothing depends
+    /// on `total`, so that the losses on the way are those of shorter runs.
     pub fn factor(&self, step: u64, total: u64) -> f64 {
-        // A short run still has most of its steps behind the warm-up.
-        let warmup = self.warmup.min(total / 5);
+        let warmup = match self.decay.spans_the_run() {
+            // A short run still has most of its steps behind the warm-up.
+            true => self.warmup.min(total / 5),
+            false => self.warmup,
+        };
         if step < warmup {
             return (step + 1) as f64 / warmup as f64;
         }
@@ -119,6 +123,17 @@ mod tests {
         for step in [0, 1, 9_999, 10_000, 40_000, 1_000_000] {
             let expected = 1.0 / (step.max(10_000) as f64).sqrt();
             assert!((0.01 * schedule.factor(step, 100) - expected).abs() < 1e-12, "{step}");
+        }
+    }
+
+    /// A run on the way is a shorter run's end.
+    #[test]
+    fn what_does_not_span_the_run_does_not_depend_on_its_length() {
+        for decay in [Decay::Constant, Decay::Rsqrt] {
+            let schedule = ScheduleConfig { warmup: 50, decay, ..ScheduleConfig::default() };
+            for step in [0, 3, 20, 49, 50, 20_000] {
+                assert_eq!(schedule.factor(step, 16), schedule.factor(step, 1_000_000), "{step}");
+            }
         }
     }
 

@@ -194,7 +194,7 @@ impl Source {
         }
     }
 
-    /// Each document is one chunk and ends a line; a range covers whole documents.
+    /// Each document, or what of it lies in the range, is one chunk and ends a line.
     fn read_json(&self, take: &mut dyn FnMut(&[u8], bool) -> Result<()>) -> Result<()> {
         let mut reader = BufReader::with_capacity(CHUNK, self.open()?);
         let (mut line, mut number, mut offset) = (Vec::new(), 0u64, 0u64);
@@ -214,8 +214,10 @@ impl Source {
             if !text.ends_with('\n') {
                 text.push('\n');
             }
-            if offset >= self.range.start {
-                take(text.as_bytes(), true)?;
+            let part = |border: u64| border.saturating_sub(offset).min(text.len() as u64) as usize;
+            let (from, to) = (part(self.range.start), part(self.range.end));
+            if from < to {
+                take(&text.as_bytes()[from..to], true)?;
             }
             offset += text.len() as u64;
         }

@@ -84,8 +84,8 @@ pub(super) fn held_out(documents: &[(String, u64)]) -> Vec<bool> {
     held
 }
 
-/// Splits one source near its last tenth: between documents, else at a blank line, else at a line border, else right
-/// there.
+/// Splits one source near its last tenth: between documents, also somewhat further away, else at a blank line, else at
+/// a line border, else right there.
 ///
 /// # Errors
 /// [`Error::Read`](crate::Error::Read).
@@ -102,7 +102,7 @@ pub(super) fn split_inside(source: &Source) -> Result<(Source, Source)> {
         }
     };
     let goal = bytes - bytes / 10;
-    let mut scan = Scan::new(source.layout, bytes - bytes / 5, goal);
+    let mut scan = Scan::new(source.layout, bytes - bytes / 5, goal).within(bytes);
     source.read(&mut |chunk, ends| {
         scan.feed(chunk, ends);
         Ok(())
@@ -121,6 +121,9 @@ pub(super) struct Scan {
     line: [u8; 4],
     line_bytes: u64,
     document: Option<u64>,
+    /// Where no document ends there, the nearest end to `goal` of those in the second half.
+    near: Option<u64>,
+    bytes: u64,
     blank: Option<u64>,
     any_line: Option<u64>,
     documents: u64,
@@ -128,8 +131,25 @@ pub(super) struct Scan {
 
 impl Scan {
     pub fn new(layout: Layout, floor: u64, goal: u64) -> Self {
-        let (document, blank, any_line) = (None, None, None);
-        Self { layout, floor, goal, offset: 0, line: [0; 4], line_bytes: 0, document, blank, any_line, documents: 0 }
+        Self {
+            layout,
+            floor,
+            goal,
+            offset: 0,
+            line: [0; 4],
+            line_bytes: 0,
+            document: None,
+            near: None,
+            bytes: 0,
+            blank: None,
+            any_line: None,
+            documents: 0,
+        }
+    }
+
+    /// The same of a text of so many bytes.
+    fn within(self, bytes: u64) -> Self {
+        Self { bytes, ..self }
     }
 
     /// Takes the next chunk; `ends` says that a document ends with it.
@@ -149,7 +169,7 @@ impl Scan {
             if self.layout == Layout::WikiText && self.line_bytes == 4 && self.line.starts_with(b" = ") && byte != b'='
             {
                 self.documents += 1;
-                Self::note(&mut self.document, self.offset - 4, self.floor, self.goal);
+                self.end_document(self.offset - 4);
             }
             if byte == b'\n' {
                 let blank = self.line_bytes == 1 || (self.line_bytes == 2 && self.line[0] == b'\r');
@@ -159,14 +179,22 @@ impl Scan {
                 }
                 if self.layout == Layout::Lines && !blank {
                     self.documents += 1;
-                    Self::note(&mut self.document, self.offset, self.floor, self.goal);
+                    self.end_document(self.offset);
                 }
                 self.line_bytes = 0;
             }
         }
         if ends {
             self.documents += 1;
-            Self::note(&mut self.document, self.offset, self.floor, self.goal);
+            self.end_document(self.offset);
+        }
+    }
+
+    fn end_document(&mut self, border: u64) {
+        Self::note(&mut self.document, border, self.floor, self.goal);
+        let is_nearer = |than: u64| border.abs_diff(self.goal) < than.abs_diff(self.goal);
+        if (self.bytes / 2..self.bytes).contains(&border) && self.near.is_none_or(is_nearer) {
+            self.near = Some(border);
         }
     }
 
@@ -178,7 +206,7 @@ impl Scan {
 
     /// The last border of the best kind.
     pub fn best(&self) -> Option<u64> {
-        self.document.or(self.blank).or(self.any_line)
+        self.document.or(self.near).or(self.blank).or(self.any_line)
     }
 
     /// Documents seen, at least one.

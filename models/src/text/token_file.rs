@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
@@ -104,6 +105,23 @@ fn map(path: &Path, key: Key<'_>) -> std::io::Result<std::result::Result<Mmap, &
     Ok(Ok(mapped))
 }
 
+/// Removes what processes that were killed while they wrote this file left a day ago or longer.
+fn remove_forgotten(path: &Path) {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let Some((folder, stem)) = path.parent().zip(path.file_stem()) else { return };
+    let is_old = |path: &Path| {
+        let modified = path.metadata().and_then(|data| data.modified()).ok();
+        modified.and_then(|time| time.elapsed().ok()).is_some_and(|age| age > DAY)
+    };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with(&*stem.to_string_lossy()) && name.ends_with(".tmp") && is_old(&entry) {
+            // Best effort: it is somebody else's leftover.
+            let _ = fs::remove_file(&entry);
+        }
+    }
+}
+
 /// Writes a file beside its place, flushes it to the disk and renames it.
 fn build(path: &Path, key: Key<'_>, write: impl FnOnce(&mut Sink<'_>) -> Result<()>) -> Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -111,6 +129,7 @@ fn build(path: &Path, key: Key<'_>, write: impl FnOnce(&mut Sink<'_>) -> Result<
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
+    remove_forgotten(path);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let temporary = path.with_extension(format!("{}-{number}.tmp", std::process::id()));
     let written = (|| {

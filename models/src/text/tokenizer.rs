@@ -157,7 +157,9 @@ impl Tokenizer {
             return Ok(Self::Bytes);
         }
         let near = |folder: &Path| folder.join(Self::FILE);
-        let candidates: Vec<PathBuf> = path.ancestors().skip(1).take(2).map(near).collect();
+        // A relative path need not name the folder above.
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let candidates: Vec<PathBuf> = whole.ancestors().skip(1).take(2).map(near).collect();
         let found = candidates.iter().find(|file| file.is_file());
         let tokenizer = Self::read(found.ok_or_else(|| Error::NoTokenizer { path: path.to_owned() })?)?;
         tokenizer.check(id)?;

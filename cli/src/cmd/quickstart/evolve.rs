@@ -4,6 +4,7 @@ use super::Schedule;
 use crate::cmd::search::work::{Live, in_threads};
 use crate::cmd::search::{options, summary};
 use crate::failure::Outcome;
+use crate::folder;
 use crate::report::data::Search;
 use crate::stop::Stop;
 use primer_models::text::Corpus;
@@ -14,6 +15,9 @@ use primer_search::worker::{self, RunOptions};
 use primer_tensor::Device;
 use std::path::Path;
 use std::time::Instant;
+
+/// The study's file in the folder of the quickstart.
+pub const STORE: &str = "search.db";
 
 /// Candidates that the search should have time for.
 const WANTED: f64 = 60.0;
@@ -49,13 +53,9 @@ pub fn run(
         fitness: Fitness::steps(steps),
         ..base
     };
-    let path = out.join("search.db");
-    if path.exists() {
-        // --force was given: this run's study replaces the one that was there.
-        for part in ["search.db", "search.db-wal", "search.db-shm"] {
-            let _ = std::fs::remove_file(out.join(part));
-        }
-    }
+    // With --force this run's study replaces the one that was there.
+    folder::remove_files(out, &[STORE, "search.db-wal", "search.db-shm"])?;
+    let path = out.join(STORE);
     let store = Store::create(&path.as_path().into(), &spec)?;
     let live = Live::new(&store, Some(time), None)?;
     let work = |options: &RunOptions| -> Outcome {

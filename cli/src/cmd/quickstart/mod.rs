@@ -13,7 +13,7 @@ use crate::report::derive::derive;
 use crate::report::{self, html};
 use crate::stop::Stop;
 use crate::terminal;
-use crate::typed::typed;
+use crate::typed::{command_line, typed};
 use primer_models::text::Part;
 use primer_models::{Arch, RunConfig, Size};
 use serde_json::{Value, json};
@@ -89,6 +89,10 @@ pub fn run(args: &Quickstart) -> Outcome {
         return terminal::json(&summary(&report, &out, &page));
     }
     closing(&report)?;
+    if report.search.is_some() {
+        let store = format!("sqlite:{}", out.join(evolve::STORE).display());
+        terminal::line(&format!("its programs: {}", command_line(["search", "top", "--store", &store])))?;
+    }
     terminal::line(&format!("\nreport: {}", page.display()))
 }
 
