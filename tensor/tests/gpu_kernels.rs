@@ -260,6 +260,28 @@ fn matrix_products() {
     check(&Case::new([weights, mixed]));
 }
 
+/// A gradient of weights has few elements, each of them a long sum.
+#[test]
+fn long_sums_of_few_elements_are_taken_in_parts() {
+    let gpu = open(GpuOptions { variants: Some(Variants::DISCRETE), ..GpuOptions::default() });
+    // Sums of small whole numbers are exact in whatever order.
+    let whole = |count: usize| Values::F32(noise(3, count).iter().map(|x| (4.0 * x).round()).collect());
+    // An odd length is not cut, nor a short one.
+    for (m, k, n, launches) in [(64, 1024, 48, 2), (5, 2048, 3, 2), (70, 1032, 9, 2), (9, 1001, 9, 1), (3, 500, 3, 1)] {
+        let (a, b) = (data("a", &[m, k]), data("b", &[k, n]));
+        let case = Case::new([a.matmul(&b)]).with(&a, whole(m * k)).with(&b, whole(k * n));
+        let executable = case.check(&gpu);
+        assert_eq!(executable.report().expect("planned").launches, launches, "{m} × {k} × {n}");
+        let (at, bt) = (data("at", &[2, k, m]), data("bt", &[2, n, k]));
+        let case = Case::new([at.matmul_t(true, &bt, true), at.reverse(1).matmul_t(true, &bt, true)]);
+        case.with(&at, whole(2 * k * m)).with(&bt, whole(2 * n * k)).check(&gpu);
+    }
+    let (x, g) = (data("x", &[2048, 32]), data("g", &[2048, 16]));
+    let w = Tensor::state("w", [32, 16]);
+    let case = Case::new([]).update(&w, &(&w - x.matmul_t(true, &g, false) * 0.5));
+    case.with(&x, whole(2048 * 32)).with(&g, whole(2048 * 16)).with(&w, whole(32 * 16)).check(&gpu);
+}
+
 #[test]
 fn what_follows_a_product_is_done_in_its_kernel() {
     // Sizes that fill tiles, vectors and neither; two products of a batch.

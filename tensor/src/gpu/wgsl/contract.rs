@@ -3,14 +3,16 @@
 //! Sizes, strides and offsets are launch parameters, so that all products of a program share a handful of pipelines.
 //! The variants: registers alone, for lanes of a CPU, where each load is a loop over the lanes and must feed many
 //! multiplications; the same with the left operand spread over the lanes of a subgroup and handed round; and tiles in
-//! shared memory for GPUs (`tiles`). Every element is summed in the order of k by one invocation.
+//! shared memory for GPUs (`tiles`). Every element is summed in the order of k by one invocation; where there are too few
+//! elements for that to keep a GPU busy, k is cut into parts, of which each element has one invocation.
 
 use super::epilogue::Epilogue;
+use super::partials::{self, Partials};
 use super::tiles;
 use crate::DType;
 use crate::gpu::MatMulVariant;
-use crate::gpu::launch::{Context, Shader, Writer};
-use crate::plan::MatMul;
+use crate::gpu::launch::{Context, Location, Shader, Writer};
+use crate::plan::{MatMul, View};
 
 /// Names of the launch parameters, in WGSL.
 pub(super) struct Problem {
@@ -32,6 +34,17 @@ pub(super) enum Width {
     Vectors,
 }
 
+/// What a launch does with its sums.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Sums {
+    /// They are the product.
+    Whole,
+    /// They are added to those of the launches before.
+    Added,
+    /// They go to the auxiliary memory, to be added up by another launch.
+    Partial,
+}
+
 /// Where elements of the product go.
 pub(super) enum Out {
     /// Into this binding, added to what it holds or in its place.
@@ -40,10 +53,14 @@ pub(super) enum Out {
     Epilogue(Epilogue),
 }
 
-/// One launch; several where an invocation may not run through all of k at once, each but the first adding to the ones
-/// before.
+/// One launch; two where parts of k are summed at once; several where an invocation may not run through all of k, each
+/// but the first adding to the ones before.
 pub(super) fn matmul(matmul: &MatMul, context: &Context<'_>) -> Vec<Shader> {
-    let whole = part(matmul, false, context);
+    let at_once = parts_at_once(matmul, context);
+    if at_once > 1 {
+        return split(matmul, at_once, context);
+    }
+    let whole = part(matmul, Sums::Whole, context);
     // A product with an epilogue is in no memory that another launch could add to; plans give none to a very long one.
     if whole.rounds <= context.rounds() || matmul.epilogue.is_some() {
         return vec![whole];
@@ -55,12 +72,58 @@ pub(super) fn matmul(matmul: &MatMul, context: &Context<'_>) -> Vec<Shader> {
     let cut = |start: usize| {
         let end = (start + length).min(k);
         let (a, b) = (matmul.a.slice(r - 1, start, end), matmul.b.slice(r - 2, start, end));
-        part(&MatMul { a, b, ..matmul.clone() }, start > 0, context)
+        part(&MatMul { a, b, ..matmul.clone() }, if start > 0 { Sums::Added } else { Sums::Whole }, context)
     };
     (0..k).step_by(length).map(cut).collect()
 }
 
-fn part(matmul: &MatMul, adds: bool, context: &Context<'_>) -> Shader {
+/// Shortest part of k that is worth a second launch.
+const PART: usize = 256;
+
+/// Most words of partial sums.
+const PARTIAL_WORDS: usize = 1 << 24;
+
+/// Into how many parts k is cut so that a product with few outputs, such as a gradient of weights, keeps a GPU busy.
+fn parts_at_once(matmul: &MatMul, context: &Context<'_>) -> usize {
+    let (_, m, n, k) = matmul.dims();
+    // What follows in an epilogue needs the whole sum.
+    if !context.variants.matmul.is_tiled() || matmul.epilogue.is_some() || !matmul.out.is_contiguous() {
+        return 1;
+    }
+    let invocations = if m.min(n) < 8 { count(matmul, 2, 2) } else { 256 * count(matmul, 64, 64) };
+    let outputs: usize = matmul.out.dims.iter().product();
+    let fits = |parts: usize| {
+        let whole_vectors = k % (4 * parts) == 0;
+        whole_vectors && k / parts >= PART && (k / parts) as u64 <= context.rounds() && parts * outputs <= PARTIAL_WORDS
+    };
+    let mut parts = 1;
+    while outputs > 0 && 2 * parts * invocations <= context.variants.invocations && fits(2 * parts) {
+        parts *= 2;
+    }
+    parts
+}
+
+/// The parts of k as a batch, and their sum.
+fn split(matmul: &MatMul, parts: usize, context: &Context<'_>) -> Vec<Shader> {
+    let (r, (.., k)) = (matmul.out.dims.len(), matmul.dims());
+    let batched = |view: &View, axis: usize| {
+        let mut part = view.slice(axis, 0, k / parts);
+        part.dims.insert(0, parts);
+        part.strides.insert(0, (k / parts) as isize * view.strides[axis]);
+        part
+    };
+    let outputs: Vec<usize> = [parts].into_iter().chain(matmul.out.dims.iter().copied()).collect();
+    let partial = MatMul {
+        a: batched(&matmul.a, r - 1),
+        b: batched(&matmul.b, r - 2),
+        out: View::contiguous(matmul.out.buffer, &outputs.into()),
+        ..matmul.clone()
+    };
+    let sums = Partials { base: 0, blocks: parts, length: matmul.out.dims.iter().product() };
+    vec![part(&partial, Sums::Partial, context), partials::add(&[&matmul.out], sums, context)]
+}
+
+fn part(matmul: &MatMul, sums: Sums, context: &Context<'_>) -> Shader {
     let (_, m, n, _) = matmul.dims();
     match context.variants.matmul {
         MatMulVariant::Subgroups => {
@@ -73,18 +136,18 @@ fn part(matmul: &MatMul, adds: bool, context: &Context<'_>) -> Shader {
                 3..=4 => 4,
                 _ => 8,
             };
-            subgroups(matmul, [rows, columns], adds, context)
+            subgroups(matmul, [rows, columns], sums, context)
         }
-        MatMulVariant::Registers => registers(matmul, if m.min(n) >= 8 { 8 } else { 2 }, adds, context),
+        MatMulVariant::Registers => registers(matmul, if m.min(n) >= 8 { 8 } else { 2 }, sums, context),
         // A tile with few rows would be mostly padding.
-        _ if m.min(n) < 8 => registers(matmul, 2, adds, context),
+        _ if m.min(n) < 8 => registers(matmul, 2, sums, context),
         // Large tiles where they are a quarter of what keeps the device busy.
         MatMulVariant::Tiles8
             if m.min(n) >= 128 && 4 * 256 * count(matmul, 128, 128) >= context.variants.invocations =>
         {
-            tiles::matmul(matmul, 8, adds, context)
+            tiles::matmul(matmul, 8, sums, context)
         }
-        MatMulVariant::Tiles4 | MatMulVariant::Tiles8 => tiles::matmul(matmul, 4, adds, context),
+        MatMulVariant::Tiles4 | MatMulVariant::Tiles8 => tiles::matmul(matmul, 4, sums, context),
     }
 }
 
@@ -94,7 +157,7 @@ fn part(matmul: &MatMul, adds: bool, context: &Context<'_>) -> Shader {
 pub(super) fn prologue(
     matmul: &MatMul,
     [rows, columns]: [usize; 2],
-    adds: bool,
+    sums: Sums,
     width: Width,
     w: &mut Writer<'_>,
 ) -> Problem {
@@ -135,7 +198,11 @@ pub(super) fn prologue(
     let vectors = if width == Width::Vectors { tiles::see_vectors(matmul, [a, b], w) } else { [false; 2] };
     let out = match &matmul.epilogue {
         Some(program) => Out::Epilogue(Epilogue::declare(matmul, program, width, w)),
-        None => Out::Memory { binding: w.write(matmul.out.buffer), adds },
+        None if sums == Sums::Partial => {
+            w.auxiliary = matmul.out.dims.iter().product();
+            Out::Memory { binding: w.bind(Location::Auxiliary, DType::F32, true), adds: false }
+        }
+        None => Out::Memory { binding: w.write(matmul.out.buffer), adds: sums == Sums::Added },
     };
     Problem { m: pm, n: pn, k: pk, a, b, vectors, out }
 }
@@ -164,13 +231,13 @@ pub(super) fn count(matmul: &MatMul, rows: usize, columns: usize) -> usize {
 }
 
 /// A square of outputs an invocation.
-fn registers(matmul: &MatMul, side: usize, adds: bool, context: &Context<'_>) -> Shader {
+fn registers(matmul: &MatMul, side: usize, sums: Sums, context: &Context<'_>) -> Shader {
     let mut w = Writer::new(context);
     let count = count(matmul, side, side);
     let limit = w.param(count as u32);
     w.invocation_id(&limit);
     w.line("let tile = id;");
-    let p = prologue(matmul, [side, side], adds, Width::Elements, &mut w);
+    let p = prologue(matmul, [side, side], sums, Width::Elements, &mut w);
     for i in 0..side {
         w.line(&format!("let x{i} = a_at + min(tile_m + {i}u, {} - 1u) * ar;", p.m));
         w.line(&format!("let y{i} = b_at + min(tile_n + {i}u, {} - 1u) * bc;", p.n));
@@ -201,7 +268,7 @@ fn registers(matmul: &MatMul, side: usize, adds: bool, context: &Context<'_>) ->
 
 /// `rows` × (lanes·`columns`) outputs a subgroup. A load of the left operand brings a block of (lanes/4 rows) × (4
 /// steps of k), a load of the right one a step of k for as many columns as there are lanes.
-fn subgroups(matmul: &MatMul, [rows, columns]: [usize; 2], adds: bool, context: &Context<'_>) -> Shader {
+fn subgroups(matmul: &MatMul, [rows, columns]: [usize; 2], sums: Sums, context: &Context<'_>) -> Shader {
     let mut w = Writer::new(context);
     let lanes = context.granted.subgroup as usize;
     w.workgroup = lanes as u32;
@@ -210,7 +277,7 @@ fn subgroups(matmul: &MatMul, [rows, columns]: [usize; 2], adds: bool, context: 
     let limit = w.param(count as u32);
     w.line(&format!("if (group >= {limit}) {{ return; }}"));
     w.line("let tile = group;");
-    let p = prologue(matmul, [rows, lanes * columns], adds, Width::Elements, &mut w);
+    let p = prologue(matmul, [rows, lanes * columns], sums, Width::Elements, &mut w);
     let height = lanes / 4;
     let loads = rows.div_ceil(height);
     for g in 0..loads {

@@ -5,7 +5,7 @@
 //! memory. Shared memory holds vectors of four along whichever dimension the operand is dense in, so that a load from
 //! device memory is one store there.
 
-use super::contract::{Out, Problem, Width, count, prologue, store as store_one};
+use super::contract::{Out, Problem, Sums, Width, count, prologue, store as store_one};
 use super::epilogue::in_vectors;
 use crate::DType;
 use crate::gpu::launch::{Context, Shader, Writer};
@@ -20,7 +20,7 @@ const SLICE: usize = 4 * WIDE * WIDE;
 const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
 
 /// `side` is 4 or 8: the outputs of an invocation along each dimension.
-pub(super) fn matmul(matmul: &MatMul, side: usize, adds: bool, context: &Context<'_>) -> Shader {
+pub(super) fn matmul(matmul: &MatMul, side: usize, sums: Sums, context: &Context<'_>) -> Shader {
     let tile = WIDE * side;
     let mut w = Writer::new(context);
     w.workgroup = (WIDE * WIDE) as u32;
@@ -28,7 +28,7 @@ pub(super) fn matmul(matmul: &MatMul, side: usize, adds: bool, context: &Context
     let limit = w.param(tiles as u32);
     w.line(&format!("if (group >= {limit}) {{ return; }}"));
     w.line("let tile = group;");
-    let p = prologue(matmul, [tile, tile], adds, Width::Vectors, &mut w);
+    let p = prologue(matmul, [tile, tile], sums, Width::Vectors, &mut w);
     let (a, b) = operands(matmul, &p, tile);
     w.line(&format!("let row = lane / {WIDE}u;"));
     w.line(&format!("let column = lane % {WIDE}u;"));
