@@ -214,6 +214,14 @@ fn checkpoints_that_are_missing_truncated_or_of_another_shape() {
     std::fs::write(path.join("other.txt"), "quite another text\n".repeat(100)).unwrap();
     let other = ["train", "--resume", "--out", "run", "--corpus", "other.txt", "--device", "cpu"];
     bad(path, &other, 2, &["begun on the corpus text.txt", "--corpus"]);
+    // The same text, of which more is held out.
+    let text = std::fs::read_to_string(path.join("text.txt")).unwrap();
+    let half = text[..text.len() / 2].rfind('\n').map_or(0, |end| end + 1);
+    std::fs::create_dir(path.join("named")).unwrap();
+    std::fs::write(path.join("named/train.txt"), &text[..half]).unwrap();
+    std::fs::write(path.join("named/valid.txt"), &text[half..]).unwrap();
+    let named = ["train", "--resume", "--out", "run", "--corpus", "named", "--device", "cpu"];
+    bad(path, &named, 2, &["held out", "begin a new run"]);
 
     let file = newest_checkpoint(&path.join("run"));
     let bytes = std::fs::read(&file).unwrap();

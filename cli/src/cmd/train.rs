@@ -10,7 +10,7 @@ use crate::folder::{self, Existing};
 use crate::stop::Stop;
 use crate::terminal;
 use crate::typed::{command_line, typed};
-use primer_models::text::{Corpus, Tokenizer, TokenizerSpec};
+use primer_models::text::{Corpus, Part, Tokenizer, TokenizerSpec};
 use primer_models::train::{CONFIG, Limit, RunFolder};
 use primer_models::{Arch, RunConfig, Size};
 use serde::{Deserialize, Serialize};
@@ -100,20 +100,36 @@ struct Begun {
     corpus: String,
     /// Its hash.
     corpus_sha256: String,
+    /// Bytes of its training part: a text can be split in other places. Not in files of older versions.
+    train_bytes: Option<u64>,
     /// The version that began it.
     primer: String,
 }
 
 impl Begun {
     fn new(corpus: String, text: &Corpus) -> Self {
-        Self { typed: typed(), corpus, corpus_sha256: text.sha256(), primer: env!("CARGO_PKG_VERSION").into() }
+        Self {
+            typed: typed(),
+            corpus,
+            corpus_sha256: text.sha256(),
+            train_bytes: Some(text.bytes(Part::Train)),
+            primer: env!("CARGO_PKG_VERSION").into(),
+        }
     }
 
     /// Refuses to go on with another text.
     fn check(&self, text: &Corpus) -> Outcome {
         let (begun, found) = (&self.corpus_sha256, text.sha256());
-        if *begun == found {
+        let train_bytes = text.bytes(Part::Train);
+        if *begun == found && self.train_bytes.is_none_or(|bytes| bytes == train_bytes) {
             return Ok(());
+        }
+        if *begun == found {
+            return Err(Failure::usage(format!(
+                "this run was begun on other {} bytes of this text, the rest being held out; now they are {train_bytes}",
+                self.train_bytes.unwrap_or_default()
+            ))
+            .hint("Give the text as it was given then, as one file or as named parts, or begin a new run."));
         }
         Err(Failure::usage(format!(
             "this run was begun on the corpus {} with SHA-256 {begun:.12}, but {} now has {found:.12}",

@@ -71,7 +71,7 @@ fn new_study(args: &StudyArgs, corpus: Corpus, compute: &WorkerCompute) -> Outco
         None => options::study(args, &corpus.sha256())?,
     };
     say_what_is_learned(&spec);
-    let corpus = spec.learn_tokens(corpus)?;
+    let corpus = if args.like.is_some() { spec.tokens(corpus)? } else { spec.learn_tokens(corpus)? };
     if options::wants_roofline(&spec, args) {
         let chosen = device::open(&compute.of_a_worker())?;
         let measured = Evaluator::new(&spec, &corpus, &chosen.device)?.measure_roofline()?;
