@@ -75,11 +75,12 @@ fn beside(versus: &Versus) -> Option<String> {
 
 fn table(table: &Table) -> String {
     let rates: Vec<f64> = table.rows.first().map_or(Vec::new(), |row| row.tuning.iter().map(|t| t.0).collect());
+    let at_edge = |rate: f64| {
+        let outer = rates.iter().all(|&other| other >= rate) || rates.iter().all(|&other| other <= rate);
+        outer && rates.len() > 1
+    };
     let runs = table.rows.iter().filter(|row| row.left_out.is_none()).map(|row| {
-        let edge = |rate: f64| {
-            let outer = rates.iter().all(|&other| other >= rate) || rates.iter().all(|&other| other <= rate);
-            if outer && rates.len() > 1 { "*" } else { "" }
-        };
+        let edge = |rate: f64| if at_edge(rate) { "*" } else { "" };
         let difference = row.difference.as_ref().map(mean_and_interval);
         vec![
             escape(&pretty(&row.name)),
@@ -101,7 +102,7 @@ fn table(table: &Table) -> String {
             format!("<p class=\"small\">{} is not in this test: {}.</p>\n", escape(&row.name), escape(why))
         })
         .collect();
-    let note = if rates.len() > 1 {
+    let note = if table.rows.iter().any(|row| row.learning_rate.is_some_and(at_edge)) {
         "<p class=\"small\">* The best rate lies at the edge of those tried: a better one may lie beyond it.</p>\n"
     } else {
         ""
