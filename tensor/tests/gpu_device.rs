@@ -285,3 +285,20 @@ fn the_roof_is_measured() {
     assert!(signature.contains(&device.variants().to_string()), "{signature}");
     assert!(device.matmul_speed([64, 64, 64]).expect("runs") > 0.0);
 }
+
+/// By the estimate for a software adapter these products take half a second, so they are submitted in parts. Each moves
+/// the columns on by one.
+#[test]
+fn a_program_of_several_submissions_runs_in_order() {
+    const N: usize = 512;
+    let device = Device::Gpu(open(GpuOptions::default()));
+    let (x, step) = (Tensor::data("x", [N, N], DType::F32), Tensor::data("step", [N, N], DType::F32));
+    let moved = (0..8).fold(x, |y, _| y.matmul(&step));
+    let mut executable = device.compile(&Program::trace(&[moved], &[]).unwrap()).unwrap();
+    let values: Vec<f32> = (0..N * N).map(|i| (i % 1000) as f32).collect();
+    let step: Vec<f32> = (0..N * N).map(|i| f32::from(u8::from(i % N == (i / N + 1) % N))).collect();
+    let mut state = State::new(&device);
+    executable.run(&mut state, &[("x", Data::F32(&values)), ("step", Data::F32(&step))]).unwrap();
+    let expected: Vec<f32> = (0..N * N).map(|i| values[i / N * N + (i % N + N - 8) % N]).collect();
+    assert!(executable.output(0).unwrap() == expected);
+}
