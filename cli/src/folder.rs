@@ -1,7 +1,7 @@
 //! Where a command writes: never into a folder that holds something, unless asked to.
 
 use crate::failure::{Failure, Outcome};
-use primer_models::text::Corpus;
+use primer_models::text::{Corpus, Part};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
@@ -146,6 +146,35 @@ pub fn corpus(spec: &str) -> Outcome<Corpus> {
         Some(folder) => corpus.with_cache(folder),
         None => corpus,
     })
+}
+
+/// The text that something was begun on, as its folder says.
+pub struct BegunOn<'a> {
+    /// The corpus as it was named.
+    pub name: &'a str,
+    /// Its hash.
+    pub sha256: &'a str,
+    /// Bytes of its training part, where that is known: a text can be split in other places.
+    pub train_bytes: Option<u64>,
+}
+
+/// Refuses another text than that which a `what` was begun on.
+///
+/// # Errors
+/// Wrong usage.
+pub fn same_text(what: &str, begun: &BegunOn<'_>, text: &Corpus) -> Outcome {
+    let (found, train_bytes) = (text.sha256(), text.bytes(Part::Train));
+    let BegunOn { name, sha256, train_bytes: begun_bytes } = begun;
+    let difference = if *sha256 != found {
+        format!("was begun on the corpus {name} with SHA-256 {sha256:.12}, but {} now has {found:.12}", text.name())
+    } else if let Some(bytes) = begun_bytes.filter(|&bytes| bytes != train_bytes) {
+        format!("was begun on {bytes} bytes of this text, the rest being held out; now they are {train_bytes}")
+    } else {
+        return Ok(());
+    };
+    Err(Failure::usage(format!("this {what} {difference}")).hint(format!(
+        "Give the same text with --corpus, as it was given then, or begin a new {what} in another folder."
+    )))
 }
 
 /// Where commands keep files of tokens: `primer/tokens` in the user's cache folder, if there is one.

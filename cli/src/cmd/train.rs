@@ -6,7 +6,7 @@ use crate::cmd::device;
 use crate::cmd::settings::set_all;
 use crate::cmd::train_progress::TrainProgress;
 use crate::failure::{Failure, Outcome};
-use crate::folder::{self, Existing};
+use crate::folder::{self, BegunOn, Existing};
 use crate::stop::Stop;
 use crate::terminal;
 use crate::typed::{command_line, typed};
@@ -29,7 +29,7 @@ pub fn run(args: &Train) -> Outcome {
     let name = args.corpus.clone().or(named).unwrap_or_else(|| "rust".into());
     let corpus = folder::corpus(&name)?;
     if let Some(begun) = &begun {
-        begun.check(&corpus)?;
+        folder::same_text("run", &begun.text(), &corpus)?;
     }
     let chosen = device::open(&args.compute)?;
     let out = folder::prepare(args.out.as_deref(), "train", Existing::of(args.resume, args.force))?;
@@ -117,26 +117,8 @@ impl Begun {
         }
     }
 
-    /// Refuses to go on with another text.
-    fn check(&self, text: &Corpus) -> Outcome {
-        let (begun, found) = (&self.corpus_sha256, text.sha256());
-        let train_bytes = text.bytes(Part::Train);
-        if *begun == found && self.train_bytes.is_none_or(|bytes| bytes == train_bytes) {
-            return Ok(());
-        }
-        if *begun == found {
-            return Err(Failure::usage(format!(
-                "this run was begun on other {} bytes of this text, the rest being held out; now they are {train_bytes}",
-                self.train_bytes.unwrap_or_default()
-            ))
-            .hint("Give the text as it was given then, as one file or as named parts, or begin a new run."));
-        }
-        Err(Failure::usage(format!(
-            "this run was begun on the corpus {} with SHA-256 {begun:.12}, but {} now has {found:.12}",
-            self.corpus,
-            text.name()
-        ))
-        .hint("Give the same text with --corpus, or begin a new run in another folder."))
+    fn text(&self) -> BegunOn<'_> {
+        BegunOn { name: &self.corpus, sha256: &self.corpus_sha256, train_bytes: self.train_bytes }
     }
 }
 

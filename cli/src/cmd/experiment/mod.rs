@@ -17,12 +17,12 @@ use crate::args::ExperimentArgs;
 use crate::cmd::device::{self, Chosen};
 use crate::cmd::step_cost::StepCost;
 use crate::failure::{Failure, Outcome};
-use crate::folder::{self, Existing, damaged, read_json, write_json};
+use crate::folder::{self, BegunOn, Existing, damaged, read_json, write_json};
 use crate::report;
 use crate::stop::Stop;
 use crate::terminal::{self, Progress};
 use crate::typed::{command_line, typed};
-use primer_models::text::{Corpus, TokenSet, Tokenizer, TokenizerSpec};
+use primer_models::text::{Corpus, Part, TokenSet, Tokenizer, TokenizerSpec};
 use primer_models::train::{StepTime, calibrate};
 use primer_models::{Arch, RunConfig};
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,7 @@ impl Experiment {
                         kind,
                         corpus: name,
                         corpus_sha256: corpus.sha256(),
+                        train_bytes: Some(corpus.bytes(Part::Train)),
                         tokenizer: String::new(),
                         seeds,
                         length,
@@ -284,17 +285,8 @@ fn stored_plan(out: &Path, command: &str) -> Outcome<Plan> {
 
 /// The text with the experiment's tokenizer, if both are those that it was begun with.
 fn same_text(plan: &Plan, corpus: Corpus, out: &Path) -> Outcome<Corpus> {
-    let found = corpus.sha256();
-    if found != plan.corpus_sha256 {
-        return Err(Failure::usage(format!(
-            "this experiment was begun on the corpus {} with SHA-256 {}, but {} now has {found}: results on different \
-             texts are not compared",
-            plan.corpus,
-            plan.corpus_sha256,
-            corpus.name()
-        ))
-        .hint("Give the same text with --corpus, or begin a new experiment in another folder."));
-    }
+    let begun = BegunOn { name: &plan.corpus, sha256: &plan.corpus_sha256, train_bytes: plan.train_bytes };
+    folder::same_text("experiment", &begun, &corpus)?;
     let tokenizer = Tokenizer::of_run(out)?;
     if tokenizer.id() != plan.tokenizer {
         return Err(Failure::new(format!(

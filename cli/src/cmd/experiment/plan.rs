@@ -16,6 +16,8 @@ pub struct Plan {
     pub corpus: String,
     /// Its hash.
     pub corpus_sha256: String,
+    /// Bytes of its training part; not in files of older versions.
+    pub train_bytes: Option<u64>,
     /// What tells its tokenizer apart.
     pub tokenizer: String,
     /// The seeds of the runs.
