@@ -215,11 +215,7 @@ fn checkpoints_that_are_missing_truncated_or_of_another_shape() {
     let other = ["train", "--resume", "--out", "run", "--corpus", "other.txt", "--device", "cpu"];
     bad(path, &other, 2, &["begun on the corpus text.txt", "--corpus"]);
     // The same text, of which more is held out.
-    let text = std::fs::read_to_string(path.join("text.txt")).unwrap();
-    let half = text[..text.len() / 2].rfind('\n').map_or(0, |end| end + 1);
-    std::fs::create_dir(path.join("named")).unwrap();
-    std::fs::write(path.join("named/train.txt"), &text[..half]).unwrap();
-    std::fs::write(path.join("named/valid.txt"), &text[half..]).unwrap();
+    kit::split_in_half(path);
     let named = ["train", "--resume", "--out", "run", "--corpus", "named", "--device", "cpu"];
     bad(path, &named, 2, &["held out", "begin a new run"]);
 

@@ -247,11 +247,7 @@ fn results_on_another_text_or_with_other_tokens_are_not_compared() {
     let resume = ["compare", "--resume", "--out", "c", "--device", "cpu"];
     bad(path, &[&resume[..], &["--corpus", "other.txt"]].concat(), 2, &["SHA-256", "another folder"]);
     // The same text, of which more is held out.
-    let text = std::fs::read_to_string(path.join("text.txt")).unwrap();
-    let half = text[..text.len() / 2].rfind('\n').map_or(0, |end| end + 1);
-    std::fs::create_dir(path.join("named")).unwrap();
-    std::fs::write(path.join("named/train.txt"), &text[..half]).unwrap();
-    std::fs::write(path.join("named/valid.txt"), &text[half..]).unwrap();
+    kit::split_in_half(path);
     bad(path, &[&resume[..], &["--corpus", "named"]].concat(), 2, &["held out", "another folder"]);
     std::fs::rename(path.join("c/tokenizer.json"), path.join("tokenizer.json")).unwrap();
     bad(path, &resume, 1, &["tokenizer", "not compared"]);

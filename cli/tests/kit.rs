@@ -114,6 +114,15 @@ pub fn folder_with_text() -> TempDir {
     folder
 }
 
+/// Makes a folder `named` of the text in `text.txt`, of which half is held out.
+pub fn split_in_half(path: &Path) {
+    let text = std::fs::read_to_string(path.join("text.txt")).expect("read");
+    let half = text[..text.len() / 2].rfind('\n').map_or(0, |end| end + 1);
+    std::fs::create_dir(path.join("named")).expect("made");
+    std::fs::write(path.join("named/train.txt"), &text[..half]).expect("written");
+    std::fs::write(path.join("named/valid.txt"), &text[half..]).expect("written");
+}
+
 /// A folder with `text.txt` and a trained model in `run`, made once; never write into it.
 pub fn trained() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();

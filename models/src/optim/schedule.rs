@@ -62,11 +62,9 @@ impl ScheduleConfig {
     /// falls to `final_fraction` at the last step and stays there. Where the decay doesn't span the run, nothing depends
     /// on `total`, so that the losses on the way are those of shorter runs.
     pub fn factor(&self, step: u64, total: u64) -> f64 {
-        let warmup = match self.decay.spans_the_run() {
-            // A short run still has most of its steps behind the warm-up.
-            true => self.warmup.min(total / 5),
-            false => self.warmup,
-        };
+        // A short run still has most of its steps behind the warm-up.
+        let longest = if self.decay.spans_the_run() { total / 5 } else { u64::MAX };
+        let warmup = self.warmup.min(longest);
         if step < warmup {
             return (step + 1) as f64 / warmup as f64;
         }

@@ -183,7 +183,7 @@ impl Corpus {
         let (mut hash, mut bytes, mut documents) = (Sha256::new(), [0, 0], 0);
         for (part, sources) in [&train, &valid].into_iter().enumerate() {
             for source in sources {
-                let (mut scan, before) = (Scan::new(source.layout, u64::MAX, u64::MAX), bytes[part]);
+                let (mut scan, before) = (Scan::new(source.layout, u64::MAX), bytes[part]);
                 source.read(&mut |chunk, ends| {
                     scan.feed(chunk, ends);
                     hash.update(chunk);

@@ -101,13 +101,12 @@ pub(super) fn split_inside(source: &Source) -> Result<(Source, Source)> {
             bytes
         }
     };
-    let goal = bytes - bytes / 10;
-    let mut scan = Scan::new(source.layout, bytes - bytes / 5, goal).within(bytes);
+    let mut scan = Scan::new(source.layout, bytes);
     source.read(&mut |chunk, ends| {
         scan.feed(chunk, ends);
         Ok(())
     })?;
-    Ok(source.split(scan.best().unwrap_or(goal)))
+    Ok(source.split(scan.best().unwrap_or(scan.goal)))
 }
 
 /// Reads a text for the borders in it.
@@ -130,26 +129,22 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    pub fn new(layout: Layout, floor: u64, goal: u64) -> Self {
+    /// A scan of a text of so many bytes for a border near its last tenth.
+    pub fn new(layout: Layout, bytes: u64) -> Self {
         Self {
             layout,
-            floor,
-            goal,
+            floor: bytes - bytes / 5,
+            goal: bytes - bytes / 10,
             offset: 0,
             line: [0; 4],
             line_bytes: 0,
             document: None,
             near: None,
-            bytes: 0,
+            bytes,
             blank: None,
             any_line: None,
             documents: 0,
         }
-    }
-
-    /// The same of a text of so many bytes.
-    fn within(self, bytes: u64) -> Self {
-        Self { bytes, ..self }
     }
 
     /// Takes the next chunk; `ends` says that a document ends with it.

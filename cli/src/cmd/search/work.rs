@@ -183,11 +183,13 @@ fn work(
     as_json: bool,
 ) -> Outcome {
     let stop = Stop::on_ctrl_c();
-    say_what_is_idle(compute, workers)?;
     let live = Live::new(store, options.time, options.children)?;
-    let results = in_threads(usize::from(workers), |_| {
+    let results = in_threads(usize::from(workers), |worker| {
         let chosen = device::open(&compute.of_a_worker())?;
         store.spec().check_device(&chosen.device)?;
+        if worker == 0 && matches!(chosen.device, Device::Cpu(_)) {
+            say_what_is_idle(compute.threads, workers);
+        }
         let idle = match &chosen.device {
             Device::Cpu(cpu) if cpu.threads() == 1 => workers.into(),
             _ => 1,
@@ -231,13 +233,11 @@ fn work(
 }
 
 /// A user who gives one worker may not know that it leaves the other cores alone.
-fn say_what_is_idle(compute: &WorkerCompute, workers: u16) -> Outcome {
-    let busy = workers.saturating_mul(compute.threads);
-    if busy < cores() && matches!(device::open(&compute.of_a_worker())?.device, Device::Cpu(_)) {
-        let best = cores() / compute.threads;
-        terminal::note(&format!("{busy} of {} cores at work; --workers {best} takes all", cores()));
+fn say_what_is_idle(threads: u16, workers: u16) {
+    let busy = workers.saturating_mul(threads);
+    if busy < cores() {
+        terminal::note(&format!("{busy} of {} cores at work; --workers {} takes all", cores(), cores() / threads));
     }
-    Ok(())
 }
 
 /// Cores that this process may use.
