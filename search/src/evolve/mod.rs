@@ -5,11 +5,15 @@
 //! seed program while the log is short (Real et al. 2019; paper §2, A.4). Finishing a child makes
 //! it the youngest and the oldest member drops out, whatever its fitness.
 
+mod bars;
 mod forms;
 mod verify;
 
+pub use bars::{Windows, bar};
 pub use forms::{Forms, is_probed};
 pub use verify::{Difference, Verification, verify, verify_log};
+
+use std::ops::RangeInclusive;
 
 use crate::Rejection;
 use crate::dna::Dna;
@@ -76,12 +80,10 @@ fn is_better(a: Option<f64>, b: Option<f64>) -> bool {
     }
 }
 
-/// The bar of a hurdle, given the losses in its window: their lower median, so that of an even number
-/// the better half passes. None where the window is empty.
-pub fn bar(losses: &[f64]) -> Option<f64> {
-    let mut sorted = losses.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(losses.len().checked_sub(1)? / 2).copied()
+/// The places in the log of the last finished children that a selection saw which saw the log up to `watermark`: at
+/// most as many as the population, without the seed program at place 0.
+pub fn population(spec: &StudySpec, watermark: u64) -> RangeInclusive<u64> {
+    watermark.saturating_sub(spec.population.into()) + 1..=watermark
 }
 
 /// Child `child_no` of the parent with the text `parent`; `forms` are the study's.
@@ -123,15 +125,6 @@ mod tests {
         assert!(!is_better(None, None));
         assert!(is_better(Some(1.0), Some(2.0)));
         assert!(!is_better(Some(2.0), Some(2.0)));
-    }
-
-    #[test]
-    fn a_bar_is_the_lower_median() {
-        assert_eq!(bar(&[]), None);
-        assert_eq!(bar(&[3.0]), Some(3.0));
-        assert_eq!(bar(&[3.0, 1.0]), Some(1.0));
-        assert_eq!(bar(&[5.0, 1.0, 4.0, 2.0, 3.0]), Some(3.0));
-        assert_eq!(bar(&[4.0, 1.0, 3.0, 2.0]), Some(2.0));
     }
 
     #[test]

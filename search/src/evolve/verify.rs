@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Child, Member, bar, breed, select_parent};
+use super::{Child, Member, Windows, breed, population, select_parent};
 use crate::error::Result;
 use crate::store::{Candidate, Log, Mark, State, Store};
 use crate::study::{Fitness, Strategy, StudySpec};
@@ -101,18 +101,15 @@ pub fn verify_log(store: &Store, log: &Log) -> Result<Verification> {
 struct Marks {
     /// Of each candidate by its place in the log.
     by_place: BTreeMap<u64, Vec<Mark>>,
-    /// The finite ones at each mark, with their places, in the order of the log.
-    windows: BTreeMap<u32, Vec<(u64, f64)>>,
+    windows: Windows,
 }
 
 impl Marks {
     fn new(store: &Store) -> Result<Self> {
-        let mut marks = Marks { by_place: BTreeMap::new(), windows: BTreeMap::new() };
+        let mut marks = Marks { by_place: BTreeMap::new(), windows: Windows::default() };
         for (place, mark) in store.all_marks()? {
+            marks.windows.add(place, &mark);
             marks.by_place.entry(place).or_default().push(mark);
-            if let Some(loss) = mark.loss {
-                marks.windows.entry(mark.mark).or_default().push((place, loss));
-            }
         }
         Ok(marks)
     }
@@ -120,14 +117,9 @@ impl Marks {
     /// Whether a child's bars are the medians of the windows that it saw.
     fn check_bars(&self, spec: &StudySpec, candidate: &Candidate) -> Option<Difference> {
         candidate.parent?;
-        let bars = (0..spec.fitness.hurdles).map(|mark| {
-            let window = self.windows.get(&mark).map_or(&[][..], Vec::as_slice);
-            let seen = &window[..window.partition_point(|&(place, _)| place <= candidate.watermark)];
-            let last = &seen[seen.len().saturating_sub(spec.fitness.window as usize)..];
-            bar(&last.iter().map(|&(_, loss)| loss).collect::<Vec<_>>())
-        });
+        let bars = self.windows.bars(&spec.fitness, candidate.watermark);
         let shown = |bars: &[Option<f64>]| bars.iter().map(|&bar| loss(bar)).collect::<Vec<_>>().join(", ");
-        same(candidate.child_no, "bars", shown(&candidate.bars), shown(&bars.collect::<Vec<_>>()))
+        same(candidate.child_no, "bars", shown(&candidate.bars), shown(&bars))
     }
 
     /// Whether a measured candidate's fitness and hurdles follow from its losses and bars.
@@ -220,12 +212,11 @@ fn check_origin(store: &Store, log: &Log, candidate: &Candidate) -> Result<Optio
         return Ok(same(child_no, "program", candidate.program.clone(), seed)
             .or_else(|| same(child_no, "origin", child_no, 0)));
     };
-    let watermark = candidate.watermark as usize;
-    let oldest = watermark.saturating_sub(spec.population as usize) + 1;
-    let Some(population) = log.finished.get(oldest..=watermark) else {
+    let (oldest, youngest) = population(spec, candidate.watermark).into_inner();
+    let Some(population) = log.finished.get(oldest as usize..=youngest as usize) else {
         let last = log.finished.len().saturating_sub(1);
         let wanted = format!("at most {last}");
-        return Ok(same(child_no, "watermark", watermark.to_string(), wanted));
+        return Ok(same(child_no, "watermark", youngest.to_string(), wanted));
     };
     let recent: Vec<Member> =
         population.iter().map(|finished| Member { child_no: finished.child_no, fitness: finished.fitness }).collect();

@@ -193,10 +193,11 @@ async fn propose(
         let reason = seed.error.unwrap_or_default();
         return Err(Error::Seed { reason }.into());
     }
+    let (oldest, youngest) = evolve::population(spec, watermark).into_inner();
     let rows = sql("SELECT child_no, fitness FROM candidate
          WHERE done_seq BETWEEN ? AND ? AND child_no > 0 ORDER BY done_seq")
-    .bind(signed(watermark.saturating_sub(spec.population.into())) + 1)
-    .bind(signed(watermark))
+    .bind(signed(oldest))
+    .bind(signed(youngest))
     .fetch_all(connection)
     .await?;
     let mut recent = Vec::with_capacity(rows.len());
