@@ -6,6 +6,7 @@ mod args;
 mod cmd;
 mod failure;
 mod folder;
+mod output;
 mod report;
 mod stop;
 mod terminal;

@@ -5,7 +5,7 @@ use crate::kit::{self, TINY, good, json};
 #[test]
 fn every_command_has_help_with_an_example() {
     let folder = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 20] = [
+    let commands: [&[&str]; 22] = [
         &[],
         &["quickstart"],
         &["devices"],
@@ -26,6 +26,8 @@ fn every_command_has_help_with_an_example() {
         &["search", "top"],
         &["search", "show"],
         &["search", "verify"],
+        &["search", "dump"],
+        &["search", "restore"],
     ];
     for command in commands {
         let run = good(folder.path(), &[command, &["--help"]].concat());

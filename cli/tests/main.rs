@@ -7,6 +7,7 @@ mod bad_input;
 mod cluster;
 mod commands;
 mod compare;
+mod dump;
 mod export;
 mod kill;
 mod kit;

@@ -104,6 +104,14 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A study as text can't be understood, contradicts itself, or doesn't lead to its own programs.
+    #[error("line {line} of the study: {reason}")]
+    Dump {
+        /// 1-based line.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
     /// An option differs from the one that the existing study was made with.
     #[error("the study was made with {key} = {stored}, not {given}")]
     StudyMismatch {

@@ -6,6 +6,7 @@ mod canonical;
 mod cluster;
 mod costs;
 mod dna;
+mod dump;
 mod engines;
 mod export;
 mod faults;

@@ -10,8 +10,8 @@ pub use experiment::{Compare, Equal, ExperimentArgs, Scaling};
 pub use export::Export;
 pub use retest::SearchRetest;
 pub use search::{
-    Search, SearchCommand, SearchDiff, SearchInit, SearchReport, SearchRun, SearchShow, SearchStatus, SearchTop,
-    SearchVerify, SearchWorker, StudyArgs,
+    Search, SearchCommand, SearchDiff, SearchDump, SearchInit, SearchReport, SearchRestore, SearchRun, SearchShow,
+    SearchStatus, SearchTop, SearchVerify, SearchWorker, StudyArgs,
 };
 
 use crate::architecture::Architecture;

@@ -54,6 +54,14 @@ pub enum SearchCommand {
     /// Write report.html and report.json about a study, finished or not
     #[command(after_help = "Example: primer search report --store sqlite:study.db --out report")]
     Report(SearchReport),
+    /// Write a study as text, a JSON object a line, to keep, publish or move it
+    #[command(
+        after_help = "Examples:\n  primer search dump --store sqlite:study.db --out study.jsonl\n  primer search dump --store sqlite:study.db --out - | gzip > study.jsonl.gz"
+    )]
+    Dump(SearchDump),
+    /// Breed a study again from such a text, in a new store
+    #[command(after_help = "Example: primer search restore study.jsonl --store postgres://ann@db.lab/study")]
+    Restore(SearchRestore),
     /// Train the best programs again, with new seeds, on a text that the search never read, beside hand-written models
     #[command(
         after_help = "Examples:\n  primer search retest --store sqlite:study.db --control sqlite:random.db --corpus speeches.txt --test-corpus novels.txt --out runs/retest\n  primer search retest --resume --out runs/retest"
@@ -236,6 +244,35 @@ pub struct SearchReport {
     /// Write into a folder that is not empty
     #[arg(long)]
     pub force: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `primer search dump`
+#[derive(Debug, Args)]
+pub struct SearchDump {
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// The file to write; - for standard output
+    #[arg(long, value_name = "F")]
+    pub out: PathBuf,
+    /// Write over a file
+    #[arg(long)]
+    pub force: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `primer search restore`
+#[derive(Debug, Args)]
+pub struct SearchRestore {
+    /// What `primer search dump` wrote; - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub store: StoreArg,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -4,7 +4,7 @@ use crate::architecture;
 use crate::args::Export;
 use crate::cmd::search::{self, describe};
 use crate::failure::{Failure, Outcome};
-use crate::folder::write_whole;
+use crate::output;
 use crate::terminal;
 use primer_models::LanguageModel;
 use primer_search::Rejection;
@@ -30,14 +30,7 @@ struct Program {
 /// # Errors
 /// A source that can't be read, a format that doesn't apply to it, a file that can't be written.
 pub fn run(args: &Export) -> Outcome {
-    let to_stdout = args.out.as_os_str() == "-";
-    if to_stdout && args.json {
-        return Err(Failure::usage("--json and --out - both write to standard output"));
-    }
-    if !to_stdout && args.out.exists() && !args.force {
-        return Err(Failure::usage(format!("{} is already there", args.out.display()))
-            .hint("Write over it with --force, or choose another file with --out."));
-    }
+    output::check(&args.out, args.force, args.json)?;
     let content = match (&args.checkpoint, &*args.format) {
         (Some(path), "onnx") => load(path)?.to_onnx(args.batch as usize)?,
         (None, "onnx") => {
@@ -48,13 +41,10 @@ pub fn run(args: &Export) -> Outcome {
         (_, "rust") => program(args)?.to_rust()?.into_bytes(),
         _ => program(args)?.dna.to_string().into_bytes(),
     };
-    if to_stdout {
-        return terminal::bytes_out(&content);
+    output::write(&args.out, &content)?;
+    if output::is_stdout(&args.out) {
+        return Ok(());
     }
-    write_whole(&args.out, &content).map_err(|e| {
-        Failure::of_path(&e, format!("cannot write {}: {e}", args.out.display()))
-            .hint("Choose another file with --out.")
-    })?;
     if args.json {
         return terminal::json(&json!({ "out": args.out, "format": args.format, "bytes": content.len() }));
     }

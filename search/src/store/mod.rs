@@ -7,8 +7,10 @@
 
 mod claim;
 mod database;
+mod dump;
 mod fault;
 mod file;
+mod fill;
 mod finish;
 mod location;
 mod postgres;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use primer_models::text::TokenizerSpec;
 
 pub use claim::{Claim, ClaimOptions, LEASE, MAX_ATTEMPTS};
+pub use dump::Dump;
 pub use finish::Verdict;
 pub use location::{Location, ServerUrl};
 pub use record::{Best, Candidate, Cost, Counts, Finished, Log, Mark, State, Status};
@@ -31,13 +34,12 @@ pub use worker_id::WorkerId;
 
 use database::{Database, Target};
 use fault::Fault;
+use fill::{Entry, NewStudy};
 use sql::{Connection, sql};
 
 use crate::dna::Dna;
 use crate::error::{Error, Result, ServerProblem};
 use crate::evolve::Forms;
-use crate::lower;
-use crate::mutate::Chain;
 use crate::study::{StudySpec, sha256_hex};
 
 /// An open store. Shared by reference between threads; each process opens its own.
@@ -59,17 +61,10 @@ impl Store {
     /// refuses to make one, [`Error::Option`] (also for byte pairs before [`StudySpec::learn_tokens`]), [`Error::Parse`] or [`Error::Rejected`] for a study or a seed
     /// program without meaning, [`Error::Store`].
     pub fn create(location: &Location, spec: &StudySpec) -> Result<Store> {
-        if !create(location, &normalized(spec)?)? {
-            return Err(match location {
-                Location::Sqlite(path) => {
-                    Error::Io { path: path.clone(), source: std::io::ErrorKind::AlreadyExists.into() }
-                }
-                Location::Postgres(_) => {
-                    Error::StoreServer { location: location.clone(), problem: ServerProblem::Study }
-                }
-            });
+        match create(location, NewStudy::of(&normalized(spec)?)?)? {
+            true => Store::open(location),
+            false => Err(not_created(location)),
         }
-        Store::open(location)
     }
 
     /// Opens an existing study with the options it was made with.
@@ -130,7 +125,7 @@ impl Store {
         let spec = normalized(spec)?;
         // Of several processes that start together, one makes it and the others open it.
         if !Store::exists(location)? {
-            create(location, &spec)?;
+            create(location, NewStudy::of(&spec)?)?;
         }
         let store = Store::open(location)?;
         store.spec.check_same(&spec)?;
@@ -187,55 +182,18 @@ fn normalized(spec: &StudySpec) -> Result<StudySpec> {
     Ok(StudySpec { seed_dna: seed.to_string(), ..spec.clone() })
 }
 
-/// Makes a study of normalized options; `false` if the place is taken.
-fn create(location: &Location, spec: &StudySpec) -> Result<bool> {
-    let study = NewStudy::of(spec)?;
+/// Makes a study; `false` if the place is taken.
+fn create(location: &Location, study: NewStudy) -> Result<bool> {
     match location {
         Location::Sqlite(path) => sqlite::create(path, study),
         Location::Postgres(url) => postgres::create(url, study).map_err(|fault| fault.at(location, "create")),
     }
 }
 
-/// What a new store is filled with.
-struct NewStudy {
-    spec: String,
-    spec_sha256: String,
-    mutation: String,
-    program: String,
-    canonical: String,
-}
-
-impl NewStudy {
-    fn of(spec: &StudySpec) -> Result<NewStudy> {
-        let text = spec.to_json()?;
-        let seed: Dna = spec.seed_dna.parse()?;
-        lower::plan(&seed, spec.sizes(), &spec.program_limits()?)?;
-        Ok(NewStudy {
-            spec_sha256: sha256_hex(&text),
-            spec: text,
-            mutation: serde_json::to_string(&Chain::default())?,
-            program: spec.seed_dna.clone(),
-            canonical: Forms::of(spec)?.identity(&seed)??,
-        })
-    }
-
-    /// Makes the tables and puts the study and its seed program in.
-    async fn insert(&self, connection: &mut Connection) -> Result<(), Fault> {
-        for statement in schema::CREATE {
-            sql(statement).execute(connection).await?;
-        }
-        sql("INSERT INTO study VALUES (1, ?, ?, 1, -1)")
-            .bind(&*self.spec)
-            .bind(&*self.spec_sha256)
-            .execute(connection)
-            .await?;
-        sql("INSERT INTO candidate (child_no, mutation, program, canonical, watermark, bars, state)
-             VALUES (0, ?, ?, ?, 0, '', 'pending')")
-        .bind(&*self.mutation)
-        .bind(&*self.program)
-        .bind(&*self.canonical)
-        .execute(connection)
-        .await?;
-        Ok(())
+/// Why no study was made where the place is taken.
+fn not_created(location: &Location) -> Error {
+    match location {
+        Location::Sqlite(path) => Error::Io { path: path.clone(), source: std::io::ErrorKind::AlreadyExists.into() },
+        Location::Postgres(_) => Error::StoreServer { location: location.clone(), problem: ServerProblem::Study },
     }
 }

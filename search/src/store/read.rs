@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::dump::Attempt;
 use super::record::{self, Best, COLUMNS, Candidate, Cost, Counts, Log, Mark, State, Status, signed};
 use super::sql::{Connection, sql};
 use super::{Fault, Store};
@@ -140,6 +141,26 @@ impl Store {
             let rows = sql(text).fetch_all(connection).await?;
             rows.iter().map(|row| Ok((record::count(row, 0)?, record::mark(row, 1)?))).collect()
         })
+    }
+
+    /// What each attempt has spent, with its candidate's number.
+    pub(super) fn ledger(&self) -> Result<Vec<(u64, Attempt)>> {
+        self.call("read", async |connection| {
+            let text = "SELECT child_no, attempt, kind, steps, tokens, flops, predicted_seconds, training_seconds,
+                     seconds
+                 FROM ledger ORDER BY child_no, attempt";
+            let rows = sql(text).fetch_all(connection).await?;
+            let read = |row| {
+                let attempt = record::small_count(row, 1)?;
+                Ok((record::count(row, 0)?, Attempt { attempt, kind: row.get(2)?, cost: record::cost(row, 3)? }))
+            };
+            rows.iter().map(read).collect()
+        })
+    }
+
+    /// The text of the study's options.
+    pub(super) fn stored_spec(&self) -> Result<String> {
+        self.call("read", async |connection| Ok(study(connection).await?.spec))
     }
 
     /// One candidate; none if there is no such number.

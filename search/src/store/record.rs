@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
-use super::sql::{Row, Statement};
+use super::sql::{Row, Statement, Value};
 use crate::dna::Dna;
 use crate::error::Result;
 use crate::mutate::Chain;
@@ -329,15 +329,21 @@ pub(super) fn unknown_state(name: &str) -> Fault {
     Fault::Content(format!("a candidate's state is {name:?}"))
 }
 
-/// Gives a statement steps, tokens, flops, predicted seconds, training seconds and seconds.
+/// Gives a statement the [`cost_values`].
 pub(super) fn bind_cost(statement: Statement, cost: Cost) -> Statement {
-    statement
-        .bind(signed(cost.steps))
-        .bind(signed(cost.tokens))
-        .bind(signed(cost.flops as u64))
-        .bind(cost.predicted_seconds)
-        .bind(cost.training_seconds)
-        .bind(cost.seconds)
+    cost_values(cost).into_iter().fold(statement, Statement::bind)
+}
+
+/// Steps, tokens, flops, predicted seconds, training seconds and seconds.
+pub(super) fn cost_values(cost: Cost) -> [Value; 6] {
+    [
+        signed(cost.steps).into(),
+        signed(cost.tokens).into(),
+        signed(cost.flops as u64).into(),
+        cost.predicted_seconds.into(),
+        cost.training_seconds.into(),
+        cost.seconds.into(),
+    ]
 }
 
 /// Reads what [`bind_cost`] writes.
@@ -362,7 +368,7 @@ pub(super) fn count(row: &Row, at: usize) -> Result<u64, Fault> {
     u64::try_from(row.get::<i64>(at)?).map_err(|_| negative("a count"))
 }
 
-fn small_count(row: &Row, at: usize) -> Result<u32, Fault> {
+pub(super) fn small_count(row: &Row, at: usize) -> Result<u32, Fault> {
     u32::try_from(count(row, at)?).map_err(|_| negative("a count"))
 }
 

@@ -1,6 +1,7 @@
 //! `primer search`
 
 pub mod describe;
+mod dump;
 mod look;
 pub mod options;
 mod report;
@@ -29,6 +30,8 @@ pub fn run(command: SearchCommand) -> Outcome {
         SearchCommand::Diff(args) => look::diff(&args),
         SearchCommand::Lineage(args) => look::lineage(&args),
         SearchCommand::Report(args) => report::run(&args),
+        SearchCommand::Dump(args) => dump::dump(&args),
+        SearchCommand::Restore(args) => dump::restore(&args),
         SearchCommand::Retest(args) => retest::run(&args),
         SearchCommand::Verify(args) => look::verify(&args),
     }
@@ -45,4 +48,31 @@ pub fn open(location: &Location) -> Outcome<Store> {
         );
     }
     Ok(Store::open(location)?)
+}
+
+/// Refuses a place where a store is already.
+///
+/// # Errors
+/// Such a place, and those of [`place`].
+pub fn vacant(location: &Location) -> Outcome {
+    if Store::exists(location)? {
+        return Err(Failure::usage(format!("the store {location} is already there"))
+            .hint("Go on with it by `primer search run`, or give another --store."));
+    }
+    place(location)
+}
+
+/// Refuses a place where no store can be made, before anything is measured for it.
+///
+/// # Errors
+/// A folder that isn't there.
+pub fn place(location: &Location) -> Outcome {
+    let Location::Sqlite(path) = location else { return Ok(()) };
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) if !folder.is_dir() => {
+            Err(Failure::usage(format!("the store {location} can't be made: there is no folder {}", folder.display()))
+                .hint("Make the folder, or give another --store."))
+        }
+        _ => Ok(()),
+    }
 }

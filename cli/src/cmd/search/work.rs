@@ -1,6 +1,6 @@
 //! Working on a study: `init`, `run`, `worker`.
 
-use super::{open, options};
+use super::{open, options, place, vacant};
 use crate::args::{SearchInit, SearchRun, SearchWorker, StudyArgs, WorkerCompute};
 use crate::cmd::device;
 use crate::failure::{Failure, Outcome};
@@ -9,7 +9,7 @@ use crate::stop::Stop;
 use crate::terminal::{self, Progress};
 use primer_models::text::{Corpus, TokenizerSpec};
 use primer_search::evaluate::Evaluator;
-use primer_search::store::{Best, Counts, Location, State, Store};
+use primer_search::store::{Best, Counts, State, Store};
 use primer_search::study::{Budget, StudySpec};
 use primer_search::worker::{self, End, Event, RunOptions};
 use primer_tensor::Device;
@@ -23,11 +23,7 @@ use std::time::{Duration, Instant};
 /// A store that is already there, an option that means nothing.
 pub fn init(args: &SearchInit) -> Outcome {
     let location = &args.store.store;
-    if Store::exists(location)? {
-        return Err(Failure::usage(format!("the store {location} is already there"))
-            .hint("Go on with it by `primer search run`, or give another --store."));
-    }
-    place(location)?;
+    vacant(location)?;
     let (spec, name) = match (&args.corpus, &args.study.like) {
         (None, Some(like)) => (options::like(&open(like)?, &args.study)?, None),
         (name, _) => {
@@ -45,18 +41,6 @@ pub fn init(args: &SearchInit) -> Outcome {
     let name = name.unwrap_or_else(|| "the study's".to_owned());
     terminal::note(&format!("corpus: {name} (sha256 {:.12})", spec.corpus));
     terminal::line(&format!("study {:.12} in {}", store.spec_sha256(), location))
-}
-
-/// Refuses a place where no store can be made, before anything is measured for it.
-fn place(location: &Location) -> Outcome {
-    let Location::Sqlite(path) = location else { return Ok(()) };
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) if !folder.is_dir() => {
-            Err(Failure::usage(format!("the store {location} can't be made: there is no folder {}", folder.display()))
-                .hint("Make the folder, or give another --store."))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The study of the options and the corpus with its tokens; with its roofline measured on the device of a worker if the

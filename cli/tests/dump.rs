@@ -1,0 +1,76 @@
+//! A study is kept as text and taken up again from it.
+
+#[cfg(unix)]
+use crate::cluster;
+use crate::kit::{self, STUDY, bad, good, json};
+use std::path::Path;
+
+const DUMP: [&str; 4] = ["search", "dump", "--store", "sqlite:study.db"];
+
+fn study(path: &Path) {
+    let run = ["search", "run", "--store", "sqlite:study.db", "--corpus", "text.txt", "--device", "cpu"];
+    good(path, &[&run[..], &["--candidates", "6"], &STUDY].concat());
+}
+
+#[test]
+fn a_study_moves_to_another_place() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    study(path);
+    let dumped = json(path, &[&DUMP[..], &["--out", "study.jsonl", "--json"]].concat());
+    assert_eq!(dumped["candidates"], 7, "{dumped}");
+    let text = std::fs::read_to_string(path.join("study.jsonl")).unwrap();
+    let piped = good(path, &[&DUMP[..], &["--out", "-"]].concat()).stdout;
+    assert!(piped == text && text.lines().count() == 8, "{piped}");
+    let places = [
+        "sqlite:copy.db".to_owned(),
+        #[cfg(unix)]
+        cluster::shared().schema().0,
+    ];
+    for url in &places {
+        let store = ["--store", url];
+        let restored = json(path, &[&["search", "restore", "study.jsonl", "--json"], &store[..]].concat());
+        assert_eq!((&restored["study"], &restored["candidates"]), (&dumped["study"], &dumped["candidates"]));
+        let verified = good(path, &[&["search", "verify"], &store[..]].concat()).stdout;
+        assert!(verified.contains("all 6 candidates"), "{verified}");
+        let again = good(path, &[&["search", "dump", "--out", "-"], &store[..]].concat()).stdout;
+        assert_eq!(again, text);
+        let run = ["search", "run", "--corpus", "text.txt", "--device", "cpu", "--candidates", "8"];
+        good(path, &[&run[..], &store].concat());
+    }
+    // A text from a pipe, as another program unpacks it.
+    let mut restore = kit::command(path, &["search", "restore", "-", "--store", "sqlite:piped.db"]);
+    let text = std::fs::File::open(path.join("study.jsonl")).unwrap();
+    assert!(restore.stdin(text).output().unwrap().status.success());
+    let top = |store: &str| good(path, &["search", "top", "--store", store]).stdout;
+    assert_eq!(top("sqlite:piped.db"), top("sqlite:study.db"));
+}
+
+#[test]
+fn what_is_there_is_not_written_over_and_what_is_no_study_not_read() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    study(path);
+    let to = |out: &'static str| [&DUMP[..], &["--out", out]].concat();
+    good(path, &to("study.jsonl"));
+    bad(path, &to("study.jsonl"), 2, &["already there", "--force"]);
+    good(path, &[&to("study.jsonl")[..], &["--force"]].concat());
+    bad(path, &[&to("-")[..], &["--json"]].concat(), 2, &["--json and --out -"]);
+    bad(path, &to("no/study.jsonl"), 2, &["cannot write", "--out"]);
+    bad(path, &["search", "dump", "--store", "sqlite:none.db", "--out", "x.jsonl"], 2, &["primer search init"]);
+    assert!(!path.join("none.db").exists() && !path.join("x.jsonl").exists());
+
+    let restore = |file: &'static str, store: &'static str| ["search", "restore", file, "--store", store];
+    bad(path, &restore("study.jsonl", "sqlite:study.db"), 2, &["already there", "another --store"]);
+    bad(path, &restore("none.jsonl", "sqlite:x.db"), 2, &["none.jsonl can't be read"]);
+    bad(path, &restore(".", "sqlite:x.db"), 2, &["can't be read"]);
+    bad(path, &restore("text.txt", "sqlite:x.db"), 2, &["line 1 of the study", "primer search dump"]);
+    bad(path, &restore("study.jsonl", "sqlite:no/x.db"), 2, &["no folder no"]);
+    let text = std::fs::read_to_string(path.join("study.jsonl")).unwrap();
+    let whole = text.trim_end().rsplit_once('\n').unwrap().0;
+    std::fs::write(path.join("short.jsonl"), whole).unwrap();
+    bad(path, &restore("short.jsonl", "sqlite:x.db"), 2, &["line 7 of the study", "6 of 7 candidates"]);
+    std::fs::write(path.join("bytes.jsonl"), [0xff, 0xfe, 0x00]).unwrap();
+    bad(path, &restore("bytes.jsonl", "sqlite:x.db"), 1, &["bytes.jsonl can't be read"]);
+    assert!(!path.join("x.db").exists());
+}
