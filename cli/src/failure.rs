@@ -151,7 +151,7 @@ impl From<primer_search::Error> for Failure {
                     failure.hint("Log in as the user that made the study, or GRANT it to this one.")
                 }
             },
-            E::Dump { .. } => misnamed.hint("Give what `primer search dump` of this version wrote."),
+            E::Dump { .. } => misnamed.hint("Give what `primer search dump` wrote, as it wrote it."),
             E::Io { source, .. } => Self::of_path(source, format!("the store can't be used: {e}")).hint(A_STORE),
             E::StoreContent { .. } => failure.hint(A_STORE),
             E::StoreVersion { .. } => failure.hint("Read it with the version that wrote it, or begin a new store."),

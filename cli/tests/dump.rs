@@ -71,6 +71,6 @@ fn what_is_there_is_not_written_over_and_what_is_no_study_not_read() {
     std::fs::write(path.join("short.jsonl"), whole).unwrap();
     bad(path, &restore("short.jsonl", "sqlite:x.db"), 2, &["line 7 of the study", "6 of 7 candidates"]);
     std::fs::write(path.join("bytes.jsonl"), [0xff, 0xfe, 0x00]).unwrap();
-    bad(path, &restore("bytes.jsonl", "sqlite:x.db"), 1, &["bytes.jsonl can't be read"]);
+    bad(path, &restore("bytes.jsonl", "sqlite:x.db"), 2, &["bytes.jsonl can't be read", "gunzip"]);
     assert!(!path.join("x.db").exists());
 }

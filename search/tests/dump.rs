@@ -3,11 +3,11 @@
 use primer_search::Error;
 use primer_search::evolve::{Verification, verify};
 use primer_search::store::{Candidate, Claim, ClaimOptions, Cost, Dump, LEASE, Mark, State, Status, Store, WorkerId};
-use primer_search::study::sha256_hex;
+use primer_search::study::{Strategy, StudyLimits, StudySpec, sha256_hex};
 use serde_json::{Value, json};
 
 use crate::engines::{Engine, at, each};
-use crate::synthetic::{candidates, course, run};
+use crate::synthetic::{candidates, course, run, spec};
 
 /// All that a store knows, but for workers, attempts and moments. Seconds are not exact, and their sum depends on the
 /// engine's order.
@@ -81,6 +81,58 @@ fn what_has_no_result_waits() {
     });
 }
 
+/// Attempts that came to nothing count in the copy as they do in the store, also one whose worker was killed.
+#[test]
+fn what_was_spent_in_vain_counts() {
+    each(|engine| {
+        let store = engine.undisturbed(10);
+        let cost = Cost { steps: 3, predicted_seconds: 0.5, seconds: 0.75, ..Cost::default() };
+        let claim = |store: &Store| {
+            let options = ClaimOptions { worker: WorkerId::new(), lease: LEASE, children: None };
+            (0..30).find_map(|_| match store.claim(&options).unwrap() {
+                Claim::Leased(candidate) => Some(candidate),
+                _ => None,
+            })
+        };
+        let held = claim(&store).unwrap();
+        store.fail(&held, "the device is gone", cost).unwrap().unwrap();
+        let held = claim(&store).unwrap();
+        let wasted = |store: &Store| store.status().unwrap().wasted;
+        let once = dumped(&store).restore(&at(&engine.place())).unwrap();
+        assert_eq!(wasted(&once), cost, "a worker that hasn't reported yet has spent nothing");
+        assert!(store.renew(&held, LEASE, cost).unwrap());
+        let twice = dumped(&store).restore(&at(&engine.place())).unwrap();
+        assert_eq!(wasted(&twice).predicted_seconds, 2.0 * cost.predicted_seconds);
+        // Two of three attempts are spent, and the third one is the last.
+        let waits = twice.candidate(held.child_no).unwrap().unwrap();
+        assert_eq!((waits.spent, waits.error.as_deref()), (2, Some("the device is gone")));
+        let last = claim(&twice).unwrap();
+        assert_eq!((last.child_no, last.attempt), (held.child_no, held.attempt + 1));
+        let failed = twice.fail(&last, "the device is gone", cost).unwrap().unwrap();
+        assert_eq!(failed.state, State::Failed);
+        let after = dumped(&twice).restore(&at(&engine.place())).unwrap();
+        assert_eq!(all(&after), all(&twice));
+        assert_eq!(verify(&after).unwrap(), Verification::Same { children: held.child_no });
+    });
+}
+
+/// Controls too, and a limit is reached where it would have been.
+#[test]
+fn a_control_ends_where_it_would_have_ended() {
+    each(|engine| {
+        for strategy in [Strategy::Random1, Strategy::Drift, Strategy::None] {
+            let limits = StudyLimits { cost: Some(15.0), ..StudyLimits::default() };
+            let store = engine.study(&StudySpec { strategy, limits, ..spec() });
+            run(&store, 10);
+            let copy = dumped(&store).restore(&at(&engine.place())).unwrap();
+            run(&store, 1000);
+            run(&copy, 1000);
+            assert_eq!(all(&copy), all(&store), "{strategy:?}");
+            assert!((20..500).contains(&course(&copy).len()), "{strategy:?}: {}", course(&copy).len());
+        }
+    });
+}
+
 /// Nothing is finished in a study that was just made.
 #[test]
 fn an_empty_study_is_one_too() {
@@ -88,7 +140,7 @@ fn an_empty_study_is_one_too() {
         let dump = dumped(&engine.undisturbed(0));
         assert_eq!(dump.candidates(), 1);
         run(&dump.restore(&at(&engine.place())).unwrap(), 12);
-        let fresh = dumped(&engine.study(&crate::synthetic::spec()));
+        let fresh = dumped(&engine.study(&spec()));
         let copy = fresh.restore(&at(&engine.place())).unwrap();
         assert_eq!(candidates(&copy)[0].state, State::Pending);
         run(&copy, 12);
@@ -136,15 +188,29 @@ fn every_kind_of_change_is_refused() {
     let best = original[2..30].iter().map(loss).fold(f64::INFINITY, f64::min);
     let best = find(&|line| loss(line) == best);
     let late = original.len();
+    let with = |kind: &str, attempt: u32| {
+        json!({ "attempt": attempt, "kind": kind, "steps": 1, "tokens": 1, "flops": 1.0, "predicted_seconds": 0.1,
+            "training_seconds": 0.1, "seconds": 0.1 })
+    };
     type Change = (usize, &'static str, Value, usize, &'static str);
-    let changes: [Change; 15] = [
+    let changes: [Change; 25] = [
         (1, "primer_study", json!(2), 1, "version 2"),
         (1, "primer_study", Value::Null, 1, "no study"),
         (1, "spec", json!("{}"), 1, "hash"),
         (1, "candidates", json!(50), late, "with 41 of 50"),
         (1, "more", json!(1), 1, "unknown field `more`"),
+        (2, "watermark", json!(1), 2, "nothing comes before"),
+        (2, "marks", json!([[1, 0, 2.0], [0, 0, 2.0]]), 2, "in order"),
+        (2, "marks", json!([[2, 0, 2.0]]), 2, "not those of the study"),
         (5, "child_no", json!(7), 5, "candidate 7, not 3"),
         (5, "program_sha256", json!("0123456789abcdef"), 5, "another program"),
+        (5, "marks", json!([[0, 0, 2.0], [0, 0, 2.0]]), 5, "each once"),
+        (5, "ledger", json!([with("useful", 1), with("wasted", 1)]), 5, "each once"),
+        (5, "ledger", json!([with("useful", 9)]), 5, "not possible ones"),
+        (5, "ledger", json!([with("lost", 1)]), 5, "unknown variant"),
+        (5, "attempt", json!(u32::MAX), 5, "not possible ones"),
+        (5, "finished_ms", Value::Null, 5, "not finished"),
+        (5, "passed", json!(-1), 5, "invalid value"),
         (5, "state", json!("dead"), 5, "unknown variant"),
         (5, "state", json!("leased"), 5, "state can't be leased"),
         (5, "state", json!("pending"), 5, "state can't be pending"),
@@ -153,7 +219,7 @@ fn every_kind_of_change_is_refused() {
         (late, "done_seq", json!(3), late, "another one's"),
         (twin, "twin", json!(1000), twin, "younger"),
         // The losses decide who has which children.
-        (best, "fitness", json!(9.0), 0, "another program"),
+        (best, "fitness", json!(9.0), 0, "lead to another program"),
     ];
     for (line, key, value, wrong, reason) in changes {
         let mut lines = original.clone();
@@ -167,12 +233,16 @@ fn every_kind_of_change_is_refused() {
         assert!(found == wrong || wrong == 0 && found > line, "{key} = {value}: {said}");
         assert!(!Store::exists(&at(&place)).unwrap(), "{key} = {value} left a store");
     }
-    for (text, reason) in [("", "line 1 of the study: there is none"), ("{}\n", "no study"), ("text\n", "expected")] {
+    for (text, reason) in [
+        ("", "line 1 of the study: there is none"),
+        ("{}\n", "no study"),
+        ("text\n", "line 1 of the study: column 2: expected"),
+    ] {
         let said = Dump::from_jsonl(text).unwrap_err().to_string();
         assert!(said.contains(reason), "{text:?}: {said}");
     }
     // A text that was cut off.
     let whole = text(&original);
     let said = Dump::from_jsonl(&whole[..whole.len() / 2]).unwrap_err().to_string();
-    assert!(said.contains("EOF") || said.contains("of 41 candidates"), "{said}");
+    assert!(said.contains(": EOF") || said.contains("of 41 candidates"), "{said}");
 }

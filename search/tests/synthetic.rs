@@ -107,7 +107,7 @@ pub fn candidates(store: &Store) -> Vec<Candidate> {
 
 /// All candidates without what may differ between runs: worker, attempts, moments.
 pub fn course(store: &Store) -> Vec<Candidate> {
-    let same = |candidate| Candidate { worker: None, attempt: 0, finished_ms: None, ..candidate };
+    let same = |candidate| Candidate { worker: None, attempt: 0, spent: 0, finished_ms: None, ..candidate };
     candidates(store).into_iter().map(same).collect()
 }
 

@@ -59,8 +59,10 @@ pub enum SearchCommand {
         after_help = "Examples:\n  primer search dump --store sqlite:study.db --out study.jsonl\n  primer search dump --store sqlite:study.db --out - | gzip > study.jsonl.gz"
     )]
     Dump(SearchDump),
-    /// Breed a study again from such a text, in a new store
-    #[command(after_help = "Example: primer search restore study.jsonl --store postgres://ann@db.lab/study")]
+    /// Breed a study again, in a new store, from what `dump` wrote
+    #[command(
+        after_help = "Examples:\n  primer search restore study.jsonl --store postgres://ann@db.lab/study\n  gunzip -c study.jsonl.gz | primer search restore - --store sqlite:study.db"
+    )]
     Restore(SearchRestore),
     /// Train the best programs again, with new seeds, on a text that the search never read, beside hand-written models
     #[command(

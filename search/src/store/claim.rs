@@ -6,7 +6,7 @@ use std::time::Duration;
 use primer_tensor::Device;
 
 use super::finish;
-use super::record::{self, Candidate, State, signed};
+use super::record::{self, Candidate, Kind, State, signed};
 use super::sql::{Connection, sql};
 use super::worker_id::{self, WorkerId};
 use super::{Fault, Store, read};
@@ -84,15 +84,15 @@ async fn claim(
     let limits = [spec.limits.children, options.children];
     let most = limits.into_iter().flatten().min().unwrap_or(u64::MAX);
     if let Some(open) = open_candidate(connection, most, &options.worker).await? {
-        let child_no = open.candidate.child_no;
-        if open.candidate.worker.as_deref() == Some(options.worker.as_str()) && open.candidate.state == State::Leased {
+        let child_no = open.child_no;
+        if open.worker.as_deref() == Some(options.worker.as_str()) && open.state == State::Leased {
             return prolong(connection, child_no, options).await.map(Claim::Leased);
         }
-        if open.candidate.state == State::Leased {
+        if open.state == State::Leased {
             // The attempt that was lost: what it spent is known up to its last renewal.
-            finish::charge(connection, &open.candidate, "wasted", open.candidate.cost).await?;
+            finish::charge(connection, &open, Kind::Wasted, open.cost).await?;
             if open.spent >= MAX_ATTEMPTS {
-                let cost = open.candidate.cost;
+                let cost = open.cost;
                 let reason = format!("its worker died in each of {MAX_ATTEMPTS} attempts");
                 finish::give_up(connection, child_no, &reason, cost).await?;
                 return Ok(Claim::Settled(reread(connection, child_no).await?));
@@ -123,15 +123,9 @@ async fn claim(
     lease(connection, child_no, options).await.map(Claim::Leased)
 }
 
-/// A candidate that can be claimed.
-struct Open {
-    candidate: Candidate,
-    spent: u32,
-}
-
 /// The first candidate that waits, or whose lease has ended or whose worker is dead, or who asks.
-async fn open_candidate(connection: &mut Connection, most: u64, worker: &WorkerId) -> Result<Option<Open>, Fault> {
-    let rows = sql("SELECT child_no, state, spent, worker,
+async fn open_candidate(connection: &mut Connection, most: u64, worker: &WorkerId) -> Result<Option<Candidate>, Fault> {
+    let rows = sql("SELECT child_no, state, worker,
              lease_until < CAST(unixepoch('subsec') * 1000 AS INTEGER)
          FROM candidate WHERE state IN ('pending', 'leased') AND child_no <= ?
          ORDER BY child_no")
@@ -141,16 +135,13 @@ async fn open_candidate(connection: &mut Connection, most: u64, worker: &WorkerI
     for row in &rows {
         let leased = row.get::<&str>(1)? == "leased";
         if leased {
-            let expired: bool = row.get(4)?;
+            let expired: bool = row.get(3)?;
             let open = |holder: &str| holder == worker.as_str() || worker_id::is_dead(holder);
-            if !expired && !row.get::<Option<&str>>(3)?.is_some_and(open) {
+            if !expired && !row.get::<Option<&str>>(2)?.is_some_and(open) {
                 continue;
             }
         }
-        return Ok(Some(Open {
-            spent: u32::try_from(record::count(row, 2)?).unwrap_or(u32::MAX),
-            candidate: reread(connection, record::count(row, 0)?).await?,
-        }));
+        return reread(connection, record::count(row, 0)?).await.map(Some);
     }
     Ok(None)
 }

@@ -7,15 +7,18 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Candidate, Cost, Mark, State};
-use super::{Entry, Location, NewStudy, Store, create, not_created};
+use super::record::{Candidate, Cost, Kind, Mark, State};
+use super::{Entry, Location, NewStudy, Store, made};
 use crate::error::{Error, Result};
 use crate::evolve::{Child, Forms, Member, Windows, breed, population, select_parent};
 use crate::mutate::Chain;
-use crate::study::{StudySpec, sha256_hex};
+use crate::study::{Fitness, StudySpec, sha256_hex};
 
 /// Version of the text.
 const VERSION: u32 = 1;
+
+/// Attempts that no candidate comes near.
+const MOST_ATTEMPTS: u32 = 1 << 30;
 
 /// A study as text.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,17 +68,20 @@ struct Line {
     /// The last attempt.
     #[serde(default)]
     attempt: u32,
+    /// Attempts that were not given back.
+    #[serde(default)]
+    spent: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ledger: Vec<Attempt>,
 }
 
-/// What an attempt has spent.
+/// What an attempt has spent, if it has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Attempt {
     /// Its number.
     pub attempt: u32,
-    /// `useful`, `wasted` or `cached`.
-    pub kind: String,
+    /// What it came to.
+    pub kind: Kind,
     /// What it spent.
     #[serde(flatten)]
     pub cost: Cost,
@@ -90,6 +96,10 @@ impl Dump {
     pub fn of(store: &Store) -> Result<Dump> {
         let log = store.log()?;
         let finished = log.finished.len() as u64;
+        let damaged = |reason: String| Error::StoreContent { location: store.location().clone(), reason };
+        if let Some((place, _)) = (0..).zip(&log.finished).find(|(place, candidate)| candidate.done_seq != *place) {
+            return Err(damaged(format!("place {place} of its log is empty")));
+        }
         let mut marks = BTreeMap::<u64, Vec<_>>::new();
         for (place, Mark { run, mark, loss }) in store.all_marks()? {
             marks.entry(place).or_default().push((run, mark, loss));
@@ -102,8 +112,7 @@ impl Dump {
         while (lines.len() as u64) < log.candidates {
             let page = store.candidates(lines.len() as u64)?;
             if page.is_empty() {
-                let reason = format!("candidate {} is missing", lines.len());
-                return Err(Error::StoreContent { location: store.location().clone(), reason });
+                return Err(damaged(format!("candidate {} is missing", lines.len())));
             }
             let left = (log.candidates - lines.len() as u64) as usize;
             for candidate in page.into_iter().take(left) {
@@ -125,7 +134,7 @@ impl Dump {
     ///
     /// # Errors
     ///
-    /// None that can happen: no number in it is infinite.
+    /// None that can happen: all of it has a form in JSON.
     pub fn to_jsonl(&self) -> Result<String> {
         let mut text = serde_json::to_string(&self.head)? + "\n";
         for line in &self.lines {
@@ -141,8 +150,13 @@ impl Dump {
     ///
     /// [`Error::Dump`], which names the line.
     pub fn from_jsonl(text: &str) -> Result<Dump> {
-        let mut texts = (1..).zip(text.lines());
-        let parse = |number: usize, e: serde_json::Error| wrong(number, e.to_string());
+        let mut texts = (1..).zip(text.trim_end().lines());
+        let parse = |number: usize, e: serde_json::Error| {
+            let said = e.to_string();
+            // Each line is the first one to the parser.
+            let reason = said.split(" at line 1 ").next().unwrap_or_default();
+            wrong(number, format!("column {}: {reason}", e.column()))
+        };
         let (_, first) = texts.next().ok_or_else(|| wrong(1, "there is none"))?;
         // A version that is not this one's may have other fields.
         let version = serde_json::from_str::<serde_json::Value>(first).map_err(|e| parse(1, e))?;
@@ -183,20 +197,16 @@ impl Dump {
     pub fn restore(&self, location: &Location) -> Result<Store> {
         let spec: StudySpec = serde_json::from_str(&self.head.spec).map_err(|e| wrong(1, e.to_string()))?;
         spec.validate()?;
-        let study = NewStudy {
-            spec: self.head.spec.clone(),
-            spec_sha256: self.head.spec_sha256.clone(),
-            entries: self.entries(&spec)?,
-        };
-        match create(location, study)? {
-            true => Store::open(location),
-            false => Err(not_created(location)),
-        }
+        let (text, spec_sha256) = (self.head.spec.clone(), self.head.spec_sha256.clone());
+        made(location, NewStudy { spec: text, spec_sha256, entries: self.entries(&spec)? })
     }
 
     /// The store's rows.
     fn entries(&self, spec: &StudySpec) -> Result<Vec<Entry>> {
         let forms = Forms::of(spec)?;
+        for (number, line) in (2..).zip(&self.lines) {
+            line.check(&spec.fitness).map_err(|reason| wrong(number, reason))?;
+        }
         let log = self.log()?;
         let seed_fitness = log.first().and_then(|line| line.fitness);
         let members: Vec<Member> =
@@ -236,11 +246,9 @@ impl Dump {
             if line.program_sha256 != digest(&child.program) {
                 return Err(wrong(
                     number,
-                    "another program comes out; it was changed, or another version of primer made the study",
+                    "the lines before it lead to another program: they were changed, or another version of primer made \
+                     the study",
                 ));
-            }
-            if line.twin.is_some_and(|twin| twin >= child_no) {
-                return Err(wrong(number, "its twin is younger than itself"));
             }
             entries.push(line.entry(parent, child, bars));
         }
@@ -251,9 +259,6 @@ impl Dump {
     fn log(&self) -> Result<Vec<&Line>> {
         let mut places = BTreeMap::new();
         for (number, line) in (2..).zip(&self.lines) {
-            if line.done_seq.is_some() != line.state.is_finished() || line.state == State::Leased {
-                return Err(wrong(number, format!("its state can't be {}", line.state)));
-            }
             if line.done_seq.is_some_and(|place| places.insert(place, (number, line)).is_some()) {
                 return Err(wrong(number, "its place in the log is another one's"));
             }
@@ -271,7 +276,7 @@ impl Dump {
 
 impl Line {
     fn of(candidate: Candidate, ledger: Vec<Attempt>) -> Line {
-        let Candidate { child_no, watermark, state, done_seq, twin, fitness, passed, .. } = candidate;
+        let Candidate { child_no, watermark, state, done_seq, twin, fitness, passed, attempt, spent, .. } = candidate;
         Line {
             child_no,
             watermark,
@@ -284,26 +289,69 @@ impl Line {
             error: candidate.error,
             finished_ms: candidate.finished_ms,
             marks: Vec::new(),
-            attempt: candidate.attempt,
+            attempt,
+            spent,
             // Nothing is lost with what cost nothing.
             ledger: ledger.into_iter().filter(|attempt| attempt.cost != Cost::default()).collect(),
         }
     }
 
-    /// One without a result, whatever it has got since.
+    /// One without a result, whatever it has got since. What its worker has spent by its last sign of life is spent.
     fn unfinished(candidate: Candidate, mut ledger: Vec<Attempt>) -> Line {
-        ledger.retain(|attempt| attempt.kind == "wasted");
-        let candidate = Candidate {
-            state: State::Pending,
-            done_seq: None,
-            twin: None,
-            fitness: None,
-            passed: 0,
-            error: None,
-            finished_ms: None,
-            ..candidate
+        ledger.retain(|attempt| attempt.kind == Kind::Wasted);
+        if candidate.state == State::Leased {
+            ledger.push(Attempt { attempt: candidate.attempt, kind: Kind::Wasted, cost: candidate.cost });
+        }
+        let error = candidate.error.clone().filter(|_| !candidate.state.is_finished());
+        Line::of(
+            Candidate {
+                state: State::Pending,
+                done_seq: None,
+                twin: None,
+                fitness: None,
+                passed: 0,
+                error,
+                finished_ms: None,
+                ..candidate
+            },
+            ledger,
+        )
+    }
+
+    /// Whether it is what a line can be.
+    fn check(&self, fitness: &Fitness) -> Result<(), String> {
+        let ascending = |mut numbers: Vec<(u32, u32)>| {
+            let all = numbers.len();
+            numbers.dedup();
+            numbers.len() == all && numbers.is_sorted()
         };
-        Line::of(candidate, ledger)
+        let is_finished = self.done_seq.is_some();
+        if is_finished != self.state.is_finished() || self.state == State::Leased {
+            return Err(format!("its state can't be {}", self.state));
+        }
+        let has_result = self.fitness.is_some() || self.twin.is_some() || self.passed > 0 || !self.marks.is_empty();
+        if is_finished != self.finished_ms.is_some() || !is_finished && has_result {
+            return Err("it has a result and is not finished, or the other way round".to_owned());
+        }
+        if self.twin.is_some_and(|twin| twin >= self.child_no) {
+            return Err("its twin is younger than itself".to_owned());
+        }
+        if self.child_no == 0 && self.watermark > 0 {
+            return Err("nothing comes before the seed program".to_owned());
+        }
+        let runs = if self.child_no == 0 { fitness.seed_runs } else { 1 };
+        let known = self.marks.iter().all(|&(run, mark, _)| run < runs && mark <= fitness.hurdles);
+        if !known || !ascending(self.marks.iter().map(|&(run, mark, _)| (run, mark)).collect()) {
+            return Err("its marks are not those of the study, each once and in order".to_owned());
+        }
+        let possible = self.ledger.iter().all(|attempt| attempt.attempt <= self.attempt && attempt.is_possible());
+        if !possible
+            || self.attempt.max(self.spent) > MOST_ATTEMPTS
+            || !ascending(self.ledger.iter().map(|attempt| (attempt.attempt, 0)).collect())
+        {
+            return Err("its attempts are not possible ones, each once and in order".to_owned());
+        }
+        Ok(())
     }
 
     fn marks(&self) -> Vec<Mark> {
@@ -311,7 +359,17 @@ impl Line {
     }
 
     fn entry(&self, parent: Option<u64>, child: Child, bars: Vec<Option<f64>>) -> Entry {
-        let last = self.ledger.iter().find(|attempt| attempt.attempt == self.attempt);
+        let mut ledger = self.ledger.clone();
+        let last = ledger.iter().find(|attempt| attempt.attempt == self.attempt).map(|attempt| attempt.cost);
+        if last.is_none() && self.done_seq.is_some() {
+            // It has a line there all the same.
+            let kind = match (self.twin, self.state) {
+                (Some(_), _) => Kind::Cached,
+                (None, State::Failed) => Kind::Wasted,
+                (None, _) => Kind::Useful,
+            };
+            ledger.push(Attempt { attempt: self.attempt, kind, cost: Cost::default() });
+        }
         Entry {
             candidate: Candidate {
                 child_no: self.child_no,
@@ -328,13 +386,23 @@ impl Line {
                 twin: self.twin,
                 fitness: self.fitness,
                 passed: self.passed,
-                cost: last.map_or_else(Cost::default, |attempt| attempt.cost),
+                cost: last.unwrap_or_default(),
+                spent: self.spent,
                 error: self.error.clone(),
                 finished_ms: self.finished_ms,
             },
             marks: self.marks(),
-            ledger: self.ledger.clone(),
+            ledger,
         }
+    }
+}
+
+impl Attempt {
+    /// Whether its numbers leave room for sums.
+    fn is_possible(&self) -> bool {
+        let Cost { steps, tokens, flops, predicted_seconds, training_seconds, seconds } = self.cost;
+        let counts = [steps, tokens].iter().all(|&count| count < 1 << 53);
+        counts && [flops, predicted_seconds, training_seconds, seconds].iter().all(|part| (0.0..1e18).contains(part))
     }
 }
 

@@ -11,8 +11,8 @@ use crate::lower;
 use crate::mutate::Chain;
 use crate::study::{StudySpec, sha256_hex};
 
-/// Rows that one statement puts in.
-const ROWS: usize = 64;
+/// Rows that one statement puts in, at some twenty values each: SQLite takes 32,766, Postgres 65,535.
+const ROWS: usize = 1000;
 
 /// A study that is put into an empty database.
 pub(super) struct NewStudy {
@@ -53,6 +53,7 @@ impl NewStudy {
             fitness: None,
             passed: 0,
             cost: Cost::default(),
+            spent: 0,
             error: None,
             finished_ms: None,
         };
@@ -78,7 +79,7 @@ impl NewStudy {
             .await?;
         let candidates = "candidate (child_no, parent, mutation, program, canonical, watermark, bars, state, attempt, \
              done_seq, twin, fitness, passed, error, finished_ms, \
-             steps, tokens, flops, predicted_seconds, training_seconds, seconds)";
+             steps, tokens, flops, predicted_seconds, training_seconds, seconds, spent)";
         insert(connection, candidates, self.entries.iter().map(|entry| candidate(&entry.candidate))).await?;
         let marks = self.entries.iter().flat_map(|entry| entry.marks.iter().map(|m| mark(&entry.candidate, m)));
         insert(connection, "mark (child_no, run, mark, loss, done_seq)", marks).await?;
@@ -87,7 +88,7 @@ impl NewStudy {
         let attempts = self.entries.iter().flat_map(|entry| {
             let child_no = entry.candidate.child_no;
             entry.ledger.iter().map(move |a| {
-                [signed(child_no).into(), a.attempt.into(), (&*a.kind).into()]
+                [signed(child_no).into(), a.attempt.into(), a.kind.name().into()]
                     .into_iter()
                     .chain(cost_values(a.cost))
                     .collect()
@@ -131,7 +132,7 @@ fn candidate(c: &Candidate) -> Vec<Value> {
         c.error.as_deref().into(),
         c.finished_ms.into(),
     ];
-    row.into_iter().chain(cost_values(c.cost)).collect()
+    row.into_iter().chain(cost_values(c.cost)).chain([c.spent.into()]).collect()
 }
 
 fn mark(candidate: &Candidate, mark: &Mark) -> Vec<Value> {

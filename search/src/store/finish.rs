@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::claim::{MAX_ATTEMPTS, milliseconds, reread};
-use super::record::{Candidate, Cost, Mark, State, bind_cost, signed};
+use super::record::{Candidate, Cost, Kind, Mark, State, bind_cost, signed};
 use super::sql::{Connection, sql};
 use super::{Fault, Store};
 use crate::error::Result;
@@ -64,7 +64,7 @@ impl Store {
                 return Ok(Some(now));
             }
             let kept = holds(connection, &held).await?;
-            let kind = if kept { "useful" } else { "wasted" };
+            let kind = if kept { Kind::Useful } else { Kind::Wasted };
             charge(connection, &held, kind, cost).await?;
             let mut finished = None;
             if kept {
@@ -97,15 +97,10 @@ impl Store {
         let (held, reason) = (held.clone(), reason.to_owned());
         self.transact("record a failure in", async move |connection| {
             let kept = holds(connection, &held).await?;
-            charge(connection, &held, "wasted", cost).await?;
+            charge(connection, &held, Kind::Wasted, cost).await?;
             let mut now = None;
             if kept {
-                let spent: i64 = sql("SELECT spent FROM candidate WHERE child_no = ?")
-                    .bind(signed(held.child_no))
-                    .fetch_one(connection)
-                    .await?
-                    .get(0)?;
-                if spent < MAX_ATTEMPTS.into() {
+                if reread(connection, held.child_no).await?.spent < MAX_ATTEMPTS {
                     sql("UPDATE candidate SET state = 'pending', lease_until = NULL, error = ?
                          WHERE child_no = ?")
                     .bind(&*reason)
@@ -131,7 +126,7 @@ impl Store {
         let held = held.clone();
         self.transact("release", async move |connection| {
             let kept = holds(connection, &held).await?;
-            charge(connection, &held, "wasted", cost).await?;
+            charge(connection, &held, Kind::Wasted, cost).await?;
             if kept {
                 sql("UPDATE candidate SET state = 'pending', lease_until = NULL,
                          spent = spent - 1 WHERE child_no = ?")
@@ -155,12 +150,7 @@ async fn holds(connection: &mut Connection, held: &Candidate) -> Result<bool, Fa
 
 /// Enters an attempt into the ledger. One that was charged when its lease was lost, and reports
 /// in later, replaces the estimate by what it really spent.
-pub(super) async fn charge(
-    connection: &mut Connection,
-    held: &Candidate,
-    kind: &'static str,
-    cost: Cost,
-) -> Result<(), Fault> {
+pub(super) async fn charge(connection: &mut Connection, held: &Candidate, kind: Kind, cost: Cost) -> Result<(), Fault> {
     let statement = sql("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (child_no, attempt) DO UPDATE SET
              steps = excluded.steps, tokens = excluded.tokens, flops = excluded.flops,
@@ -169,7 +159,7 @@ pub(super) async fn charge(
     .bind(signed(held.child_no))
     .bind(held.attempt)
     .bind(held.worker.as_deref())
-    .bind(kind);
+    .bind(kind.name());
     bind_cost(statement, cost).execute(connection).await?;
     Ok(())
 }
@@ -182,7 +172,7 @@ pub(super) async fn give_up(connection: &mut Connection, child_no: u64, reason: 
 
 /// Finishes a new child with its twin's result, at no cost.
 pub(super) async fn inherit(connection: &mut Connection, child: &Candidate, twin: &Candidate) -> Result<(), Fault> {
-    charge(connection, child, "cached", Cost::default()).await?;
+    charge(connection, child, Kind::Cached, Cost::default()).await?;
     let state = match twin.state {
         State::Rejected => State::Rejected,
         _ => State::Cached,
@@ -200,7 +190,7 @@ pub(super) async fn inherit(connection: &mut Connection, child: &Candidate, twin
 
 /// Finishes a new child as rejected before it cost anything.
 pub(super) async fn reject(connection: &mut Connection, child: &Candidate, reason: &str) -> Result<(), Fault> {
-    charge(connection, child, "useful", Cost::default()).await?;
+    charge(connection, child, Kind::Useful, Cost::default()).await?;
     log(connection, child.child_no, End { error: Some(reason), ..End::of(State::Rejected) }).await?;
     Ok(())
 }

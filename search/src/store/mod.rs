@@ -61,10 +61,7 @@ impl Store {
     /// refuses to make one, [`Error::Option`] (also for byte pairs before [`StudySpec::learn_tokens`]), [`Error::Parse`] or [`Error::Rejected`] for a study or a seed
     /// program without meaning, [`Error::Store`].
     pub fn create(location: &Location, spec: &StudySpec) -> Result<Store> {
-        match create(location, NewStudy::of(&normalized(spec)?)?)? {
-            true => Store::open(location),
-            false => Err(not_created(location)),
-        }
+        made(location, NewStudy::of(&normalized(spec)?)?)
     }
 
     /// Opens an existing study with the options it was made with.
@@ -190,10 +187,13 @@ fn create(location: &Location, study: NewStudy) -> Result<bool> {
     }
 }
 
-/// Why no study was made where the place is taken.
-fn not_created(location: &Location) -> Error {
-    match location {
+/// Makes a study where none is, and opens it.
+fn made(location: &Location, study: NewStudy) -> Result<Store> {
+    if create(location, study)? {
+        return Store::open(location);
+    }
+    Err(match location {
         Location::Sqlite(path) => Error::Io { path: path.clone(), source: std::io::ErrorKind::AlreadyExists.into() },
         Location::Postgres(_) => Error::StoreServer { location: location.clone(), problem: ServerProblem::Study },
-    }
+    })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::dump::Attempt;
-use super::record::{self, Best, COLUMNS, Candidate, Cost, Counts, Log, Mark, State, Status, signed};
+use super::record::{self, Best, COLUMNS, Candidate, Cost, Counts, Kind, Log, Mark, State, Status, signed};
 use super::sql::{Connection, sql};
 use super::{Fault, Store};
 use crate::error::Result;
@@ -61,13 +61,13 @@ async fn standing(connection: &mut Connection) -> Result<(Counts, Option<Best>),
 async fn status(connection: &mut Connection) -> Result<Status, Fault> {
     let (counts, best) = standing(connection).await?;
     let seed = sql("SELECT fitness FROM candidate WHERE child_no = 0").fetch_one(connection).await?;
-    let useful = spent(connection, "useful").await?;
-    let wasted = spent(connection, "wasted").await?;
+    let useful = spent(connection, Kind::Useful).await?;
+    let wasted = spent(connection, Kind::Wasted).await?;
     Ok(Status { counts, best, seed_fitness: seed.get(0)?, useful, wasted })
 }
 
-async fn spent(connection: &mut Connection, kind: &str) -> Result<Cost, Fault> {
-    let row = sql(SPENT).bind(kind).fetch_one(connection).await?;
+async fn spent(connection: &mut Connection, kind: Kind) -> Result<Cost, Fault> {
+    let row = sql(SPENT).bind(kind.name()).fetch_one(connection).await?;
     // A sum is no integer.
     record::cost_with(&row, 0, row.get(2)?)
 }
@@ -152,7 +152,10 @@ impl Store {
             let rows = sql(text).fetch_all(connection).await?;
             let read = |row| {
                 let attempt = record::small_count(row, 1)?;
-                Ok((record::count(row, 0)?, Attempt { attempt, kind: row.get(2)?, cost: record::cost(row, 3)? }))
+                Ok((
+                    record::count(row, 0)?,
+                    Attempt { attempt, kind: Kind::read(row, 2)?, cost: record::cost(row, 3)? },
+                ))
             };
             rows.iter().map(read).collect()
         })

@@ -88,6 +88,35 @@ impl std::iter::Sum for Cost {
     }
 }
 
+/// What an attempt came to, as the ledger has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    /// A result.
+    Useful,
+    /// None.
+    Wasted,
+    /// A twin's result, at no cost.
+    Cached,
+}
+
+impl Kind {
+    const ALL: [(Kind, &'static str); 3] =
+        [(Kind::Useful, "useful"), (Kind::Wasted, "wasted"), (Kind::Cached, "cached")];
+
+    /// Its name in the store.
+    pub(super) fn name(self) -> &'static str {
+        Kind::ALL[self as usize].1
+    }
+
+    /// Reads it from a column.
+    pub(super) fn read(row: &Row, at: usize) -> Result<Kind, Fault> {
+        let name: &str = row.get(at)?;
+        let found = Kind::ALL.into_iter().find(|&(_, known)| known == name);
+        found.map(|(kind, _)| kind).ok_or_else(|| Fault::Content(format!("an attempt is {name:?}")))
+    }
+}
+
 /// The loss at one mark of one training run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Mark {
@@ -135,6 +164,8 @@ pub struct Candidate {
     pub passed: u32,
     /// What the last attempt spent.
     pub cost: Cost,
+    /// Attempts that were not given back: of so many, [`MAX_ATTEMPTS`](super::MAX_ATTEMPTS) is the most.
+    pub spent: u32,
     /// Why it was rejected or failed, or what went wrong in the last attempt.
     pub error: Option<String>,
     /// When it was finished, in milliseconds of Unix time. Decides nothing.
@@ -260,7 +291,7 @@ pub struct Log {
 /// Columns in the order that [`candidate`] reads them.
 pub(super) const COLUMNS: &str = "child_no, parent, mutation, program, canonical, watermark, bars, \
      state, worker, attempt, done_seq, twin, fitness, passed, error, finished_ms, \
-     steps, tokens, flops, predicted_seconds, training_seconds, seconds";
+     steps, tokens, flops, predicted_seconds, training_seconds, seconds, spent";
 
 /// Reads a row of [`COLUMNS`].
 pub(super) fn candidate(row: &Row) -> Result<Candidate, Fault> {
@@ -283,6 +314,7 @@ pub(super) fn candidate(row: &Row) -> Result<Candidate, Fault> {
         error: row.get(14)?,
         finished_ms: row.get(15)?,
         cost: cost(row, 16)?,
+        spent: small_count(row, 22)?,
     })
 }
 

@@ -32,8 +32,8 @@ pub fn dump(args: &SearchDump) -> Outcome {
 /// A text that is no study or doesn't lead to its own programs, a store that is there already or can't be made.
 pub fn restore(args: &SearchRestore) -> Outcome {
     let (from, store) = (&args.file, &args.store.store);
-    let text = read(from).map_err(|e| Failure::of_path(&e, format!("{} can't be read: {e}", from.display())))?;
     vacant(store)?;
+    let text = read(from).map_err(|e| unreadable(from, &e))?;
     let dump = Dump::from_jsonl(&text)?;
     let restored = dump.restore(store)?;
     let (study, candidates) = (restored.spec_sha256(), dump.candidates());
@@ -41,6 +41,15 @@ pub fn restore(args: &SearchRestore) -> Outcome {
         return terminal::json(&json!({ "study": study, "candidates": candidates, "store": store }));
     }
     terminal::line(&format!("study {study:.12} in {store}: {candidates} candidates, bred again"))
+}
+
+fn unreadable(path: &Path, e: &io::Error) -> Failure {
+    let message = format!("{} can't be read: {e}", path.display());
+    match e.kind() {
+        io::ErrorKind::InvalidData => Failure::usage(message)
+            .hint("It is no text. A packed one is unpacked on the way: `gunzip -c FILE | primer search restore -`."),
+        _ => Failure::of_path(e, message),
+    }
 }
 
 fn read(path: &Path) -> io::Result<String> {
