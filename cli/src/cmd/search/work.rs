@@ -9,8 +9,8 @@ use crate::stop::Stop;
 use crate::terminal::{self, Progress};
 use primer_models::text::{Corpus, TokenizerSpec};
 use primer_search::evaluate::Evaluator;
-use primer_search::store::{Best, Counts, State, Store};
-use primer_search::study::{Budget, StudySpec};
+use primer_search::store::{Best, Cost, Counts, State, Store};
+use primer_search::study::{Budget, StudyLimits, StudySpec};
 use primer_search::worker::{self, End, Event, RunOptions};
 use primer_tensor::Device;
 use serde_json::json;
@@ -243,8 +243,16 @@ pub fn in_threads<T: Send>(workers: usize, work: impl Fn(usize) -> Outcome<T> + 
 pub struct Live {
     start: Instant,
     time: Option<Duration>,
-    children: Option<u64>,
-    inner: Mutex<(Progress, String, Option<f64>)>,
+    limits: StudyLimits,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    progress: Progress,
+    told: String,
+    counts: Counts,
+    /// What the study has spent, without what other processes spend meanwhile.
+    spent: Cost,
 }
 
 impl Live {
@@ -253,24 +261,27 @@ impl Live {
     /// # Errors
     /// A store that can't be read.
     pub fn new(store: &Store, time: Option<Duration>, children: Option<u64>) -> Outcome<Self> {
-        let children = children.or(store.spec().limits.children);
+        let limits = store.spec().limits;
+        let limits = StudyLimits { children: children.or(limits.children), ..limits };
         let status = store.status()?;
-        let standing = match status.counts.finished() {
+        let told = match status.counts.finished() {
             0 => "nothing finished yet".into(),
             _ => standing(&status.counts, status.best),
         };
-        let inner = (Progress::new("search"), standing, share(&status.counts, children));
-        Ok(Self { start: Instant::now(), time, children, inner: Mutex::new(inner) })
+        let spent = [status.useful, status.wasted].into_iter().sum();
+        let inner = Inner { progress: Progress::new("search"), told, counts: status.counts, spent };
+        Ok(Self { start: Instant::now(), time, limits, inner: Mutex::new(inner) })
     }
 
     /// Shows an event.
     pub fn show(&self, event: &Event) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let (progress, told, done) = &mut *inner;
+        let Inner { progress, told, counts: known, spent } = &mut *inner;
         let mut now = String::new();
         match event {
             Event::Finished { candidate, best, counts } => {
-                *done = share(counts, self.children);
+                *known = *counts;
+                *spent = [*spent, candidate.cost].into_iter().sum();
                 *told = standing(counts, *best);
                 if candidate.state == State::Done && candidate.child_no == 0 {
                     progress.say(&format!(
@@ -291,25 +302,44 @@ impl Live {
         let elapsed = self.start.elapsed();
         let (share, left) = match self.time {
             Some(time) => (elapsed.as_secs_f64() / time.as_secs_f64(), Some(time.saturating_sub(elapsed))),
-            None => (done.unwrap_or(0.0), None),
+            None => (share(known, spent, &self.limits), None),
         };
         progress.update(share, left, &format!("{told}{now}"));
     }
 
     /// Ends, leaving one line.
     pub fn finish(self, text: &str) {
-        let (progress, ..) = self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
-        progress.finish(text);
+        self.inner.into_inner().unwrap_or_else(PoisonError::into_inner).progress.finish(text);
     }
 }
 
-/// How much of `children` is done; the seed program is none of them.
-fn share(counts: &Counts, children: Option<u64>) -> Option<f64> {
-    children.map(|all| counts.finished().saturating_sub(1) as f64 / all.max(1) as f64)
+/// How much of the limit that is nearest is used; the seed program is no child.
+fn share(counts: &Counts, spent: &Cost, limits: &StudyLimits) -> f64 {
+    let of = |used: f64, limit: Option<f64>| limit.map_or(0.0, |limit| used / limit);
+    let children = of(counts.finished().saturating_sub(1) as f64, limits.children.map(|all| all.max(1) as f64));
+    children.max(of(spent.predicted_seconds, limits.cost)).max(of(spent.seconds, limits.seconds)).min(1.0)
 }
 
 /// How far a study is, in words.
 fn standing(counts: &Counts, best: Option<Best>) -> String {
     let best = best.map_or("none yet".into(), |b| format!("{:.4} (candidate {})", b.fitness, b.child_no));
     format!("{} candidates finished, best loss {best}", counts.finished())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_is_as_far_as_its_nearest_limit() {
+        let counts = Counts { done: 31, ..Counts::default() };
+        let spent = Cost { predicted_seconds: 45.0, seconds: 80.0, ..Cost::default() };
+        let none = StudyLimits::default();
+        assert_eq!(share(&counts, &spent, &none), 0.0);
+        assert_eq!(share(&counts, &spent, &StudyLimits { children: Some(100), ..none }), 0.3);
+        assert_eq!(share(&counts, &spent, &StudyLimits { cost: Some(90.0), ..none }), 0.5);
+        let all = StudyLimits { children: Some(100), cost: Some(90.0), seconds: Some(100.0) };
+        assert_eq!(share(&counts, &spent, &all), 0.8);
+        assert_eq!(share(&counts, &spent, &StudyLimits { children: Some(0), ..none }), 1.0);
+    }
 }
