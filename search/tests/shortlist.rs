@@ -1,10 +1,10 @@
 //! Which programs of a study are trained again.
 
 use primer_search::canonical::CanonicalHash;
-use primer_search::dna::Dna;
-use primer_search::retest::{edits, is_fair, shortlist};
+use primer_search::dna::{Dna, seeds};
+use primer_search::retest::{Setting, edits, is_fair, shortlist};
 use primer_search::store::{Candidate, State, Store};
-use primer_search::study::{Budget, Strategy, StudySpec};
+use primer_search::study::{Budget, Preset, Strategy, StudySpec};
 use std::collections::BTreeSet;
 
 use crate::engines::{at, each, tamper};
@@ -50,6 +50,22 @@ fn programs_are_listed_once_and_the_best_first() {
         assert!(wanted.len() > 3, "no program is close to the best");
         assert_eq!(few.iter().map(|c| c.child_no).collect::<BTreeSet<u64>>(), wanted);
     });
+}
+
+/// Two finalists of `results/small`: their widths differ by a dimension that another unit makes up for.
+#[test]
+fn programs_may_be_one_in_another_setting() {
+    let program = |text: &str| text.parse::<Dna>().unwrap();
+    let [one, other] = [
+        program(include_str!("../../results/small/evolution/candidate-2736.dna")),
+        program(include_str!("../../results/small/evolution/candidate-2861.dna")),
+    ];
+    let spec = StudySpec::preset(Preset::Small, seeds::transformer().unwrap().to_string(), String::new(), 1);
+    let is_one = |setting: Setting, vocab: usize| {
+        setting.computation(&spec, &one, vocab).unwrap() == setting.computation(&spec, &other, vocab).unwrap()
+    };
+    assert!(!is_one(Setting::Same, 256) && !is_one(Setting::FourTimes, 256));
+    assert!(is_one(Setting::BytePairs, 1024));
 }
 
 #[test]

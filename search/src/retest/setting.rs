@@ -8,9 +8,10 @@ use primer_models::{Arch, ModelConfig, RunConfig, Size};
 use primer_tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use crate::canonical::{CanonicalHash, planned_hash};
 use crate::dna::Dna;
 use crate::error::Result;
-use crate::lower::{self, Limits, Sizes};
+use crate::lower::{self, Limits, Plan, Sizes};
 use crate::study::{Budget, StudySpec};
 
 /// Tokens of the byte-pair encoding: about as many parameters in the embedding as in a small search's blocks.
@@ -67,12 +68,8 @@ impl Setting {
     /// [`Error::Rejected`](crate::Error::Rejected) where a program doesn't fit the study's limits at this size.
     pub fn config(self, spec: &StudySpec, contestant: &Contestant, vocab: usize) -> Result<RunConfig> {
         let seed: Dna = spec.seed_dna.parse()?;
-        let unit = u64::from(spec.model.unit) * if self == Setting::FourTimes { 2 } else { 1 };
-        let channels = |relative: u32| (unit as usize).saturating_mul(relative as usize);
-        let (mut sequence, mut batch) = (spec.model.seq as usize, spec.model.batch as usize);
-        if self == Setting::Sequence256 {
-            (batch, sequence) = ((batch * sequence / 256).max(1), 256);
-        }
+        let Sizes { layers, sequence, batch, .. } = self.sizes(spec, vocab);
+        let channels = |relative: u32| (self.unit(spec) as usize).saturating_mul(relative as usize);
         let arch = match contestant {
             Contestant::Written(arch) => *arch,
             Contestant::Program(_) => Arch::Program,
@@ -82,7 +79,7 @@ impl Setting {
         let base = ModelConfig {
             vocab,
             d_model: channels(seed.dims[0]),
-            layers: spec.model.layers as usize,
+            layers,
             heads: spec.model.heads as usize,
             d_head: 0,
             d_ff,
@@ -93,9 +90,7 @@ impl Setting {
         let model = match contestant {
             Contestant::Written(_) => base,
             Contestant::Program(dna) => {
-                let sizes = Sizes { layers: base.layers, vocab, sequence, batch };
-                let plan = lower::plan(dna, sizes, &limits(spec, &seed, unit, sizes)?)?;
-                let (d_model, program) = (plan.width(), dna.to_string());
+                let (d_model, program) = (self.plan(spec, dna, vocab)?.width(), dna.to_string());
                 ModelConfig { d_model, program, final_norm: FinalNorm::Layer, ..base }
             }
         };
@@ -110,6 +105,35 @@ impl Setting {
         config.train.checkpoint_every = 0;
         config.validate()?;
         Ok(config)
+    }
+
+    /// What a program computes in this setting: programs that differ in the search may be one here, where another unit
+    /// gives their widths.
+    ///
+    /// # Errors
+    /// As [`Setting::config`].
+    pub fn computation(self, spec: &StudySpec, dna: &Dna, vocab: usize) -> Result<CanonicalHash> {
+        Ok(planned_hash(&self.plan(spec, dna, vocab)?))
+    }
+
+    fn plan(self, spec: &StudySpec, dna: &Dna, vocab: usize) -> Result<Plan> {
+        let sizes = self.sizes(spec, vocab);
+        let limits = limits(spec, &spec.seed_dna.parse()?, self.unit(spec), sizes)?;
+        Ok(lower::plan(dna, sizes, &limits)?)
+    }
+
+    /// The seed program's unit.
+    fn unit(self, spec: &StudySpec) -> u64 {
+        u64::from(spec.model.unit) * if self == Setting::FourTimes { 2 } else { 1 }
+    }
+
+    fn sizes(self, spec: &StudySpec, vocab: usize) -> Sizes {
+        let (sequence, batch) = (spec.model.seq as usize, spec.model.batch as usize);
+        let (sequence, batch) = match self {
+            Setting::Sequence256 => (256, (batch * sequence / 256).max(1)),
+            _ => (sequence, batch),
+        };
+        Sizes { layers: spec.model.layers as usize, vocab, sequence, batch }
     }
 }
 

@@ -136,6 +136,9 @@ pub struct Row {
     pub p: Option<f64>,
     /// The same, adjusted for all finalists (Holm); none for others.
     pub p_holm: Option<f64>,
+    /// An earlier contestant that is the same computation in this test, though not in the search.
+    #[serde(default)]
+    pub same_as: Option<String>,
     /// Why it is not in this test.
     pub left_out: Option<String>,
 }

@@ -102,6 +102,13 @@ fn table(table: &Table) -> String {
             format!("<p class=\"small\">{} is not in this test: {}.</p>\n", escape(&row.name), escape(why))
         })
         .collect();
+    let same = table.rows.iter().filter_map(|row| Some((row, row.same_as.as_ref()?)));
+    let same: String = same
+        .map(|(row, other)| {
+            let (name, other) = (escape(&row.name), escape(other));
+            format!("<p class=\"small\">{name} is the same computation as {other} in this test.</p>\n")
+        })
+        .collect();
     let note = if table.rows.iter().any(|row| row.learning_rate.is_some_and(at_edge)) {
         "<p class=\"small\">* The best rate lies at the edge of those tried: a better one may lie beyond it.</p>\n"
     } else {
@@ -109,7 +116,7 @@ fn table(table: &Table) -> String {
     };
     let measured = |versus: &&Versus| versus.pairs.iter().any(|pair| pair.difference.is_some());
     let versus: String = table.versus.iter().filter(measured).map(versus).collect();
-    format!("<h2>Test: {}</h2>\n{}{note}{out}{versus}", escape(&table.what), grid(&head, runs))
+    format!("<h2>Test: {}</h2>\n{}{note}{same}{out}{versus}", escape(&table.what), grid(&head, runs))
 }
 
 fn versus(versus: &Versus) -> String {

@@ -11,6 +11,7 @@ use primer_models::analysis::Summary;
 use primer_models::text::Corpus;
 use primer_search::dna::Dna;
 use primer_search::retest::{Contestant, Setting, Task, is_fair, steps};
+use std::collections::BTreeMap;
 
 /// The hand-written models of every test.
 const WRITTEN: [Arch; 4] = [Arch::Mdha, Arch::SquaredRelu, Arch::PrimerEz, Arch::TransformerPlusplus];
@@ -110,10 +111,20 @@ impl Field {
             // As many byte pairs as the search may have learned need not be in the test's text, nor the other way round.
             _ => text.tokenizer().vocab().max(spec.model.vocab as usize),
         };
-        let (mut entries, mut left_out) = (Vec::new(), Vec::new());
+        let (mut entries, mut left_out) = (Vec::<Entry>::new(), Vec::new());
+        let mut computations = BTreeMap::new();
         for (name, contestant) in contestants {
             match setting.config(spec, contestant, vocab) {
-                Ok(config) => entries.push(Entry { setting, name: name.clone(), config }),
+                Ok(config) => {
+                    let same_as = match contestant {
+                        Contestant::Program(dna) => {
+                            let known = computations.entry(setting.computation(spec, dna, vocab)?);
+                            Some(known.or_insert_with(|| name.clone()).clone()).filter(|known| known != name)
+                        }
+                        Contestant::Written(_) => None,
+                    };
+                    entries.push(Entry { setting, name: name.clone(), same_as, config });
+                }
                 Err(reason @ primer_search::Error::Rejected(_)) => left_out.push((name.clone(), reason.to_string())),
                 Err(error) => return Err(error.into()),
             }

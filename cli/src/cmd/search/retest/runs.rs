@@ -27,6 +27,8 @@ pub struct Entry {
     pub setting: Setting,
     /// The contestant's name.
     pub name: String,
+    /// An earlier contestant that is the same computation here.
+    pub same_as: Option<String>,
     /// Everything in force but learning rate and seed.
     pub config: RunConfig,
 }

@@ -83,6 +83,7 @@ pub fn build(
             p: difference.and_then(|d| d.p_value()),
             difference,
             p_holm: None,
+            same_as: entry.same_as.clone(),
             left_out: None,
         });
     }
