@@ -163,6 +163,12 @@ fn a_search_is_tested_on_another_text_and_goes_on_where_it_was_killed() {
     let again = command(path, &resume).env("PRIMER_STORE", "sqlite:elsewhere.db").output().unwrap();
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     assert!(String::from_utf8_lossy(&again.stdout).contains("the search's model"));
+    // As if the runs were those of another machine.
+    std::fs::write(path.join("broken/devices.txt"), "cpu: of another machine\n").unwrap();
+    let elsewhere = good(path, &resume).stderr;
+    assert!(elsewhere.contains("until now this retest computed on \"cpu: of another machine\""), "{elsewhere}");
+    let report = std::fs::read_to_string(path.join("broken/report.json")).unwrap();
+    assert!(report.contains("cpu: of another machine; then cpu: "), "{report}");
 }
 
 /// A search of byte pairs is tested with as many, learned from the test's text.

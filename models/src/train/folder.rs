@@ -41,7 +41,7 @@ pub struct RunFolder {
 /// The configuration's file in a run's folder.
 pub const CONFIG: &str = "config.toml";
 /// The file in a run's folder that has a line for each device and set of kernels that it ran on, in order.
-const DEVICES: &str = "devices.txt";
+pub const DEVICES: &str = "devices.txt";
 /// The metrics' file in a run's folder.
 const METRICS: &str = "metrics.jsonl";
 /// The samples' file in a run's folder.
@@ -258,9 +258,12 @@ impl RunFolder {
     }
 }
 
-/// Adds the device's line unless the last one is the same, and gives the last one otherwise. A run of an older version
-/// has no such file yet.
-fn add_device(path: &Path, device: &Device) -> Result<Option<String>> {
+/// Adds the device's line ([`Device::signature`]) to a file like [`DEVICES`] unless the last one is the same, and gives
+/// the last one otherwise. What an older version began has no such file yet.
+///
+/// # Errors
+/// [`Error::Read`] and [`Error::Write`].
+pub fn add_device(path: &Path, device: &Device) -> Result<Option<String>> {
     let mut lines = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         read => read.map_err(|source| Error::Read { path: path.to_owned(), source })?,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use calibrate::{BLOCK_STEPS, BLOCKS, StepTime, calibrate};
-pub use folder::{CONFIG, Limit, RunFolder};
+pub use folder::{CONFIG, DEVICES, Limit, RunFolder, add_device};
 pub use programs::{apply_program, step_program};
 pub use trainer::{Horizon, Slice, Trainer};
 

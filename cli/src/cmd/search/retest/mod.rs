@@ -177,6 +177,7 @@ fn settings(retest: &Retest) -> Vec<(String, String)> {
         ("seeds of the test", format!("{} from {TEST_SEED} on", protocol.seeds)),
         ("learning rates", format!("{}, tried on the seed {}", rates.join(", "), retest.plan.tuning_seed())),
         ("runs at a time", retest.workers.to_string()),
+        ("computed on", retest.devices.join("; then ")),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec()

@@ -10,6 +10,7 @@ use crate::stop::Stop;
 use crate::terminal;
 use crate::typed::typed;
 use primer_models::text::{Corpus, TokenSet, Tokenizer, TokenizerSpec};
+use primer_models::train::{DEVICES, add_device};
 use primer_search::retest::{Measurement, Protocol, Setting, Task, shortlist};
 use primer_search::store::{Location, Store};
 use primer_search::study::{Strategy, StudySpec};
@@ -70,6 +71,8 @@ pub struct Retest {
     pub chosen: Chosen,
     /// The same as it was asked for: each worker opens the device anew.
     pub compute: WorkerCompute,
+    /// A line for each device that it has computed on, in order.
+    pub devices: Vec<String>,
     /// Runs at a time.
     pub workers: u16,
     /// Whether the user has asked to stop.
@@ -130,9 +133,10 @@ impl Retest {
         if args.resume {
             plan.check(&stores, &test)?;
         } else {
-            folder::remove_files(&out, &[MEASUREMENTS, COSTS, Tokenizer::FILE])?;
+            folder::remove_files(&out, &[MEASUREMENTS, COSTS, Tokenizer::FILE, DEVICES])?;
             write_json(&out.join(PLAN), &plan)?;
         }
+        let devices = devices(&out, &chosen)?;
         let done = Mutex::new(measurements(&out.join(MEASUREMENTS))?);
         Ok(Self {
             plan,
@@ -141,6 +145,7 @@ impl Retest {
             corpus: text,
             test,
             chosen,
+            devices,
             compute: args.compute.clone(),
             workers,
             stop: Stop::on_ctrl_c(),
@@ -312,6 +317,16 @@ fn settings(asked: &[Setting], spec: &StudySpec) -> Outcome<Vec<Setting>> {
     }
     let all = || Setting::ALL.into_iter().filter(|setting| setting.applies(spec)).collect();
     Ok(if asked.is_empty() { all() } else { asked.to_vec() })
+}
+
+/// What it has computed on, this time included.
+fn devices(out: &Path, chosen: &Chosen) -> Outcome<Vec<String>> {
+    let path = out.join(DEVICES);
+    if let Some(before) = add_device(&path, &chosen.device)? {
+        terminal::note(&format!("warning: until now this retest computed on \"{before}\": its seconds are of both"));
+    }
+    let lines = std::fs::read_to_string(&path).map_err(|e| folder::damaged(&path, e))?;
+    Ok(lines.lines().map(str::to_owned).collect())
 }
 
 fn stored_plan(out: &Path) -> Outcome<Plan> {
