@@ -125,7 +125,7 @@ def trained(program, arches, folder):
     corpus = Path(folder) / "corpus.txt"
     corpus.write_text("".join(f"{i} sheep jump over the fence\n" for i in range(2000)))
     for arch in arches:
-        run = Path(folder) / arch.replace(":", "-")
+        run = Path(folder) / arch.replace(":", "-").replace("/", "-")
         settings = ["schedule.warmup=0", "eval_every=0"]
         output([program, "train", "--arch", arch, "--size", "nano", "--corpus", str(corpus), "--out", str(run),
                 "--steps", str(STEPS), *(word for setting in settings for word in ("--set", setting)),

@@ -18,7 +18,10 @@ import onnxruntime
 from checkpoint import ARCHES, TOLERANCE, trained
 
 SWITCH = ("switch_transformer", "switch_primer")
-PROGRAMS = ("dna:transformer", "dna:transformer_plusplus", "dna:primer_ez", "dna:primer", "dna:discovered")
+HERE = Path(__file__).resolve().parent
+# The built-in programs, one with all that these don't use, and what the search has found.
+PROGRAMS = ("transformer", "transformer_plusplus", "primer_ez", "primer", "discovered", HERE / "primitives.dna",
+            *sorted((HERE.parent.parent / "results").rglob("*.dna")))
 
 
 def log_probabilities(path, tokens, batch):
@@ -41,7 +44,8 @@ def main():
     program = Path(parser.parse_args().primer).resolve()
     good = True
     with tempfile.TemporaryDirectory() as folder:
-        for number, (arch, run, said) in enumerate(trained(program, (*ARCHES, *SWITCH, *PROGRAMS), folder)):
+        arches = (*ARCHES, *SWITCH, *(f"dna:{name}" for name in PROGRAMS))
+        for number, (arch, run, said) in enumerate(trained(program, arches, folder)):
             # Experts drop tokens by the whole batch, so only a batch of one gives what `primer logits` says.
             batch = 1 if arch in SWITCH else 1 + number % 2
             path = run.with_suffix(".onnx")
@@ -50,7 +54,7 @@ def main():
             found = log_probabilities(path, said["tokens"], batch)
             apart = np.abs(found - np.array(said["log_probabilities"])).max()
             good &= bool(apart <= TOLERANCE)
-            print(f"{arch:26} log-probabilities within {apart:.1e}: {'ok' if apart <= TOLERANCE else 'DIFFERENT'}",
+            print(f"{arch.rsplit('/', 1)[-1]:26} log-probabilities within {apart:.1e}: {'ok' if apart <= TOLERANCE else 'DIFFERENT'}",
                   flush=True)
     sys.exit(not good)
 

@@ -3,6 +3,7 @@
 #[cfg(unix)]
 use crate::cluster;
 use crate::kit::{self, STUDY, bad, good, json};
+use std::collections::BTreeSet;
 use std::path::Path;
 #[cfg(unix)]
 use std::process::Stdio;
@@ -123,6 +124,10 @@ fn init_and_workers_share_a_study() {
     let init = ["search", "init", "--corpus", "text.txt", "--set", "limits.children=4"];
     let made = good(path, &[&init[..], &STORE, &STUDY].concat());
     assert!(!made.stderr.contains("can't be had again"), "{}", made.stderr);
+    assert!(made.stderr.contains("the first hurdle comes after 2 steps of the seed program"), "{}", made.stderr);
+    let random = ["--from", "random", "--set", "fitness.unit=70", "--store", "sqlite:random.db"];
+    let made = good(path, &[&init[..], &STUDY, &random].concat());
+    assert!(!made.stderr.contains("the first hurdle"), "{}", made.stderr);
     bad(path, &[&init[..], &STUDY, &["--store", "sqlite:no/study.db"]].concat(), 2, &["no folder no", "--store"]);
     bad(path, &["search", "status", "--store", "sqlite:."], 2, &["can't be used", "--store"]);
     let seconds = ["--store", "sqlite:seconds.db", "--budget", "seconds"];
@@ -178,6 +183,10 @@ fn controls_are_searches_with_less_in_them() {
         let done = json(path, &[&args[..], &store, &STUDY, &["--strategy", strategy]].concat());
         assert_eq!(done["finished"], 6, "{strategy}: {done}");
         good(path, &[&["search", "verify"], &store[..]].concat());
+        let seed = json(path, &[&["search", "show", "0", "--json"], &store[..]].concat());
+        let of_seed = seed["marks"].as_array().unwrap().iter().filter(|mark| mark["mark"] == 0);
+        let mut losses: BTreeSet<String> = of_seed.map(|mark| mark["loss"].to_string()).collect();
+        assert_eq!(losses.len(), 2, "{seed}");
         for child in ["1", "2", "3", "4", "5"] {
             let shown = json(path, &[&["search", "show", child, "--json"], &store[..]].concat());
             let candidate = &shown["candidate"];
@@ -187,6 +196,9 @@ fn controls_are_searches_with_less_in_them() {
             }
             if strategy == "none" {
                 assert_eq!(candidate["state"], "done", "{shown}");
+                // The same program each time, with another seed than the seed program's runs and each other.
+                let at_first_mark = &shown["marks"][0]["loss"];
+                assert!(losses.insert(at_first_mark.to_string()), "twice {at_first_mark}");
             }
         }
         let twice = [&args[..], &store, &STUDY, &["--strategy", "evolution"]].concat();

@@ -90,3 +90,42 @@ impl Roofline {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use primer_tensor::{Program, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn a_kernel_takes_what_its_slower_side_takes() {
+        let roofline = Roofline {
+            flops_per_second: 100.0,
+            bytes_per_second: 10.0,
+            seconds_per_launch: 0.5,
+            ..Roofline::default()
+        };
+        let kernel = |flops, bytes| KernelCost { kernel: 0, flops, bytes };
+        // 2 s of operations, 3 s of bytes, and 4 s of either.
+        let kernels = [kernel(200, 10), kernel(100, 30), kernel(400, 40)];
+        assert_eq!(roofline.kernels(&kernels), 2.0 + 3.0 + 4.0);
+    }
+
+    /// A step of a product and an elementwise operation: what is fitted predicts it in full, a launch's time included.
+    #[test]
+    fn the_step_that_was_measured_is_predicted() {
+        let a = Tensor::state("a", [64, 64]);
+        let program = Program::trace(&[a.sin(), a.matmul(&a)], &[]).unwrap();
+        let executable = Device::cpu_with_threads(1).compile(&program).unwrap();
+        let launches = executable.report().unwrap().launches;
+        assert!(launches > 0);
+        for seconds in [vec![], vec![1e-3; launches]] {
+            let fitted = Roofline::fit("cpu", &executable, &seconds, 0.25);
+            let predicted = fitted.seconds(&executable);
+            assert!((predicted - 0.25).abs() < 1e-12, "{fitted:?} predicts {predicted}");
+            let without = Roofline { seconds_per_launch: 0.0, ..fitted.clone() }.seconds(&executable);
+            let difference = launches as f64 * fitted.seconds_per_launch;
+            assert!((predicted - without - difference).abs() < 1e-12, "{fitted:?}");
+        }
+    }
+}

@@ -189,6 +189,39 @@ fn measured_seconds_are_a_budget_too() {
     assert!(cost.steps > 1 && cost.training_seconds >= 0.06, "{cost:?}");
 }
 
+/// Threads that wait for a processor take longer by the clock, and train no longer.
+#[test]
+fn training_is_measured_in_processor_time() {
+    let corpus = corpus();
+    let mut spec = spec(&corpus, Budget::Tokens);
+    spec.fitness.unit = 30.0;
+    let (candidate, cores) = (child(&spec, &[None, None]), std::thread::available_parallelism().unwrap().get());
+    let began = std::time::Instant::now();
+    let train = || {
+        let evaluator = Evaluator::new(&spec, &corpus, &Device::cpu_with_threads(1)).unwrap();
+        evaluate(&evaluator, &candidate).3.training_seconds
+    };
+    let trained: f64 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4 * cores).map(|_| scope.spawn(train)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    let most = cores as f64 * began.elapsed().as_secs_f64();
+    assert!(trained > 0.0 && trained <= most, "{trained} s of at most {most}");
+}
+
+/// What diverges has the worst fitness, and trains no further than to the next reading of the loss.
+#[test]
+fn a_program_that_diverges_is_stopped() {
+    let corpus = corpus();
+    let mut spec = spec(&corpus, Budget::Tokens);
+    spec.fitness.unit = 100.0;
+    spec.learning_rate = 1e30;
+    let evaluator = Evaluator::new(&spec, &corpus, &Device::cpu_with_threads(1)).unwrap();
+    let (loss, passed, marks, cost) = evaluate(&evaluator, &child(&spec, &[None, None]));
+    assert_eq!((loss, passed, marks.len()), (f64::INFINITY, 0, 0));
+    assert!((1..=11).contains(&cost.steps), "{cost:?}");
+}
+
 #[test]
 fn a_measured_roofline_predicts_the_seed_program() {
     let corpus = corpus();

@@ -86,6 +86,8 @@ fn the_seed_has_the_presets_size() {
     let seed = seeds::with_banks(seeds::transformer().unwrap(), 4, 16, [2, 8, 1, 1, 4, 16]).unwrap();
     let limits = Limits::around(&seed, 32, SMALL).unwrap();
     assert_eq!(limits.parameters, 115_968);
+    // 0.88 and 1.12 of that.
+    assert_eq!((limits.min_parameters, limits.max_parameters), (102_052, 129_884));
     let plan = plan(&seed, SMALL, &limits).unwrap();
     assert_eq!((plan.unit(), plan.width(), plan.parameter_count()), (32, 64, 115_968));
     let counted: usize = plan.parameters().iter().map(|p| p.numel()).sum();

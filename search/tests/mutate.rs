@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use primer_search::canonical::canonical_hash;
 use primer_search::dna::{Dna, seeds};
-use primer_search::mutate::{Chain, Delete, Mutation, apply, draw, mutate, random_like};
+use primer_search::mutate::{Chain, Delete, Field, Mutation, apply, draw, mutate, random_like};
 use primer_search::rng::{Purpose, Rng};
 use proptest::prelude::*;
 
@@ -84,6 +84,82 @@ fn mutation_types_are_uniform() {
     }
     assert!((share("constant") - 2.0 / 48.0).abs() < 0.008, "{counts:?}");
     assert!((share("dim") - 6.0 / 48.0).abs() < 0.012, "{counts:?}");
+}
+
+/// The 0.1% point of χ² for so many degrees of freedom (Wilson and Hilferty 1931).
+fn rare(freedom: f64) -> f64 {
+    let third = 2.0 / (9.0 * freedom);
+    freedom * (1.0 - third + 3.09 * third.sqrt()).powi(3)
+}
+
+/// Whether counts of what is equally likely are within chance, and each outcome came.
+fn assert_uniform<K: Ord + std::fmt::Debug>(counts: &BTreeMap<K, f64>, outcomes: usize) {
+    assert_eq!(counts.len(), outcomes, "{counts:?}");
+    let expected = counts.values().sum::<f64>() / outcomes as f64;
+    let chi2: f64 = counts.values().map(|count| (count - expected).powi(2) / expected).sum();
+    assert!(chi2 < rare(outcomes as f64 - 1.0), "{chi2}: {counts:?}");
+}
+
+/// Paper A.4: places, fields, operations and other values are uniform.
+#[test]
+fn what_a_mutation_changes_is_uniform() {
+    let dna: Dna =
+        "constants 0 1\ndims 1 1 1 1 1 1\nS0:\n h2 = S1(h0)\n h3 = ABS(h2)\n h4 = EXP(h3)\nS1:\n h2 = ABS(h0)\n"
+            .parse()
+            .unwrap();
+    let mut rng = Rng::new(6, 0, Purpose::Mutation);
+    let mut places = BTreeMap::new();
+    let (mut fields, mut ops, mut inputs, mut branches) = Default::default();
+    let count = |counts: &mut BTreeMap<String, f64>, key: String| *counts.entry(key).or_default() += 1.0;
+    for _ in 0..60_000 {
+        match draw(&dna, &mut rng) {
+            // Before each of the three instructions, and behind them.
+            Mutation::Insert(insert) if insert.subprogram == 0 => {
+                *places.entry(insert.position).or_default() += 1.0;
+                if insert.position == 3 {
+                    count(&mut inputs, format!("{}", insert.instruction.input_2));
+                }
+            }
+            Mutation::Field { subprogram: 0, position: 1, value } => {
+                count(&mut fields, format!("{value:?}").split('(').next().unwrap().to_owned());
+                match value {
+                    Field::Op(op) => count(&mut ops, format!("{op:?}")),
+                    Field::Branch(branch) => count(&mut branches, branch.to_string()),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_uniform(&places, 4);
+    assert_uniform(&fields, 6);
+    // All primitives but the one that is there, and a call of S1.
+    assert_uniform(&ops, 39);
+    assert_uniform(&inputs, 5);
+    // 2, 4, 8 and 16, since it is 1.
+    assert_uniform(&branches, 4);
+}
+
+/// Paper A.4: c becomes c · 10^X + Y with standard normal X and Y.
+#[test]
+fn constants_move_by_magnitudes() {
+    let dna: Dna = "constants 0 1e9\ndims 1 1 1 1 1 1\nS0:\n h2 = ABS(h0)\n".parse().unwrap();
+    let mut rng = Rng::new(7, 0, Purpose::Mutation);
+    let (mut sums, mut powers) = (Vec::new(), Vec::new());
+    while sums.len().min(powers.len()) < 4_000 {
+        match draw(&dna, &mut rng) {
+            Mutation::Constant { slot: 0, value } => sums.push(value),
+            Mutation::Constant { slot: 1, value } => powers.push((value.abs() / 1e9).log10()),
+            _ => {}
+        }
+    }
+    for values in [sums, powers] {
+        let n = values.len() as f64;
+        let moment = |k: i32| values.iter().map(|value| value.powi(k)).sum::<f64>() / n;
+        assert!(moment(1).abs() < 0.06, "{}", moment(1));
+        assert!((moment(2) - 1.0).abs() < 0.1, "{}", moment(2));
+        assert!((moment(4) - 3.0).abs() < 0.6, "{}", moment(4));
+    }
 }
 
 #[test]

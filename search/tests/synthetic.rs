@@ -47,7 +47,9 @@ fn verdict(candidate: &Candidate) -> Verdict {
         // Diverges on the way to its second mark, if it goes on after the first.
         0 => match hurdled(candidate, end) {
             Verdict::Fitness { passed: 1.., marks, .. } => {
-                Verdict::Fitness { loss: f64::NAN, passed: 1, marks: marks[..1].to_vec() }
+                // Or at it, which is a mark without a loss.
+                let at_it = (hash % 2 == 0).then_some(Mark { run: 0, mark: 1, loss: None });
+                Verdict::Fitness { loss: f64::NAN, passed: 1, marks: marks[..1].iter().copied().chain(at_it).collect() }
             }
             stopped => stopped,
         },

@@ -239,13 +239,14 @@ impl Evaluator {
             let loss = training.step()?;
             let wall = wall.elapsed().as_secs_f64();
             // A thread that waits for the processor spends none of its budget; one that waits for a GPU does.
-            spent.seconds += if matches!(self.device, Device::Gpu(_)) { wall } else { thread.elapsed().as_secs_f64() };
+            let seconds = if matches!(self.device, Device::Gpu(_)) { wall } else { thread.elapsed().as_secs_f64() };
+            spent.seconds += seconds;
             spent.steps += 1;
             cost.steps += 1;
             cost.tokens += tokens_per_step;
             cost.flops += flops;
             cost.predicted_seconds += predicted;
-            cost.training_seconds += wall;
+            cost.training_seconds += seconds;
             if loss.is_some_and(|loss| !loss.is_finite()) {
                 return Ok(Advanced::Diverged);
             }

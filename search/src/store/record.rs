@@ -69,7 +69,8 @@ pub struct Cost {
     pub flops: f64,
     /// What the study's [`Roofline`](crate::roofline::Roofline) predicts for the training steps.
     pub predicted_seconds: f64,
-    /// What the training steps took.
+    /// What the training steps took: on a CPU of their thread's processor time, which others at work on the machine
+    /// hardly lengthen, on a GPU by the clock.
     pub training_seconds: f64,
     /// Seconds in all: preparation and evaluation too.
     pub seconds: f64,

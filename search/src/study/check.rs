@@ -217,6 +217,10 @@ mod tests {
         let mut spec = small();
         spec.limits.seconds = Some(-1.0);
         refused(spec, "limits.seconds");
+        // Another build's draws would breed other children.
+        let mut spec = small();
+        spec.rng_version += 1;
+        refused(spec, "rng_version");
     }
 
     #[test]

@@ -94,6 +94,13 @@ mod tests {
         let rate = |step| paper.learning_rate * paper.training.schedule().factor(step, u64::MAX);
         assert_eq!([0, 9_999, 40_000].map(rate), [0.01, 0.01, 0.005]);
         let small = StudySpec::preset(Preset::Small, "p".to_owned(), "00".to_owned(), 1);
+        let ModelDims { layers, heads, unit, seq, batch, vocab } = small.model;
+        assert_eq!([layers, heads, unit, seq, batch, vocab], [2, 4, 32, 64, 16, 256]);
+        let Fitness { budget, unit, hurdles, window, seed_runs } = small.fitness;
+        assert_eq!((budget, unit, hurdles, window, seed_runs), (Budget::Cost, 70.0, 4, 64, 5));
+        assert_eq!((small.population, small.tournament, small.limits.children), (48, 8, Some(3_000)));
+        let TrainingRule { optimizer, clip_norm, .. } = small.training;
+        assert_eq!((optimizer, clip_norm, small.learning_rate), (Optimizer::Adamw, 1.0, 3e-3));
         let factor = |step| small.training.schedule().factor(step, u64::MAX);
         assert_eq!([0, 24, 49, 50, 1 << 40].map(factor), [0.02, 0.5, 1.0, 1.0, 1.0]);
     }

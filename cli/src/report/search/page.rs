@@ -96,8 +96,8 @@ fn top(study: &Study) -> String {
              order.";
     if study.predicted {
         html += " <i>Step's cost</i> is predicted, the seed program's is 1; <i>measured</i> is what training took over \
-                 what was predicted, the seed program's again 1. What else the machine did at those times is in it: where \
-                 it lies outside 0.8 to 1.25, <code>primer search retest</code> times the programs in turns, and tests \
+                 what was predicted, the seed program's again 1. On a CPU that is processor time, which what else the \
+                 machine did lengthens a little, through caches and clocks: where it lies outside 0.8 to 1.25, <code>primer search retest</code> times the programs in turns, and tests \
                  none that stays there.";
     }
     html + "</p>\n"
