@@ -104,7 +104,7 @@ fn assert_uniform<K: Ord + std::fmt::Debug>(counts: &BTreeMap<K, f64>, outcomes:
 #[test]
 fn what_a_mutation_changes_is_uniform() {
     let dna: Dna =
-        "constants 0 1\ndims 1 1 1 1 1 1\nS0:\n h2 = S1(h0)\n h3 = ABS(h2)\n h4 = EXP(h3)\nS1:\n h2 = ABS(h0)\n"
+        "constants 0 1\ndims 1 1 1 1 1 1\nS0:\n h2 = S1(h0, h0)\n h3 = ABS(h2)\n h4 = EXP(h3)\nS1:\n h2 = ABS(h0)\n"
             .parse()
             .unwrap();
     let mut rng = Rng::new(6, 0, Purpose::Mutation);
