@@ -48,7 +48,7 @@ fn verdict(candidate: &Candidate) -> Verdict {
         0 => match hurdled(candidate, end) {
             Verdict::Fitness { passed: 1.., marks, .. } => {
                 // Or at it, which is a mark without a loss.
-                let at_it = (hash % 2 == 0).then_some(Mark { run: 0, mark: 1, loss: None });
+                let at_it = hash.is_multiple_of(2).then_some(Mark { run: 0, mark: 1, loss: None });
                 Verdict::Fitness { loss: f64::NAN, passed: 1, marks: marks[..1].iter().copied().chain(at_it).collect() }
             }
             stopped => stopped,
