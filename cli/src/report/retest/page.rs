@@ -62,14 +62,16 @@ fn is_better(difference: Option<&Summary>, p_holm: Option<f64>) -> bool {
 fn beside(versus: &Versus) -> Option<String> {
     let better = |pair: &&Pair| is_better(pair.difference.as_ref(), pair.p_holm);
     let (pair, difference) = versus.pairs.iter().find_map(|pair| Some((pair, pair.difference.as_ref()?)))?;
+    // Of what is not better, how much worse it is.
+    let (ahead, by) = if difference.mean > 0.0 { ("behind by", *difference) } else { ("by", -*difference) };
     Some(format!(
-        " Better than {} are {} of {}, {} by {} (95%: {}).",
+        " Better than {} are {} of {}, {} {ahead} {} (95%: {}).",
         escape(&versus.control),
         versus.pairs.iter().filter(better).count(),
         versus.pairs.len(),
         escape(&pair.name),
-        with_sd(Some(&-*difference), 4),
-        interval(Some(&-*difference), 4)
+        with_sd(Some(&by), 4),
+        interval(Some(&by), 4)
     ))
 }
 
