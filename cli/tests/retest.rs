@@ -195,6 +195,43 @@ fn byte_pairs_are_tested_with_byte_pairs() {
     assert!(path.join("r/tokenizer.json").is_file());
 }
 
+/// A program whose steps take far longer than its budget was reckoned with is no finalist, however good its loss.
+#[test]
+fn a_program_that_costs_more_than_predicted_is_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::write(path.join("search.txt"), text(1, 720_000)).unwrap();
+    std::fs::write(path.join("test.txt"), text(2, 40_000)).unwrap();
+    let run = ["search", "run", "--corpus", "search.txt", "--device", "cpu", "--store", "sqlite:study.db"];
+    good(path, &[&run[..], &STUDY, &["--candidates", "20"]].concat());
+    let retest = ["search", "retest", "--store", "sqlite:study.db", "--corpus", "search.txt", "--device", "cpu"];
+    let few = ["--test-corpus", "test.txt", "--top", "3", "--finalists", "1", "--learning-rates", "0.003"];
+    let shortlist = |args: &[&str]| {
+        let done = json(path, &[args, &["--out", "r", "--json"]].concat());
+        let all = list(&done["shortlist"]).clone();
+        let of = |s: &Value| s["child"].as_u64().unwrap();
+        let chosen: Vec<u64> = all.iter().filter(|s| s["finalist"] == true).map(of).collect();
+        (all.iter().map(of).collect::<Vec<u64>>(), chosen)
+    };
+    shortlist(&[&retest[..], &few, &["--seeds", "2", "--settings", "same"]].concat());
+    // As if the steps of none, of the best, and of the two best took too long.
+    let measured: Vec<f64> =
+        serde_json::from_str(&std::fs::read_to_string(path.join("r/costs.json")).unwrap()).unwrap();
+    let plan: Value = serde_json::from_str(&std::fs::read_to_string(path.join("r/retest.json")).unwrap()).unwrap();
+    let order: Vec<u64> = list(&plan["shortlist"]).iter().map(|pair| pair[1].as_u64().unwrap()).collect();
+    assert!(order.len() >= 3 && measured.len() == order.len(), "{order:?}");
+    let with = |slow: &[u64]| {
+        let ratio = |child: &u64| if slow.contains(child) { 1.3 } else { 1.2 };
+        let costs: Vec<f64> = order.iter().map(ratio).collect();
+        std::fs::write(path.join("r/costs.json"), serde_json::to_string(&costs).unwrap()).unwrap();
+        shortlist(&["search", "retest", "--resume", "--device", "cpu"])
+    };
+    let (best_first, chosen) = with(&[]);
+    assert_eq!(chosen, best_first[..1]);
+    assert_eq!(with(&best_first[..1]).1, best_first[1..2]);
+    assert_eq!(with(&best_first[..2]).1, best_first[2..3]);
+}
+
 #[test]
 fn what_cannot_be_tested_is_refused() {
     let folder = tempfile::tempdir().unwrap();
