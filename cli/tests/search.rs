@@ -140,6 +140,8 @@ fn init_and_workers_share_a_study() {
     assert_eq!((&done["finished"], &done["end"]), (&5.into(), &"limit".into()), "{done}");
     let run = ["search", "run", "--workers", "2", "--corpus", "text.txt", "--device", "cpu", "--json"];
     assert_eq!(json(path, &[&run[..], &STORE].concat())["finished"], 0);
+    let told = good(path, &[&run[..], &STORE].concat()).stderr;
+    assert_eq!(told.matches("tokens are held out; losses at the end are measured on these").count(), 1, "{told}");
 }
 
 /// Byte pairs are learned when a study is made, and by whoever works on it again.

@@ -124,9 +124,14 @@ impl Evaluator {
         Evaluator { seed_threads: threads.max(1), ..self }
     }
 
-    /// One sentence for each file of tokens that was damaged and made again; see [`TokenSet::note`].
-    pub fn notes(&self) -> impl Iterator<Item = &str> {
-        [&self.train, &self.valid].into_iter().filter_map(TokenSet::note)
+    /// One sentence for each file of tokens that was damaged and made again (see [`TokenSet::note`]), and one where less
+    /// text is held out than candidates are to be measured on.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        let ([_, wanted], held_out) = (EVALUATION_TOKENS, self.valid.len());
+        let few = (held_out < wanted).then(|| {
+            format!("{held_out} tokens are held out; losses at the end are measured on these, of {wanted} that they should be")
+        });
+        [&self.train, &self.valid].into_iter().filter_map(TokenSet::note).map(str::to_owned).chain(few)
     }
 
     /// Trains the candidate as far as the study's budget and its hurdles let it, and measures it. A loss that is not

@@ -14,6 +14,7 @@ use primer_search::study::{Budget, Fitness, StudyLimits, StudySpec};
 use primer_search::worker::{self, End, Event, RunOptions};
 use primer_tensor::Device;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -180,6 +181,8 @@ fn work(
 ) -> Outcome {
     let stop = Stop::on_ctrl_c();
     let live = Live::new(store, options.time, options.children)?;
+    // Of what all workers notice, one tells.
+    let told = Mutex::new(BTreeSet::new());
     let results = in_threads(usize::from(workers), |worker| {
         let chosen = device::open(&compute.of_a_worker())?;
         store.spec().check_device(&chosen.device)?;
@@ -191,7 +194,11 @@ fn work(
             _ => 1,
         };
         let evaluator = Evaluator::new(store.spec(), corpus, &chosen.device)?.with_seed_threads(idle);
-        evaluator.notes().for_each(terminal::note);
+        for note in evaluator.notes() {
+            if told.lock().unwrap_or_else(PoisonError::into_inner).insert(note.clone()) {
+                terminal::note(&note);
+            }
+        }
         let flag = stop.flag();
         Ok(worker::run(
             store,
