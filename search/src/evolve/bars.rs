@@ -7,7 +7,7 @@ use crate::study::Fitness;
 
 /// The bar of a hurdle, given the losses in its window: their lower median, so that of an even number
 /// the better half passes. None where the window is empty.
-pub fn bar(losses: &[f64]) -> Option<f64> {
+pub(crate) fn bar(losses: &[f64]) -> Option<f64> {
     let mut sorted = losses.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(losses.len().checked_sub(1)? / 2).copied()

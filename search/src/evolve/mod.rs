@@ -9,7 +9,8 @@ mod bars;
 mod forms;
 mod verify;
 
-pub use bars::{Windows, bar};
+pub use bars::Windows;
+pub(crate) use bars::bar;
 pub use forms::{Forms, is_probed};
 pub use verify::{Difference, Verification, verify, verify_log};
 
@@ -80,8 +81,8 @@ fn is_better(a: Option<f64>, b: Option<f64>) -> bool {
     }
 }
 
-/// The places in the log of the last finished children that a selection saw which saw the log up to `watermark`: at
-/// most as many as the population, without the seed program at place 0.
+/// The places in the log of the population of a selection that sees the log up to `watermark`: the last finished
+/// children, without the seed program at place 0.
 pub fn population(spec: &StudySpec, watermark: u64) -> RangeInclusive<u64> {
     watermark.saturating_sub(spec.population.into()) + 1..=watermark
 }

@@ -8,7 +8,7 @@ use crate::report::search::data::{Hurdle, Odds, Spent, Study, Top};
 use crate::report::search::write;
 use crate::terminal;
 use crate::typed::typed;
-use primer_search::evolve::bar;
+use primer_search::evolve::Windows;
 use primer_search::motifs::{self, Motif};
 use primer_search::store::{Candidate, Cost, State, Store};
 use primer_search::study::{Budget, StudySpec};
@@ -100,9 +100,10 @@ fn hurdles(store: &Store) -> Outcome<Vec<Hurdle>> {
     let fitness = store.spec().fitness;
     let marks = store.all_marks()?;
     let log = store.log()?;
+    let mut windows = Windows::default();
+    marks.iter().for_each(|(place, mark)| windows.add(*place, mark));
+    let bars = windows.bars(&fitness, u64::MAX);
     let hurdle = |(mark, units): (u32, u64)| {
-        let losses: Vec<f64> = marks.iter().filter(|(_, m)| m.mark == mark).filter_map(|(_, m)| m.loss).collect();
-        let window = &losses[losses.len().saturating_sub(fitness.window as usize)..];
         let measured = |least: u32| {
             let finished = log.finished.iter().skip(1);
             finished.filter(|f| f.state == State::Done && f.passed >= least).count() as u64
@@ -112,7 +113,8 @@ fn hurdles(store: &Store) -> Outcome<Vec<Hurdle>> {
             // A candidate that passed all before it was measured here, unless it diverged on the way.
             reached: marks.iter().filter(|(place, m)| *place > 0 && m.mark == mark).count() as u64,
             passed: if mark == fitness.hurdles { 0 } else { measured(mark + 1) },
-            bar: if mark == fitness.hurdles { None } else { bar(window) },
+            // At the end there is none.
+            bar: bars.get(mark as usize).copied().flatten(),
         }
     };
     Ok((0..).zip(fitness.marks()).map(hurdle).collect())
