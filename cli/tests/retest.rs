@@ -18,13 +18,19 @@ fn text(seed: u64, bytes: usize) -> String {
     text
 }
 
+/// A folder with a text of so many bytes for the search, and one for the test.
+fn with_texts(bytes: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("search.txt"), text(1, bytes)).unwrap();
+    std::fs::write(folder.path().join("test.txt"), text(2, 40_000)).unwrap();
+    folder
+}
+
 /// A folder with both texts, a search of 12 children in `study.db` and a control of 6 in `random.db`.
 fn searched() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path();
     // A tenth is held out, and the search measures on 65,536 tokens of that.
-    std::fs::write(path.join("search.txt"), text(1, 720_000)).unwrap();
-    std::fs::write(path.join("test.txt"), text(2, 40_000)).unwrap();
+    let folder = with_texts(720_000);
+    let path = folder.path();
     // Steps, not time: what is tested, and with which losses, is the same wherever this runs.
     let run =
         ["search", "run", "--corpus", "search.txt", "--device", "cpu", "--budget", "tokens", "--candidates", "12"];
@@ -174,10 +180,8 @@ fn a_search_is_tested_on_another_text_and_goes_on_where_it_was_killed() {
 /// A search of byte pairs is tested with as many, learned from the test's text.
 #[test]
 fn byte_pairs_are_tested_with_byte_pairs() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = with_texts(2_400_000);
     let path = folder.path();
-    std::fs::write(path.join("search.txt"), text(1, 2_400_000)).unwrap();
-    std::fs::write(path.join("test.txt"), text(2, 40_000)).unwrap();
     let run = ["search", "run", "--corpus", "search.txt", "--device", "cpu", "--store", "sqlite:study.db"];
     let tokens = ["--budget", "tokens", "--tokenizer", "bpe:270", "--candidates", "4"];
     good(path, &[&run[..], &STUDY, &tokens].concat());
@@ -198,10 +202,8 @@ fn byte_pairs_are_tested_with_byte_pairs() {
 /// A program whose steps take far longer than its budget was reckoned with is no finalist, however good its loss.
 #[test]
 fn a_program_that_costs_more_than_predicted_is_out() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = with_texts(720_000);
     let path = folder.path();
-    std::fs::write(path.join("search.txt"), text(1, 720_000)).unwrap();
-    std::fs::write(path.join("test.txt"), text(2, 40_000)).unwrap();
     let run = ["search", "run", "--corpus", "search.txt", "--device", "cpu", "--store", "sqlite:study.db"];
     good(path, &[&run[..], &STUDY, &["--candidates", "20"]].concat());
     let retest = ["search", "retest", "--store", "sqlite:study.db", "--corpus", "search.txt", "--device", "cpu"];
