@@ -9,6 +9,7 @@
 //!   exactly 0 in f64.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 
 use primer_autodiff::grad_graph;
 use primer_tensor::reference::{Precision, evaluate};
@@ -24,6 +25,27 @@ use crate::rng::{Purpose, Rng};
 const SEQUENCE: usize = 16;
 
 const SIZES: Sizes = Sizes { layers: 2, vocab: 29, sequence: SEQUENCE, batch: 1 };
+
+/// A plan whose program has passed the [`leak_test`]: what a candidate is trained from, so that nothing that leaks gets a
+/// fitness.
+pub(crate) struct Causal(Plan);
+
+impl Causal {
+    /// # Errors
+    /// Those of [`leak_test`].
+    pub fn prove(dna: &Dna, plan: Plan) -> Result<Causal> {
+        leak_test(dna, plan.unit(), &Device::cpu_with_threads(1))?;
+        Ok(Causal(plan))
+    }
+}
+
+impl Deref for Causal {
+    type Target = Plan;
+
+    fn deref(&self) -> &Plan {
+        &self.0
+    }
+}
 
 /// Runs the leak test on a program with its unit; the bits are compared on `device`.
 ///

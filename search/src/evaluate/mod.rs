@@ -20,7 +20,7 @@ pub use training::{Training, step_program};
 
 use crate::dna::Dna;
 use crate::error::{Error, Result};
-use crate::leak::leak_test;
+use crate::leak::Causal;
 use crate::lower::{self, Limits, Plan, Sizes};
 use crate::rejection::Rejection;
 use crate::store::{Candidate, Cost, Mark, Verdict};
@@ -180,8 +180,7 @@ impl Evaluator {
     ) -> Result<Trained> {
         self.spec.check_device(&self.device)?;
         let dna = candidate.dna()?;
-        let plan = lower::plan(&dna, self.sizes, &self.limits)?;
-        leak_test(&dna, plan.unit(), &Device::cpu_with_threads(1))?;
+        let plan = Causal::prove(&dna, lower::plan(&dna, self.sizes, &self.limits)?)?;
         if candidate.parent.is_none() {
             return self.measure_seed(&plan, cost, marks, report);
         }
@@ -199,7 +198,7 @@ impl Evaluator {
     /// One training run, measured at every mark that it reaches.
     fn train(
         &self,
-        plan: &Plan,
+        plan: &Causal,
         course: Course<'_>,
         cost: &mut Cost,
         marks: &mut Vec<Mark>,

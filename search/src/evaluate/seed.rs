@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::{Course, Evaluator, Trained};
 use crate::error::Result;
-use crate::lower::Plan;
+use crate::leak::Causal;
 use crate::store::{Cost, Mark};
 use crate::worker::{Control, Progress};
 
@@ -25,7 +25,7 @@ impl Evaluator {
     /// [`Evaluator::with_seed_threads`]; what comes out doesn't depend on how many that is.
     pub(super) fn measure_seed(
         &self,
-        plan: &Plan,
+        plan: &Causal,
         cost: &mut Cost,
         marks: &mut Vec<Mark>,
         report: &mut dyn FnMut(Progress) -> Control,
@@ -85,7 +85,7 @@ impl Evaluator {
         Ok(Trained::Loss { loss: sum / f64::from(runs), passed: self.spec.fitness.hurdles })
     }
 
-    fn run_seed(&self, plan: &Plan, number: u32, report: &mut dyn FnMut(Progress) -> Control) -> Run {
+    fn run_seed(&self, plan: &Causal, number: u32, report: &mut dyn FnMut(Progress) -> Control) -> Run {
         let (began, mut cost, mut marks) = (Instant::now(), Cost::default(), Vec::new());
         let course = Course { run: number, seed: self.spec.seed.wrapping_add(number.into()), bars: &[] };
         let trained = self.train(plan, course, &mut cost, &mut marks, &mut |cost, loss| {
