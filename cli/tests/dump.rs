@@ -46,6 +46,44 @@ fn a_study_moves_to_another_place() {
     assert_eq!(top("sqlite:piped.db"), top("sqlite:study.db"));
 }
 
+/// The seed program's steps took what was predicted, and so did a candidate's; then as if they had taken twice that.
+#[test]
+fn a_program_that_cost_more_than_predicted_is_marked() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    study(path);
+    let text = good(path, &[&DUMP[..], &["--out", "-"]].concat()).stdout;
+    let measured = |line: &str| line.contains("\"state\":\"done\"");
+    let child = text.lines().filter(|line| measured(line)).nth(1).expect("a child was measured").to_owned();
+    let child_no = serde_json::from_str::<serde_json::Value>(&child).unwrap()["child_no"].clone();
+    let id = child_no.to_string();
+    for (factor, cell, note) in [(1.0, "1.00", false), (2.0, "2.00, outside", true)] {
+        let timed = |line: &str| {
+            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let factor = if line["child_no"] == child_no { factor } else { 1.0 };
+            let ledger = line.get_mut("ledger").and_then(serde_json::Value::as_array_mut);
+            for entry in ledger.into_iter().flatten() {
+                entry["training_seconds"] = (factor * entry["predicted_seconds"].as_f64().unwrap()).into();
+            }
+            format!("{line}\n")
+        };
+        let lines = text.lines().enumerate().map(|(i, line)| if i == 0 { format!("{line}\n") } else { timed(line) });
+        std::fs::write(path.join("timed.jsonl"), lines.collect::<String>()).unwrap();
+        let url = format!("sqlite:timed{factor}.db");
+        let store = ["--store", url.as_str()];
+        good(path, &[&["search", "restore", "timed.jsonl"], &store[..]].concat());
+        let top = good(path, &[&["search", "top"], &store[..]].concat()).stdout;
+        let row = |of: &str| top.lines().find(|line| line.split_whitespace().next() == Some(of)).unwrap().to_owned();
+        assert!(top.contains("measured cost") && row(&id).contains(cell) && row("0").contains("1.00"), "{top}");
+        let json = json(path, &[&["search", "top", "--json"], &store[..]].concat());
+        let entry = json["candidates"].as_array().unwrap().iter().find(|c| c["child_no"] == child_no).unwrap();
+        assert_eq!(entry["measured_over_predicted"], factor, "{entry}");
+        let out = ["export", "--id", &id, "--format", "dna", "--out", "out.dna", "--force"];
+        let said = good(path, &[&out, &store[..]].concat()).stderr;
+        assert_eq!(said.contains("of what was predicted"), note, "{said}");
+    }
+}
+
 #[test]
 fn what_is_there_is_not_written_over_and_what_is_no_study_not_read() {
     let folder = kit::folder_with_text();

@@ -19,34 +19,42 @@ fn checkpoints_and_programs_are_written_in_the_forms_they_have() {
         bad(path, &["export", "--checkpoint", "run", "--format", format, "--out", "run.x"], 2, &["primer_ez", hint]);
     }
 
-    good(path, &["export", "--program", "primer_ez", "--format", "dna", "--out", "ez.dna"]);
+    good(path, &["export", "--arch", "dna:primer_ez", "--format", "dna", "--out", "ez.dna"]);
     assert!(std::fs::read_to_string(path.join("ez.dna")).unwrap().contains("S9 SQUARED-RELU"));
-    good(path, &["export", "--program", "ez.dna", "--format", "dot", "--out", "ez.dot"]);
+    good(path, &["export", "--arch", "dna:ez.dna", "--format", "dot", "--out", "ez.dot"]);
     let dot = std::fs::read_to_string(path.join("ez.dot")).unwrap();
     assert!(dot.starts_with("digraph") && dot.contains("DCONV_3X1"), "{dot}");
 
-    good(path, &["export", "--program", "primer_ez", "--format", "rust", "--out", "ez.rs"]);
+    good(path, &["export", "--arch", "dna:primer_ez", "--format", "rust", "--out", "ez.rs"]);
     let expected = include_str!("../../examples/search/exported/primer_ez.rs");
     assert_eq!(
         std::fs::read_to_string(path.join("ez.rs")).unwrap(),
         expected,
         "the example is what the command writes"
     );
-    good(path, &["export", "--program", "ez.dna", "--format", "rust", "--out", "from_file.rs"]);
+    good(path, &["export", "--arch", "dna:ez.dna", "--format", "rust", "--out", "from_file.rs"]);
     let from_file = std::fs::read_to_string(path.join("from_file.rs")).unwrap();
     let code = |text: &str| text[text.find("\nuse ").unwrap()..].to_owned();
     assert!(from_file.contains("ez.dna") && code(&from_file) == code(expected), "{from_file}");
 
-    // A name as --arch takes it, to a pipe.
-    let piped = good(path, &["export", "--program", "dna:primer_ez", "--format", "rust", "--out", "-"]);
+    // To a pipe.
+    let piped = good(path, &["export", "--arch", "dna:primer_ez", "--format", "rust", "--out", "-"]);
     assert!(piped.stdout == expected && !path.join("-").exists(), "{}", piped.stderr);
-    let said = json(path, &["export", "--program", "primer", "--format", "dna", "--out", "primer.dna", "--json"]);
+    let said = json(path, &["export", "--arch", "dna:primer", "--format", "dna", "--out", "primer.dna", "--json"]);
     assert_eq!(said["bytes"], std::fs::metadata(path.join("primer.dna")).unwrap().len());
 
+    // What isn't trained has a size, and the values that training would start from.
+    for (arch, size) in [("vanilla", "nano"), ("dna:ez.dna", "nano"), ("dna:primer_ez", "micro")] {
+        good(path, &["export", "--arch", arch, "--size", size, "--format", "onnx", "--out", "start.onnx", "--force"]);
+        let model = std::fs::read(path.join("start.onnx")).unwrap();
+        let least = json(path, &["info", "--arch", arch, "--size", size, "--json"])["parameters"]["total"].as_u64();
+        assert!(model.len() as u64 > 4 * least.unwrap() && model.windows(6).any(|w| w == b"logits"), "{arch}");
+    }
+
     // A file that is there stays as it is unless asked otherwise.
-    bad(path, &["export", "--program", "primer", "--format", "dna", "--out", "ez.dna"], 2, &["--force"]);
+    bad(path, &["export", "--arch", "dna:primer", "--format", "dna", "--out", "ez.dna"], 2, &["--force"]);
     assert!(std::fs::read_to_string(path.join("ez.dna")).unwrap().contains("S9 SQUARED-RELU"));
-    good(path, &["export", "--program", "transformer", "--format", "dna", "--out", "ez.dna", "--force"]);
+    good(path, &["export", "--arch", "dna:transformer", "--format", "dna", "--out", "ez.dna", "--force"]);
     assert!(!std::fs::read_to_string(path.join("ez.dna")).unwrap().contains("SQUARED-RELU"));
 }
 
@@ -55,13 +63,17 @@ fn a_form_that_does_not_apply_is_wrong_usage() {
     let folder = kit::folder_with_text();
     let path = folder.path();
     std::fs::write(path.join("letter.dna"), "Dear friend,\n").unwrap();
-    let cases: [(&[&str], i32, &[&str]); 9] = [
+    let cases: [(&[&str], i32, &[&str]); 13] = [
         (&["--checkpoint", "nothing", "--format", "rust"], 2, &["nothing"]),
-        (&["--program", "letter.dna", "--format", "rust"], 2, &["letter.dna", "line 1"]),
-        (&["--program", "primer_ez", "--format", "onnx"], 2, &["weights", "checkpoint"]),
-        (&["--program", "primer_ze", "--format", "dna"], 2, &["primer_ze", "primer_ez"]),
-        (&["--program", "letter.dna", "--format", "dot"], 2, &["letter.dna", "line 1"]),
-        (&["--program", "primer", "--format", "pdf"], 2, &["dot"]),
+        (&["--arch", "dna:letter.dna", "--format", "rust"], 2, &["letter.dna", "line 1"]),
+        (&["--arch", "dna:primer_ez", "--format", "onnx"], 2, &["--size nano"]),
+        (&["--arch", "vanilla", "--format", "dna"], 2, &["vanilla", "onnx"]),
+        (&["--arch", "vanilla", "--format", "rust"], 2, &["models/src/arch/vanilla.rs"]),
+        (&["--arch", "dna:primer", "--size", "nano", "--format", "dot"], 2, &["--size", "onnx"]),
+        (&["--arch", "primer", "--checkpoint", "run", "--format", "onnx"], 2, &["--arch", "--checkpoint"]),
+        (&["--arch", "dna:primer_ze", "--format", "dna"], 2, &["primer_ze", "primer_ez"]),
+        (&["--arch", "dna:letter.dna", "--format", "dot"], 2, &["letter.dna", "line 1"]),
+        (&["--arch", "dna:primer", "--format", "pdf"], 2, &["dot"]),
         (&["--checkpoint", "nothing", "--format", "onnx"], 2, &["nothing"]),
         (&["--store", "sqlite:none.db", "--best", "--format", "dna"], 2, &["none.db", "primer search init"]),
         (&["--format", "dna"], 2, &["--checkpoint"]),
@@ -70,5 +82,5 @@ fn a_form_that_does_not_apply_is_wrong_usage() {
         bad(path, &[&["export", "--out", "out.x"], args].concat(), code, words);
         assert!(!path.join("out.x").exists(), "{args:?} left a file");
     }
-    bad(path, &["export", "--program", "primer", "--format", "dna", "--out", "no/folder.dna"], 2, &["no/folder.dna"]);
+    bad(path, &["export", "--arch", "dna:primer", "--format", "dna", "--out", "no/folder.dna"], 2, &["no/folder.dna"]);
 }

@@ -8,7 +8,7 @@ const SMALL: [&str; 8] = ["--size", "nano", "--seq", "16", "--batch", "4", "--de
 fn an_exported_program_is_trained_and_used_as_any_architecture() {
     let folder = kit::folder_with_text();
     let path = folder.path();
-    good(path, &["export", "--program", "primer", "--format", "dna", "--out", "primer.dna"]);
+    good(path, &["export", "--arch", "dna:primer", "--format", "dna", "--out", "primer.dna"]);
     let train = ["train", "--arch", "dna:primer.dna", "--corpus", "text.txt", "--set", "layers=1"];
     let trained = json(path, &[&train[..], &SMALL, &["--steps", "6", "--out", "run", "--json"]].concat());
     assert_eq!(trained["steps"], 6, "{trained}");
@@ -48,7 +48,7 @@ fn programs_have_the_size_of_the_baseline() {
 fn programs_are_compared_with_hand_written_models() {
     let folder = kit::folder_with_text();
     let path = folder.path();
-    good(path, &["export", "--program", "primer_ez", "--format", "dna", "--out", "ez.dna"]);
+    good(path, &["export", "--arch", "dna:primer_ez", "--format", "dna", "--out", "ez.dna"]);
     let compare = ["compare", "--archs", "vanilla,dna:ez.dna,primer_ez", "--corpus", "text.txt", "--set", "layers=1"];
     let more = ["--seeds", "1", "--steps", "4", "--equal", "steps", "--set", "eval_batches=2", "--out", "c", "--json"];
     let done = json(path, &[&compare[..], &SMALL, &more].concat());
@@ -64,7 +64,7 @@ fn what_is_no_program_is_refused() {
     let folder = kit::folder_with_text();
     let path = folder.path();
     std::fs::write(path.join("letter.dna"), "Dear friend,\n").unwrap();
-    good(path, &["export", "--program", "transformer", "--format", "dna", "--out", "t.dna"]);
+    good(path, &["export", "--arch", "dna:transformer", "--format", "dna", "--out", "t.dna"]);
     let text = std::fs::read_to_string(path.join("t.dna")).unwrap();
     // Without parameters there is nothing to train.
     let empty = "constants 0.0 0.25\ndims 2 8 1 1 4 16\n\nS0 MAIN:\n  h2 = ADD(h0, h1)\n";

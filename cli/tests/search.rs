@@ -99,7 +99,7 @@ fn a_search(path: &Path, store: [&str; 2]) {
         assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
     }
     // It doesn't stand in the way of what needs none.
-    let args = ["export", "--program", "primer", "--format", "dna", "--out", "-"];
+    let args = ["export", "--arch", "dna:primer", "--format", "dna", "--out", "-"];
     assert!(kit::command(path, &args).env("PRIMER_STORE", store[1]).output().unwrap().status.success());
 
     // The study stays what it was made as.
@@ -281,13 +281,14 @@ fn wrong_search_options_name_what_is_right() {
         let base = ["search", "init", "--corpus", "text.txt", "--store", "sqlite:new.db"];
         [&base[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<String>>()
     };
-    let cases: [(&[&str], &[&str]); 8] = [
+    let cases: [(&[&str], &[&str]); 9] = [
         (&[], &["--preset"]),
         (&["--preset", "tiny"], &["small"]),
         (&["--preset", "small", "--set", "popluation=4"], &["population"]),
         (&["--preset", "small", "--set", "population=few"], &["population"]),
         (&["--preset", "small", "--set", "tournament=500"], &["tournament"]),
         (&["--preset", "small", "--set", "fitness.unit=0"], &["fitness.unit"]),
+        (&["--preset", "small", "--set", "fitness.unit=69"], &["fitness.unit", "69", "70", "--candidates"]),
         (&["--preset", "small", "--strategy", "luck"], &["random-1"]),
         (&["--preset", "small", "--budget", "luck"], &["cost"]),
     ];

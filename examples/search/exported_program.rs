@@ -1,4 +1,4 @@
-//! Programs of the search as Rust source. The blocks in `exported/` are what `primer export --program NAME --format
+//! Programs of the search as Rust source. The blocks in `exported/` are what `primer export --arch dna:NAME --format
 //! rust` writes; in the ordinary shell each is the model that `--arch dna:NAME` trains, with the same parameters.
 //!
 //! `cargo run --example search-exported-program`

@@ -77,8 +77,21 @@ impl LanguageModel {
             state.insert(&tensor.name, tensor.shape.as_slice(), &tensor.data)?;
         }
         model.insert_positions(&mut state)?;
+        Ok(Self::of_state(config, state, device))
+    }
+
+    /// A model as training would begin it, with the starting values of `seed`.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] from the configuration; [`Error::Tensor`] where the device fails.
+    pub fn untrained(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self> {
+        let state = Model::build(config, 1)?.initial_state(device, seed)?;
+        Ok(Self::of_state(config, state, device))
+    }
+
+    fn of_state(config: &ModelConfig, state: State, device: &Device) -> Self {
         let (model, device, tokenizer) = (config.clone(), device.clone(), Tokenizer::Bytes);
-        Ok(Self { model, tokenizer, device, state, next: None, step: None, losses: None })
+        Self { model, tokenizer, device, state, next: None, step: None, losses: None }
     }
 
     /// The same model, which reads and writes text by `tokenizer` instead of byte by byte.

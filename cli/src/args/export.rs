@@ -1,7 +1,10 @@
 //! `primer export`.
 
+use super::{arch, size};
+use crate::architecture::Architecture;
 use crate::units;
 use clap::{ArgGroup, Args};
+use primer_models::Size;
 use primer_search::store::Location;
 use std::path::PathBuf;
 
@@ -12,10 +15,12 @@ pub struct Export {
     /// A trained model: a checkpoint file, a folder of them or a run's folder
     #[arg(long, value_name = "DIR", group = "source")]
     pub checkpoint: Option<PathBuf>,
-    /// A program: a built-in one by its name (transformer, primer_ez, ...), or a file in the text form; dna: may stand
-    /// before it, as in --arch
-    #[arg(long, value_name = "NAME|FILE", group = "source")]
-    pub program: Option<String>,
+    /// An architecture that isn't trained: any that `primer info` knows, such as vanilla, dna:FILE or dna:primer_ez
+    #[arg(long, value_name = "A", value_parser = arch, group = "source")]
+    pub arch: Option<Architecture>,
+    /// Its size in ONNX: nano, micro, mini, small, medium, large, xl, or a point of the sweep such as sweep-512-9-8
+    #[arg(long, value_name = "S", value_parser = size, requires = "arch")]
+    pub size: Option<Size>,
     /// A search's store, for --best or --id; it may be at work
     #[arg(long, env = "PRIMER_STORE", hide_env_values = true, value_name = "URL")]
     pub store: Option<Location>,
@@ -25,7 +30,7 @@ pub struct Export {
     /// The program of that candidate of the store
     #[arg(long, requires = "store", value_name = "ID", value_parser = units::candidate, group = "source")]
     pub id: Option<u64>,
-    /// onnx (of a checkpoint); dna (the text form), dot (for Graphviz) or rust (a source file) of a program
+    /// onnx (of a checkpoint, or of --arch with its starting values); dna (the text form), dot (for Graphviz) or rust (a source file) of a program
     #[arg(long, value_parser = ["onnx", "dna", "dot", "rust"])]
     pub format: String,
     /// Sequences that the ONNX model reads at once

@@ -107,7 +107,7 @@ pub enum Command {
     Bench(Bench),
     /// Write a trained model or a program in another form
     #[command(
-        after_help = "Examples:\n  primer export --checkpoint runs/ez --format onnx --out ez.onnx\n  primer export --store sqlite:study.db --best --format dna --out best.dna\n  primer export --program primer_ez --format dot --out primer_ez.dot\n  primer export --store sqlite:study.db --best --format rust --out best.rs"
+        after_help = "Examples:\n  primer export --checkpoint runs/ez --format onnx --out ez.onnx\n  primer export --store sqlite:study.db --best --format dna --out best.dna\n  primer export --arch dna:primer_ez --format dot --out primer_ez.dot\n  primer export --arch primer --size small --format onnx --out untrained.onnx\n  primer export --store sqlite:study.db --best --format rust --out best.rs"
     )]
     Export(Export),
     /// Search for better programs by regularized evolution

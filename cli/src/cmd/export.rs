@@ -1,16 +1,18 @@
 //! `primer export`
 
-use crate::architecture;
+use crate::architecture::{self, Architecture};
 use crate::args::Export;
 use crate::cmd::search::{self, describe};
 use crate::failure::{Failure, Outcome};
 use crate::output;
+use crate::report::spread::measured_over_predicted;
 use crate::terminal;
-use primer_models::LanguageModel;
+use primer_models::{Arch, LanguageModel, Size};
 use primer_search::Rejection;
-use primer_search::dna::{Dna, seeds};
+use primer_search::dna::Dna;
 use primer_search::export::{Origin, reference, to_rust};
 use primer_search::lower::{Sizes, plan};
+use primer_search::retest::is_fair;
 use primer_search::store::Location;
 use primer_tensor::Device;
 use serde_json::json;
@@ -31,14 +33,16 @@ struct Program {
 /// A source that can't be read, a format that doesn't apply to it, a file that can't be written.
 pub fn run(args: &Export) -> Outcome {
     output::check(&args.out, args.force, args.json)?;
-    let content = match (&args.checkpoint, &*args.format) {
-        (Some(path), "onnx") => load(path)?.to_onnx(args.batch as usize)?,
-        (None, "onnx") => {
-            return Err(Failure::usage("a program has no weights to write as onnx")
-                .hint("Train it, then export its --checkpoint."));
+    let content = match (&args.checkpoint, &args.arch, &*args.format) {
+        (Some(path), _, "onnx") => load(path)?.to_onnx(args.batch as usize)?,
+        (_, Some(arch), "onnx") => untrained(arch, args.size)?.to_onnx(args.batch as usize)?,
+        (_, _, "onnx") => {
+            return Err(Failure::usage("a candidate has no weights to write as onnx")
+                .hint("Write it as dna, train it with --arch dna:FILE, then export its --checkpoint."));
         }
-        (_, "dot") => program(args)?.dna.to_dot().map_err(primer_search::Error::from)?.into_bytes(),
-        (_, "rust") => program(args)?.to_rust()?.into_bytes(),
+        _ if args.size.is_some() => return Err(Failure::usage(format!("{} has no --size; onnx has", args.format))),
+        (.., "dot") => program(args)?.dna.to_dot().map_err(primer_search::Error::from)?.into_bytes(),
+        (.., "rust") => program(args)?.to_rust()?.into_bytes(),
         _ => program(args)?.dna.to_string().into_bytes(),
     };
     output::write(&args.out, &content)?;
@@ -65,17 +69,41 @@ fn load(path: &Path) -> Outcome<LanguageModel> {
     Ok(LanguageModel::load(path, &Device::cpu_with_threads(1))?)
 }
 
+/// A model with the values that its training would start from.
+fn untrained(arch: &Architecture, size: Option<Size>) -> Outcome<LanguageModel> {
+    let size = size.ok_or_else(|| {
+        Failure::usage("an architecture as onnx needs a --size")
+            .hint("--size nano is the smallest; primer info lists parameters.")
+    })?;
+    let config = arch.run(size, None)?;
+    Ok(LanguageModel::untrained(&config.model, config.train.seed, &Device::cpu_with_threads(1))?)
+}
+
 fn program(args: &Export) -> Outcome<Program> {
-    if let Some(path) = &args.checkpoint {
-        return of_checkpoint(path, &args.format);
+    match (&args.checkpoint, &args.arch, &args.store) {
+        (Some(path), ..) => of_checkpoint(path, &args.format),
+        (_, Some(arch), _) => of_architecture(arch, &args.format),
+        (.., Some(location)) => of_store(location, args),
+        _ => Err(Failure::usage("what is to be written? --checkpoint, --arch, or --best or --id of a --store")),
     }
-    if let (Some(location), None) = (&args.store, &args.program) {
-        return of_store(location, args);
-    }
-    let name = architecture::without_prefix(args.program.as_deref().unwrap_or_default());
-    let history = if seeds::by_name(name).is_some() { "It is built in." } else { "It was read from that file." };
-    let dna = architecture::program(name).map_err(Failure::usage)?;
+}
+
+fn of_architecture(arch: &Architecture, format: &str) -> Outcome<Program> {
+    let (dna, name, history) = match arch {
+        Architecture::Written(arch) => return Err(no_program(&arch.to_string(), *arch, format)),
+        Architecture::BuiltIn(name) => (architecture::program(name).map_err(Failure::usage)?, *name, "It is built in."),
+        Architecture::File { path, dna } => ((**dna).clone(), &**path, "It was read from that file."),
+    };
     Ok(Program { dna, name: name.to_owned(), history: history.into(), planned: None })
+}
+
+/// What is written by hand, and named as `what` here, is in no form that programs have.
+fn no_program(what: &str, arch: Arch, format: &str) -> Failure {
+    let hint = match format {
+        "rust" => format!("It is one already: models/src/arch/{arch}.rs."),
+        _ => "It can be as onnx; dna, dot and rust are for programs.".into(),
+    };
+    Failure::usage(format!("{what} is no program to write as {format}")).hint(hint)
 }
 
 /// What the model was trained as.
@@ -83,12 +111,8 @@ fn of_checkpoint(path: &Path, format: &str) -> Outcome<Program> {
     let model = load(path)?;
     let config = model.config();
     if config.program.is_empty() {
-        let arch = config.arch;
-        let hint = match format {
-            "rust" => format!("It is one already: models/src/arch/{arch}.rs."),
-            _ => "It can be as onnx; dna, dot and rust are for programs.".into(),
-        };
-        return Err(Failure::usage(format!("the checkpoint is of {arch}, no program to write as {format}")).hint(hint));
+        let what = format!("the model of the checkpoint, {},", config.arch);
+        return Err(no_program(&what, config.arch, format));
     }
     let dna: Dna = config.program.parse()?;
     let unit = config.d_model as u64 / u64::from(dna.dims[0]).max(1);
@@ -108,6 +132,14 @@ fn of_store(location: &Location, args: &Export) -> Outcome<Program> {
         }
     };
     let candidate = search::existing(&store, id)?;
+    let seed = store.candidate(0)?.map(|seed| seed.cost).unwrap_or_default();
+    let measured = candidate.cost.measured_over_predicted(&seed);
+    if measured.is_some() && !is_fair(store.spec().fitness.budget, measured) {
+        terminal::note(&format!(
+            "candidate {id}: its steps took {} of what was predicted, so it was trained for another cost than others",
+            measured_over_predicted(measured)
+        ));
+    }
     let dna = candidate.dna()?;
     let mut history = format!("It belongs to the study {:.12}", store.spec_sha256());
     if let Some(parent) = candidate.parent {

@@ -1,6 +1,7 @@
-//! Numbers with their spread, as text.
+//! Numbers with their spread, or with what it means, as text.
 
 use primer_models::analysis::{Speedup, Speedups, Summary};
+use primer_search::retest::FAIR;
 
 /// `1.234 ± 0.012` (mean and sample standard deviation), or the mean alone where there is one value.
 pub fn with_sd(summary: Option<&Summary>, places: usize) -> String {
@@ -35,6 +36,15 @@ pub fn short_speedups(speedups: &Speedups) -> (String, String) {
 pub fn speedups(speedups: &Speedups) -> String {
     let (factor, part) = short_speedups(speedups);
     factor + &part
+}
+
+/// What a program's steps took over what was predicted, and whether that disqualifies it.
+pub fn measured_over_predicted(ratio: Option<f64>) -> String {
+    match ratio {
+        Some(ratio) if !FAIR.contains(&ratio) => format!("{ratio:.2}, outside"),
+        Some(ratio) => format!("{ratio:.2}"),
+        None => "n/a".into(),
+    }
 }
 
 #[cfg(test)]

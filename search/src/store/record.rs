@@ -76,6 +76,16 @@ pub struct Cost {
     pub seconds: f64,
 }
 
+impl Cost {
+    /// Measured over predicted seconds of training, where those of the seed program are 1: how true the prediction is for
+    /// a program. None where nothing was trained, or nothing predicted.
+    pub fn measured_over_predicted(&self, seed: &Cost) -> Option<f64> {
+        let ratio =
+            |cost: &Cost| (cost.predicted_seconds > 0.0).then(|| cost.training_seconds / cost.predicted_seconds);
+        Some(ratio(self)? / ratio(seed)?).filter(|ratio| ratio.is_finite())
+    }
+}
+
 impl std::iter::Sum for Cost {
     fn sum<I: Iterator<Item = Cost>>(costs: I) -> Cost {
         costs.fold(Cost::default(), |a, b| Cost {

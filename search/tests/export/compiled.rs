@@ -45,7 +45,7 @@ pub fn all() -> Vec<(&'static str, Dna, String, Block)> {
     seeds.chain(mutated).collect()
 }
 
-/// What the file should hold. Those of the built-in programs are what `primer export --program NAME --format rust`
+/// What the file should hold. Those of the built-in programs are what `primer export --arch dna:NAME --format rust`
 /// writes.
 pub fn text(name: &str, dna: &Dna) -> String {
     if SEEDS.contains(&name) {

@@ -3,11 +3,13 @@
 use super::{describe, open, summary};
 use crate::args::{SearchDiff, SearchShow, SearchStatus, SearchTop, SearchVerify};
 use crate::failure::{Failure, Outcome};
+use crate::report::spread::measured_over_predicted;
 use crate::stop::Stop;
 use crate::terminal;
 use primer_search::dna::diff;
 use primer_search::evolve::{self, Verification};
 use primer_search::store::{Candidate, Store};
+use primer_search::study::Budget;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -68,19 +70,31 @@ pub fn status(args: &SearchStatus) -> Outcome {
 pub fn top(args: &SearchTop) -> Outcome {
     let store = open(&args.store.store)?;
     let best = store.top(args.count)?;
+    let seed = store.candidate(0)?.map(|seed| seed.cost).unwrap_or_default();
+    let measured = |candidate: &Candidate| candidate.cost.measured_over_predicted(&seed);
     if args.json {
-        return terminal::json(&json!({ "candidates": with_mutations(&best)? }));
+        let mut candidates = with_mutations(&best)?;
+        for (value, candidate) in candidates.iter_mut().zip(&best) {
+            value["measured_over_predicted"] = json!(measured(candidate));
+        }
+        return terminal::json(&json!({ "candidates": candidates }));
     }
     if best.is_empty() {
         terminal::note("no candidate has been measured yet");
         return Ok(());
     }
-    terminal::line("candidate      loss  parent  mutation")?;
+    // Under another budget nothing depends on what was predicted.
+    let column = |cell: &str| match store.spec().fitness.budget {
+        Budget::Cost => format!("  {cell:>13}"),
+        _ => String::new(),
+    };
+    terminal::line(&format!("candidate      loss{}  parent  mutation", column("measured cost")))?;
     for candidate in &best {
         terminal::line(&format!(
-            "{:>9}  {:>8}  {:>6}  {}",
+            "{:>9}  {:>8}{}  {:>6}  {}",
             candidate.child_no,
             fitness(candidate),
+            column(&measured_over_predicted(measured(candidate))),
             candidate.parent.map_or("-".into(), |p| p.to_string()),
             describe::origin(candidate)?
         ))?;

@@ -123,16 +123,15 @@ fn hurdles(store: &Store) -> Outcome<Vec<Hurdle>> {
 fn top(store: &Store) -> Outcome<Vec<Top>> {
     let seed = store.candidate(0)?;
     let a_step = |cost: &Cost| (cost.steps > 0).then(|| cost.predicted_seconds / cost.steps as f64);
-    let ratio = |cost: &Cost| (cost.predicted_seconds > 0.0).then(|| cost.training_seconds / cost.predicted_seconds);
     let seed_cost = seed.map(|seed| seed.cost).unwrap_or_default();
     let row = |candidate: &Candidate| -> Outcome<Top> {
-        let relative = |of: &dyn Fn(&Cost) -> Option<f64>| Some(of(&candidate.cost)? / of(&seed_cost)?);
+        let predicted_step = a_step(&candidate.cost).zip(a_step(&seed_cost)).map(|(own, seeds)| own / seeds);
         Ok(Top {
             id: candidate.child_no,
             loss: candidate.fitness.unwrap_or(f64::NAN),
             passed: candidate.passed,
-            predicted_step: relative(&a_step).unwrap_or(f64::NAN),
-            measured_over_predicted: relative(&ratio),
+            predicted_step: predicted_step.unwrap_or(f64::NAN),
+            measured_over_predicted: candidate.cost.measured_over_predicted(&seed_cost),
             mutation: describe::origin(candidate)?,
         })
     };

@@ -10,7 +10,7 @@ use crate::terminal::{self, Progress};
 use primer_models::text::{Corpus, TokenizerSpec};
 use primer_search::evaluate::Evaluator;
 use primer_search::store::{Best, Cost, Counts, State, Store};
-use primer_search::study::{Budget, Fitness, StudyLimits, StudySpec};
+use primer_search::study::{Budget, StudyLimits, StudySpec};
 use primer_search::worker::{self, End, Event, RunOptions};
 use primer_tensor::Device;
 use serde_json::json;
@@ -71,17 +71,14 @@ fn new_study(args: &StudyArgs, corpus: Corpus, compute: &WorkerCompute) -> Outco
     Ok((spec, corpus))
 }
 
-/// The first mark below which programs are ranked otherwise than after longer training: a pilot of the preset `small`
-/// had attention with convolutions behind the Transformer at 30 steps, and far ahead of it at 70.
-const LEAST_STEPS: f64 = 70.0;
-
 /// What may surprise in the options of a new study.
 fn say_what_to_know(spec: &StudySpec) {
-    let Fitness { budget, unit, hurdles, .. } = spec.fitness;
-    if budget != Budget::Seconds && hurdles > 0 && unit < LEAST_STEPS {
+    if options::ranks_too_early(spec) {
         terminal::note(&format!(
-            "fitness.unit: the first hurdle comes after {unit} steps of the seed program; below {LEAST_STEPS} it ends \
-             programs that would be better in the end"
+            "fitness.unit: the first hurdle comes after {} steps of the seed program; below {} it ends programs that \
+             would be better in the end",
+            spec.fitness.unit,
+            options::LEAST_STEPS
         ));
     }
     if spec.fitness.budget == Budget::Seconds {

@@ -3,7 +3,7 @@
 use super::data::{Ablation, Pair, Retest, Row, Shortlisted, Table, Versus};
 use crate::report::chart::short;
 use crate::report::html::{details, document, escape, grid, heading, pretty, wordy};
-use crate::report::spread::{interval, with_sd};
+use crate::report::spread::{interval, measured_over_predicted, with_sd};
 use primer_models::analysis::Summary;
 use primer_search::retest::FAIR;
 use primer_search::study::Budget;
@@ -173,11 +173,7 @@ fn shortlist(r: &Retest) -> String {
         return String::new();
     }
     let rows = r.shortlist.iter().map(|s: &Shortlisted| {
-        let cost = match s.measured_over_predicted {
-            Some(ratio) if !FAIR.contains(&ratio) => format!("{ratio:.2}, out"),
-            Some(ratio) => format!("{ratio:.2}"),
-            None => "n/a".into(),
-        };
+        let cost = measured_over_predicted(s.measured_over_predicted);
         vec![
             if s.study == 0 { s.child.to_string() } else { format!("{} of control {}", s.child, s.study) },
             format!("{:.4}", s.fitness),

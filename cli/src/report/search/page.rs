@@ -5,9 +5,8 @@ use crate::report::chart::short;
 use crate::report::derive::of_search;
 use crate::report::html::{card, document, escape, grid, wordy};
 use crate::report::search_page;
-use crate::report::spread::with_sd;
+use crate::report::spread::{measured_over_predicted, with_sd};
 use primer_models::analysis::Summary;
-use primer_search::retest::FAIR;
 
 /// The whole page.
 ///
@@ -74,11 +73,7 @@ fn hurdles(study: &Study) -> String {
 
 fn top(study: &Study) -> String {
     let rows = study.top.iter().map(|top| {
-        let measured = match top.measured_over_predicted {
-            Some(ratio) if !FAIR.contains(&ratio) => format!("{ratio:.2}, outside"),
-            Some(ratio) => format!("{ratio:.2}"),
-            None => "n/a".into(),
-        };
+        let measured = measured_over_predicted(top.measured_over_predicted);
         let mut cells = vec![top.id.to_string(), format!("{:.4}", top.loss), top.passed.to_string()];
         if study.predicted {
             cells.extend([format!("{:.2}", top.predicted_step), measured]);
