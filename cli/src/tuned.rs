@@ -61,7 +61,7 @@ impl Entry {
         let matmul = MatMulVariant::parse(&self.matmul).ok_or_else(|| unknown("matmul", &self.matmul))?;
         let rows = RowVariant::parse(&self.rows).ok_or_else(|| unknown("rows", &self.rows))?;
         match self.invocations {
-            1..=16_777_216 => Ok(Variants { matmul, rows, invocations: self.invocations }),
+            1..=16_777_216 => Ok(Variants { matmul, rows, invocations: self.invocations, half_operands: false }),
             other => Err(format!("{other} invocations are not between 1 and 2^24")),
         }
     }
@@ -160,7 +160,7 @@ mod tests {
         let file = File { adapter: vec![entry()] };
         let text = HEAD.to_owned() + &toml::to_string(&file).unwrap();
         assert_eq!(toml::from_str::<File>(&text).unwrap(), file);
-        let expected = Variants { matmul: MatMulVariant::Tiles4, rows: RowVariant::Shared, invocations: 8192 };
+        let expected = Variants { rows: RowVariant::Shared, invocations: 8192, ..Variants::INTEGRATED };
         assert_eq!(entry().variants(), Ok(expected));
     }
 

@@ -86,6 +86,18 @@ impl Device {
         }
     }
 
+    /// The device, where what is compiled from now on stores in 16 bits what matrix products alone read: see
+    /// [`GpuDevice::with_half_operands`].
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for whatever is no GPU with f16.
+    pub fn with_half_operands(self) -> Result<Self> {
+        match self {
+            Device::Gpu(gpu) => gpu.with_half_operands().map(Device::Gpu),
+            other => Err(Error::Unsupported { device: other.to_string(), what: "f16" }),
+        }
+    }
+
     /// The bytes that each program may take; None where nobody knows.
     pub fn memory_budget(&self) -> Option<u64> {
         match self {

@@ -113,6 +113,14 @@ pub enum Error {
         /// Why it is not there, and what to do.
         reason: String,
     },
+    /// The device can't do what was asked of it.
+    #[error("{device} has no {what}")]
+    Unsupported {
+        /// The device.
+        device: String,
+        /// What it lacks.
+        what: &'static str,
+    },
     /// A tensor or kernel exceeds what the device grants.
     #[error("{what} needs {needed} {unit}, the device grants {granted}")]
     Limit {

@@ -9,8 +9,7 @@ use primer_tensor::{CompareOp, DType, ReduceOp};
 
 /// A plan of one kernel over buffers of those lengths.
 pub fn plan(lengths: &[usize], kernel: Kernel) -> Plan {
-    let spec =
-        |(slot, &len): (usize, &usize)| BufferSpec { shape: [len].into(), dtype: DType::F32, place: Place::Slot(slot) };
+    let spec = |(slot, &len): (usize, &usize)| BufferSpec::new([len].into(), DType::F32, Place::Slot(slot));
     Plan { buffers: lengths.iter().enumerate().map(spec).collect(), kernels: vec![kernel], ..Plan::default() }
 }
 

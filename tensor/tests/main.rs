@@ -9,6 +9,7 @@ mod cpu_state;
 mod cpu_support;
 mod cpu_tiles;
 mod gpu_device;
+mod gpu_half;
 mod gpu_kernels;
 mod gpu_rounds;
 mod gpu_support;

@@ -156,16 +156,21 @@ fn main() {
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
-    let mut family = |name: &str, cases: fn(&mut Family<'_>)| {
-        let mut family = Family { group: criterion.benchmark_group(name), device: &device };
+    let mut family = |name: &str, device: &Device, cases: fn(&mut Family<'_>)| {
+        let mut family = Family { group: criterion.benchmark_group(name), device };
         cases(&mut family);
         family.group.finish();
     };
-    family("matmul", matmul::cases);
-    family("rows", rows::cases);
-    family("attention", attention::cases);
-    family("convolution", convolution::cases);
-    family("movement", movement::cases);
-    family("launches", launches::cases);
+    family("matmul", &device, matmul::cases);
+    family("matmul-stored-f32", &device, matmul::stored);
+    match device.clone().with_half_operands() {
+        Ok(half) => family("matmul-stored-f16", &half, matmul::stored),
+        Err(error) => eprintln!("matmul-stored-f16 is left out: {error}"),
+    }
+    family("rows", &device, rows::cases);
+    family("attention", &device, attention::cases);
+    family("convolution", &device, convolution::cases);
+    family("movement", &device, movement::cases);
+    family("launches", &device, launches::cases);
     criterion.final_summary();
 }

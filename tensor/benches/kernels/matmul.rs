@@ -1,5 +1,7 @@
 //! Batched matrix products: those of a model's layers with their gradients, square, tall and narrow, many small ones.
 
+use primer_tensor::Tensor;
+
 use crate::{Family, leaf};
 
 /// `batch` products `[m, k]·[k, n]`, operands stored transposed where asked for.
@@ -23,6 +25,20 @@ impl Product {
 
     const fn b_transposed(self) -> Self {
         Self { transpose_b: true, ..self }
+    }
+
+    fn operands(&self) -> [Tensor; 2] {
+        let shape =
+            |rows, cols, transposed| if transposed { [self.batch, cols, rows] } else { [self.batch, rows, cols] };
+        [leaf("a", shape(self.m, self.k, self.transpose_a)), leaf("b", shape(self.k, self.n, self.transpose_b))]
+    }
+
+    /// Times the product of `a` and `b`, which are of the operands' shapes.
+    fn time(&self, family: &mut Family<'_>, a: &Tensor, b: &Tensor) {
+        let Self { batch, m, n, k, transpose_a, transpose_b } = *self;
+        let mark = |transposed, mark| if transposed { mark } else { "" };
+        let name = format!("{batch}x{m}x{n}x{k}{}{}", mark(transpose_a, " aT"), mark(transpose_b, " bT"));
+        family.product(&name, &[a.matmul_t(transpose_a, b, transpose_b)], 2 * batch * m * n * k);
     }
 }
 
@@ -49,15 +65,19 @@ const PRODUCTS: [Product; 14] = [
 ];
 
 pub fn cases(family: &mut Family<'_>) {
-    for Product { batch, m, n, k, transpose_a, transpose_b } in PRODUCTS {
-        let shape = |rows, cols, transposed| if transposed { [batch, cols, rows] } else { [batch, rows, cols] };
-        let a = leaf("a", shape(m, k, transpose_a));
-        let b = leaf("b", shape(k, n, transpose_b));
-        let mark = |transposed, mark| if transposed { mark } else { "" };
-        let name = format!("{batch}x{m}x{n}x{k}{}{}", mark(transpose_a, " aT"), mark(transpose_b, " bT"));
-        family.product(&name, &[a.matmul_t(transpose_a, &b, transpose_b)], 2 * batch * m * n * k);
+    for product in PRODUCTS {
+        let [a, b] = product.operands();
+        product.time(family, &a, &b);
     }
     let (x, weights, bias) = (leaf("x", [2048, 256]), leaf("w", [256, 1024]), leaf("bias", [1024]));
     let activated = (x.matmul(&weights) + bias).relu().square();
     family.product("1x2048x1024x256, bias and squared ReLU", &[activated], 2 * 2048 * 1024 * 256);
+}
+
+/// Products of what another kernel has stored, as activations are, in the precision of the device.
+pub fn stored(family: &mut Family<'_>) {
+    for product in &PRODUCTS[..7] {
+        let [a, b] = product.operands();
+        product.time(family, &-a, &-b);
+    }
 }

@@ -153,7 +153,7 @@ fn panels(whole: &Plan, Cut { rows, keep, among, thread }: Cut) -> Plan {
 fn partial(plan: &mut Plan, rows: usize, length: usize) -> View {
     let shape = Shape::from([ROWS / rows, length]);
     let id = BufferId(plan.buffers.len() as u32);
-    plan.buffers.push(BufferSpec { shape: shape.clone(), dtype: DType::F32, place: Place::Slot(plan.slots.len()) });
+    plan.buffers.push(BufferSpec::new(shape.clone(), DType::F32, Place::Slot(plan.slots.len())));
     plan.slots.push(shape.numel());
     View::contiguous(id, &shape)
 }

@@ -86,7 +86,7 @@ impl CpuDevice {
     pub fn matmul_roof(&self) -> Result<f64> {
         const N: usize = 1024;
         let shape = Shape::from([N, N]);
-        let spec = |slot| BufferSpec { shape: shape.clone(), dtype: DType::F32, place: Place::Slot(slot) };
+        let spec = |slot| BufferSpec::new(shape.clone(), DType::F32, Place::Slot(slot));
         let view = |buffer| View::contiguous(BufferId(buffer), &shape);
         let product = Kernel::MatMul(MatMul { a: view(0), b: view(1), out: view(2), epilogue: None });
         let plan = Plan { buffers: (0..3).map(spec).collect(), kernels: vec![product], ..Plan::default() };

@@ -59,6 +59,8 @@ pub struct Granted {
     pub subgroup: u32,
     /// The fewest invocations that run in lockstep, where the adapter lets kernels use it; else 0.
     pub smallest_subgroup: u32,
+    /// Whether kernels may use 16-bit floats.
+    pub f16: bool,
     /// Rounds that an invocation may run of all its loops together: a software adapter may end it after them without a
     /// word. Else no limit, `u32::MAX`.
     pub max_loop_rounds: u32,
@@ -79,6 +81,7 @@ impl Granted {
         shared_bytes: 16_384,
         subgroup: 0,
         smallest_subgroup: 0,
+        f16: false,
         max_loop_rounds: u32::MAX,
     };
 
@@ -94,6 +97,7 @@ impl Granted {
             shared_bytes: limits.max_compute_workgroup_storage_size,
             subgroup: if fixed { info.subgroup_min_size } else { 0 },
             smallest_subgroup: if subgroups { info.subgroup_min_size } else { 0 },
+            f16: features.contains(wgpu::Features::SHADER_F16),
             max_loop_rounds: if info.device_type == wgpu::DeviceType::Cpu { SOFTWARE_LOOP_ROUNDS } else { u32::MAX },
         }
     }
@@ -199,7 +203,8 @@ fn open(entry: &Entry, options: GpuOptions) -> Result<GpuDevice> {
     let (limits, features) = if options.default_limits {
         (wgpu::Limits::default(), wgpu::Features::empty())
     } else {
-        (entry.adapter.limits(), entry.adapter.features() & wgpu::Features::SUBGROUP)
+        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16;
+        (entry.adapter.limits(), entry.adapter.features() & wanted)
     };
     let request = entry.adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("primer"),

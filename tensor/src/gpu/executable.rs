@@ -62,7 +62,7 @@ impl GpuExecutable {
         let (mut shaders, mut seconds): (Vec<Shader>, Vec<f64>) = (Vec::new(), Vec::new());
         for kernel in &plan.kernels {
             let made: Vec<Shader> = wgsl::lower(kernel, &context);
-            let estimate = kernel.flops() as f64 / flops + kernel.bytes() as f64 / bytes;
+            let estimate = kernel.flops() as f64 / flops + kernel.bytes(&plan.buffers) as f64 / bytes;
             seconds.extend(made.iter().map(|_| estimate / made.len() as f64));
             shaders.extend(made);
         }
@@ -84,7 +84,7 @@ impl GpuExecutable {
             .collect::<Result<_>>()?;
         let auxiliary = shaders.iter().map(|shader| shader.auxiliary).max().filter(|&words| words > 0);
         if let Some(words) = auxiliary {
-            check_size("the partial sums", &[words].into(), device.max_tensor())?;
+            check_size("the partial sums", &[words].into(), 4 * words as u64, device.max_tensor())?;
         }
         device.budget().check(plan.memory() + 4 * auxiliary.unwrap_or(0) as u64)?;
 
@@ -98,7 +98,7 @@ impl GpuExecutable {
             Ok(((*name).to_owned(), device.allocate(elements(&place))?))
         });
         let data = data.collect::<Result<Vec<_>>>()?;
-        let slots = plan.slots.iter().map(|&elements| device.allocate(elements)).collect::<Result<Vec<_>>>()?;
+        let slots = plan.slots.iter().map(|&words| device.allocate(words)).collect::<Result<Vec<_>>>()?;
         let states = context.states().iter().filter_map(|name| {
             let named = |place: &Place| matches!(place, Place::State(n) if n == name);
             plan.buffers.iter().find(|b| named(&b.place)).map(|b| ((*name).to_owned(), b.shape.clone()))
@@ -307,13 +307,12 @@ fn check_sizes(plan: &Plan, granted: u64) -> Result<()> {
             Place::State(name) => format!("state {name:?}"),
             Place::Slot(_) | Place::Tile => "an intermediate tensor".to_owned(),
         };
-        check_size(&what, &buffer.shape, granted)?;
+        check_size(&what, &buffer.shape, buffer.bytes(buffer.shape.numel()), granted)?;
     }
     Ok(())
 }
 
-fn check_size(what: &str, shape: &Shape, granted: u64) -> Result<()> {
-    let needed = 4 * shape.numel() as u64;
+fn check_size(what: &str, shape: &Shape, needed: u64, granted: u64) -> Result<()> {
     if needed > granted {
         return Err(Error::TensorSize { what: what.to_owned(), shape: shape.clone(), needed, granted });
     }

@@ -16,6 +16,7 @@ mod rounds;
 mod slices;
 mod variants;
 mod wgsl;
+mod writer;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -131,6 +132,19 @@ impl GpuDevice {
         Self(self.0, self.1, variants)
     }
 
+    /// The device, where what is compiled from now on stores in 16 bits what matrix products alone read. Products still
+    /// add up in f32, parameters and outputs stay f32. A value of 65,520 or more becomes infinite, one below 2⁻²⁵ zero:
+    /// training scales its loss to stay between (Micikevicius et al. 2018, "Mixed Precision Training").
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the adapter has no f16 (WebGPU's `shader-f16`).
+    pub fn with_half_operands(self) -> Result<Self> {
+        if !self.0.info.limits.f16 {
+            return Err(Error::Unsupported { device: self.to_string(), what: "f16" });
+        }
+        Ok(Self(self.0, self.1, Variants { half_operands: true, ..self.2 }))
+    }
+
     /// The adapter and what it granted.
     pub fn info(&self) -> &GpuInfo {
         &self.0.info
@@ -243,7 +257,8 @@ impl GpuDevice {
         // A chunk is one buffer.
         let most = usize::try_from(self.max_tensor()).unwrap_or(usize::MAX);
         let tiles = TileLimits { chunk: self.0.tiles.chunk.map(|bytes| bytes.min(most)), ..self.0.tiles };
-        passes::plan(program, PlanLimits { buffers, tiles: Some(tiles), epilogues })
+        let half_operands = self.variants().half_operands;
+        passes::plan(program, PlanLimits { buffers, tiles: Some(tiles), epilogues, half_operands })
     }
 
     pub(crate) fn compile(&self, program: &Program) -> Result<GpuExecutable> {

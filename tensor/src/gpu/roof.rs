@@ -25,7 +25,7 @@ impl GpuDevice {
         let shapes: [Shape; 3] = [[m, k].into(), [k, n].into(), [m, n].into()];
         let places = [Place::State("a".into()), Place::State("b".into()), Place::Slot(0)];
         let buffers = shapes.iter().zip(places);
-        let buffers = buffers.map(|(s, place)| BufferSpec { shape: s.clone(), dtype: DType::F32, place }).collect();
+        let buffers = buffers.map(|(s, place)| BufferSpec::new(s.clone(), DType::F32, place)).collect();
         let view = |i: usize| View::contiguous(BufferId(i as u32), &shapes[i]);
         let product = Kernel::MatMul(MatMul { a: view(0), b: view(1), out: view(2), epilogue: None });
         let flops = product.flops() as f64;

@@ -83,17 +83,23 @@ pub struct Variants {
     pub rows: RowVariant,
     /// Invocations that keep the adapter busy: sums are cut in about as many parts.
     pub invocations: usize,
+    /// Whether what matrix products alone read is stored as f16. No class of adapters does so unless it is asked to.
+    pub half_operands: bool,
 }
 
 impl Variants {
     /// For adapters that compute on the CPU.
-    pub const SOFTWARE: Self =
-        Self { matmul: MatMulVariant::Subgroups, rows: RowVariant::Invocations, invocations: 4096 };
+    pub const SOFTWARE: Self = Self {
+        matmul: MatMulVariant::Subgroups,
+        rows: RowVariant::Invocations,
+        invocations: 4096,
+        half_operands: false,
+    };
     /// For GPUs that share the CPU's memory.
-    pub const INTEGRATED: Self =
-        Self { matmul: MatMulVariant::Tiles4, rows: RowVariant::Subgroups, invocations: 16_384 };
+    pub const INTEGRATED: Self = Self { matmul: MatMulVariant::Tiles4, invocations: 16_384, ..Self::DISCRETE };
     /// For GPUs with memory of their own, and whatever else there is.
-    pub const DISCRETE: Self = Self { matmul: MatMulVariant::Tiles8, rows: RowVariant::Subgroups, invocations: 65_536 };
+    pub const DISCRETE: Self =
+        Self { matmul: MatMulVariant::Tiles8, rows: RowVariant::Subgroups, invocations: 65_536, half_operands: false };
 
     /// The variants for an adapter of that kind, as [`GpuInfo::kind`](super::GpuInfo::kind) names it.
     pub fn of_kind(kind: &str) -> Self {
@@ -116,14 +122,16 @@ impl Variants {
         if can.rows == RowVariant::Subgroups && granted.smallest_subgroup == 0 {
             can.rows = RowVariant::Shared;
         }
+        can.half_operands &= granted.f16;
         can
     }
 }
 
 impl fmt::Display for Variants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { matmul, rows, invocations } = self;
-        write!(f, "matmul {}, rows {}, {invocations} invocations", matmul.name(), rows.name())
+        let Self { matmul, rows, invocations, half_operands } = self;
+        write!(f, "matmul {}, rows {}, {invocations} invocations", matmul.name(), rows.name())?;
+        if *half_operands { f.write_str(", operands f16") } else { Ok(()) }
     }
 }
 

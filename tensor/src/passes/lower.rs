@@ -267,13 +267,13 @@ impl Lowering<'_> {
             }
             _ => Place::Slot(0),
         };
-        let buffer = self.push_buffer(BufferSpec { shape: node.shape.clone(), dtype: node.dtype, place });
+        let buffer = self.push_buffer(BufferSpec::new(node.shape.clone(), node.dtype, place));
         self.buffers.insert(owner, buffer);
         buffer
     }
 
     fn fresh(&mut self, shape: &Shape, dtype: DType) -> BufferId {
-        self.push_buffer(BufferSpec { shape: shape.clone(), dtype, place: Place::Slot(0) })
+        self.push_buffer(BufferSpec::new(shape.clone(), dtype, Place::Slot(0)))
     }
 
     fn push_buffer(&mut self, spec: BufferSpec) -> BufferId {

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use crate::plan::{Place, Plan};
+use crate::plan::{BufferSpec, Place, Plan};
 
 /// Assigns slots, to large buffers first (Pisarchyk and Lee 2020, "Efficient Memory Management for Deep Neural Net
 /// Inference", greedy by size): a small buffer with a long life then finds no large slot free all that time, and gets
@@ -26,20 +26,25 @@ pub(super) fn share_slots(plan: &mut Plan) {
     let in_slots = plan.buffers.iter().zip(lives).enumerate();
     let mut in_slots: Vec<(usize, usize, (usize, usize))> = in_slots
         .filter(|(_, (spec, _))| matches!(spec.place, Place::Slot(_)))
-        .filter_map(|(buffer, (spec, life))| Some((buffer, spec.shape.numel(), life?)))
+        .filter_map(|(buffer, (spec, life))| Some((buffer, words(spec), life?)))
         .collect();
-    in_slots.sort_by_key(|&(buffer, numel, life)| (Reverse(numel), life, buffer));
+    in_slots.sort_by_key(|&(buffer, words, life)| (Reverse(words), life, buffer));
     // The lives in each slot; slots are in descending order of size.
     let mut held: Vec<Vec<(usize, usize)>> = Vec::new();
     plan.slots.clear();
-    for (buffer, numel, (start, end)) in in_slots {
+    for (buffer, words, (start, end)) in in_slots {
         let is_free = |slot: &usize| held[*slot].iter().all(|&(from, to)| to < start || end < from);
         let slot = (0..held.len()).rev().find(is_free).unwrap_or_else(|| {
-            plan.slots.push(numel);
+            plan.slots.push(words);
             held.push(Vec::new());
             held.len() - 1
         });
         held[slot].push((start, end));
         plan.buffers[buffer].place = Place::Slot(slot);
     }
+}
+
+/// Words of four bytes.
+fn words(spec: &BufferSpec) -> usize {
+    spec.bytes(spec.shape.numel()).div_ceil(4) as usize
 }

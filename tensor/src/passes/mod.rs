@@ -9,12 +9,14 @@
 //! - `lower`: the schedule and the kernels.
 //! - `tile`: kernels with large values between them run tile by tile.
 //! - `epilogue`: what follows a matrix product element by element is done before the product leaves the kernel.
+//! - `half`: what products alone read is stored in 16 bits, where that is asked for.
 //! - `memory`: scratch buffers whose lifetimes do not overlap share a slot.
 
 mod alias;
 mod canonicalize;
 mod epilogue;
 mod group;
+mod half;
 mod lower;
 mod memory;
 mod order;
@@ -42,12 +44,14 @@ pub struct PlanLimits {
     pub tiles: Option<TileLimits>,
     /// Whether matrix products take what follows them element by element into their kernels.
     pub epilogues: bool,
+    /// Whether what matrix products alone read is stored as f16.
+    pub half_operands: bool,
 }
 
 impl Default for PlanLimits {
-    /// Any number of buffers, no tiles, no epilogues.
+    /// Any number of buffers, no tiles, no epilogues, f32 throughout.
     fn default() -> Self {
-        Self { buffers: usize::MAX, tiles: None, epilogues: false }
+        Self { buffers: usize::MAX, tiles: None, epilogues: false, half_operands: false }
     }
 }
 
@@ -86,6 +90,9 @@ pub fn plan(program: &Program, limits: PlanLimits) -> Result<Plan> {
     tile::tile(&mut plan, limits);
     if limits.epilogues {
         epilogue::fuse(&mut plan, limits.buffers);
+    }
+    if limits.half_operands {
+        half::store_operands(&mut plan);
     }
     memory::share_slots(&mut plan);
     plan.report = crate::plan::PlanReport::of(&plan);

@@ -37,7 +37,7 @@ impl Plan {
     /// Bytes of the state entries, inputs and scratch that a run holds at once; without what is held for tiles.
     pub fn memory(&self) -> u64 {
         let named = self.named_bytes(|place| matches!(place, Place::State(_) | Place::Data(_)));
-        named + self.slots.iter().map(|&elements| 4 * elements as u64).sum::<u64>()
+        named + self.slots.iter().map(|&words| 4 * words as u64).sum::<u64>()
     }
 
     /// Bytes at the places that `counts` admits, each place once.
@@ -45,7 +45,7 @@ impl Plan {
         let mut named: HashMap<&Place, u64> = HashMap::new();
         for buffer in self.buffers.iter().filter(|b| counts(&b.place)) {
             let bytes = named.entry(&buffer.place).or_default();
-            *bytes = (*bytes).max(4 * buffer.shape.numel() as u64);
+            *bytes = (*bytes).max(buffer.bytes(buffer.shape.numel()));
         }
         named.values().sum()
     }

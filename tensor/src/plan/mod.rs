@@ -52,6 +52,21 @@ pub struct BufferSpec {
     pub dtype: DType,
     /// Where it lives.
     pub place: Place,
+    /// Whether its floats are stored in 16 bits, rounded to nearest. Kernels compute in f32 all the same.
+    pub half: bool,
+}
+
+impl BufferSpec {
+    /// A buffer whose elements are stored as they are.
+    pub fn new(shape: Shape, dtype: DType, place: Place) -> Self {
+        Self { shape, dtype, place, half: false }
+    }
+
+    /// Bytes of `elements` of its elements.
+    pub fn bytes(&self, elements: usize) -> u64 {
+        let width = if self.half { 2 } else { 4 };
+        width * elements as u64
+    }
 }
 
 /// Kernels in execution order over a set of buffers.
@@ -59,7 +74,7 @@ pub struct BufferSpec {
 pub struct Plan {
     /// All buffers.
     pub buffers: Vec<BufferSpec>,
-    /// Length in elements of each scratch slot. The slots of outputs are theirs alone.
+    /// Length in words of four bytes of each scratch slot. The slots of outputs are theirs alone.
     pub slots: Vec<usize>,
     /// What is executed, in order.
     pub kernels: Vec<Kernel>,
@@ -272,8 +287,9 @@ impl Kernel {
         }
     }
 
-    /// Bytes that one launch must move: each distinct element of each view once.
-    pub fn bytes(&self) -> u64 {
-        self.reads().into_iter().chain(self.writes()).map(|view| 4 * view.distinct() as u64).sum()
+    /// Bytes that one launch must move between these buffers of its plan: each distinct element of each view once.
+    pub fn bytes(&self, buffers: &[BufferSpec]) -> u64 {
+        let bytes = |view: &View| buffers[view.buffer.index()].bytes(view.distinct());
+        self.reads().into_iter().chain(self.writes()).map(bytes).sum()
     }
 }

@@ -1,6 +1,6 @@
 //! What one run of a plan costs.
 
-use super::{Kernel, Place, Plan};
+use super::{BufferId, Kernel, Place, Plan};
 
 /// Counts of one run, from the plan alone.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -39,15 +39,15 @@ pub struct KernelCost {
 impl Plan {
     /// What each kernel does, in order; those that a tiled one consists of stand in its place.
     pub fn kernel_costs(&self) -> Vec<KernelCost> {
-        fn collect(at: usize, kernel: &Kernel, costs: &mut Vec<KernelCost>) {
+        fn collect(plan: &Plan, at: usize, kernel: &Kernel, costs: &mut Vec<KernelCost>) {
             match kernel {
-                Kernel::Tiled(tiled) => tiled.kernels.iter().for_each(|part| collect(at, part, costs)),
-                _ => costs.push(KernelCost { kernel: at, flops: kernel.flops(), bytes: kernel.bytes() }),
+                Kernel::Tiled(tiled) => tiled.kernels.iter().for_each(|part| collect(plan, at, part, costs)),
+                _ => costs.push(KernelCost { kernel: at, flops: kernel.flops(), bytes: kernel.bytes(&plan.buffers) }),
             }
         }
         let mut costs = Vec::new();
         for (at, kernel) in self.kernels.iter().enumerate() {
-            collect(at, kernel, &mut costs);
+            collect(self, at, kernel, &mut costs);
         }
         costs
     }
@@ -59,7 +59,7 @@ impl PlanReport {
             launches: plan.kernels.len(),
             matmul_flops: plan.kernels.iter().map(Kernel::matmul_flops).sum(),
             flops: plan.kernels.iter().map(Kernel::flops).sum(),
-            bytes: plan.kernels.iter().map(Kernel::bytes).sum(),
+            bytes: plan.kernels.iter().map(|kernel| kernel.bytes(&plan.buffers)).sum(),
             scratch_bytes: 4 * plan.slots.iter().sum::<usize>() as u64,
             tile_bytes: plan.kernels.iter().map(|kernel| tile_bytes(plan, kernel)).max().unwrap_or(0),
             state_bytes: plan.named_bytes(|place| matches!(place, Place::State(_))),
@@ -77,6 +77,9 @@ impl PlanReport {
 /// What one tile of a kernel holds.
 fn tile_bytes(plan: &Plan, kernel: &Kernel) -> u64 {
     let Kernel::Tiled(tiled) = kernel else { return 0 };
-    let elements: usize = tiled.locals.iter().map(|local| plan.buffers[local.index()].shape.numel()).sum();
-    4 * (elements / tiled.tiles().max(1)) as u64
+    let bytes = |local: &BufferId| {
+        let spec = &plan.buffers[local.index()];
+        spec.bytes(spec.shape.numel())
+    };
+    tiled.locals.iter().map(bytes).sum::<u64>() / tiled.tiles().max(1) as u64
 }

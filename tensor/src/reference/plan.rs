@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use half::f16;
+
 use super::eval::{binary, compare, unary};
 use crate::philox::{philox, uniform};
 use crate::plan::{BufferId, Extent, Kernel, Place, Plan, RowOp, RowProgram, StoreKind, Tiled, View};
@@ -15,7 +17,14 @@ use crate::{DType, ReduceOp};
 /// is absent.
 pub fn run_plan(plan: &Plan, data: &HashMap<String, Vec<f64>>, state: &mut HashMap<String, Vec<f64>>) -> Vec<Vec<f64>> {
     // Scratch starts as NaN: whatever is read before it is written shows.
-    let slots = plan.slots.iter().map(|&len| vec![f64::NAN; len]).collect();
+    let mut slots: Vec<Vec<f64>> = vec![Vec::new(); plan.slots.len()];
+    for spec in &plan.buffers {
+        if let Place::Slot(slot) = spec.place {
+            assert!(spec.bytes(spec.shape.numel()) <= 4 * plan.slots[slot] as u64, "{spec:?} exceeds its slot");
+            let held = slots[slot].len().max(spec.shape.numel());
+            slots[slot].resize(held, f64::NAN);
+        }
+    }
     let mut memory = Memory { plan, slots, tile: HashMap::new(), data, state };
     for kernel in &plan.kernels {
         memory.execute(kernel);
@@ -65,6 +74,7 @@ impl Memory<'_> {
         match &spec.place {
             Place::Data(name) => panic!("data {name} is written"),
             Place::State(name) => self.state.get_mut(name).expect("known state")[at] = value,
+            Place::Slot(slot) if spec.half => self.slots[*slot][at] = f16::from_f64(value).into(),
             Place::Slot(slot) => self.slots[*slot][at] = value,
             Place::Tile => self.tile.get_mut(&view.buffer).expect("a local buffer of this kernel")[at] = value,
         }

@@ -11,7 +11,8 @@ use super::partials::{self, Partials};
 use super::tiles;
 use crate::DType;
 use crate::gpu::MatMulVariant;
-use crate::gpu::launch::{Context, Location, Shader, Writer};
+use crate::gpu::launch::{Context, Location, Shader};
+use crate::gpu::writer::Writer;
 use crate::plan::{MatMul, View};
 
 /// Names of the launch parameters, in WGSL.

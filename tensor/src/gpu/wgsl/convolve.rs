@@ -3,7 +3,8 @@
 use super::partials::{self, Partials};
 use super::{collapse, row, sum, times, walk};
 use crate::DType;
-use crate::gpu::launch::{Context, Location, Shader, Writer};
+use crate::gpu::launch::{Context, Location, Shader};
+use crate::gpu::writer::Writer;
 use crate::plan::{DepthwiseConv, DepthwiseConvFilterGrad, View};
 
 /// One invocation an output element.

@@ -5,7 +5,7 @@ use super::express::declare;
 use super::row::split;
 use super::{sum, times};
 use crate::DType;
-use crate::gpu::launch::Writer;
+use crate::gpu::writer::Writer;
 use crate::plan::{self, Extent, MatMul, RowOp, RowProgram, View};
 
 /// A row program as the function `epilogue(row, column, x)`, which gives what is stored for the element `x` of the
@@ -103,9 +103,9 @@ impl Epilogue {
             w.line(&format!("let e{i} = epilogue(r, c + {i}u, {x}[{i}]);"));
         }
         for (i, store) in self.stores.iter().enumerate() {
-            let place = w.vector(store.binding, &sum(&[&store.start, &times("c", store.stride)]));
+            let at = sum(&[&store.start, &times("c", store.stride)]);
             let four: Vec<String> = (0..4).map(|lane| format!("e{lane}.s{i}")).collect();
-            w.line(&format!("{place} = vec4<{}>({});", store.dtype, four.join(", ")));
+            w.store_four(store.binding, &at, &format!("vec4<{}>({})", store.dtype, four.join(", ")));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::math;
 use crate::DType;
-use crate::gpu::launch::Writer;
+use crate::gpu::writer::Writer;
 use crate::graph::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 use crate::plan::{Instruction, RowOp, RowProgram, View};
 

@@ -11,7 +11,8 @@ use super::rows::{Rows, stages};
 use super::team::Team;
 use crate::DType;
 use crate::gpu::RowVariant;
-use crate::gpu::launch::{Context, Location, Shader, Writer};
+use crate::gpu::launch::{Context, Location, Shader};
+use crate::gpu::writer::Writer;
 use crate::graph::ReduceOp;
 use crate::plan::{Extent, RowProgram, Store, StoreKind};
 

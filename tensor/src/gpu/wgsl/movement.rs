@@ -2,7 +2,8 @@
 
 use super::{position, sum, times};
 use crate::DType;
-use crate::gpu::launch::{Context, Location, Shader, Writer};
+use crate::gpu::launch::{Context, Location, Shader};
+use crate::gpu::writer::Writer;
 use crate::plan::View;
 
 /// One invocation an element.

@@ -2,7 +2,8 @@
 
 use super::team::Team;
 use crate::DType;
-use crate::gpu::launch::{Context, Location, Shader, Writer};
+use crate::gpu::launch::{Context, Location, Shader};
+use crate::gpu::writer::Writer;
 use crate::graph::ReduceOp;
 use crate::plan::View;
 

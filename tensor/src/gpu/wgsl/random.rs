@@ -2,7 +2,8 @@
 
 use super::{position, sum};
 use crate::DType;
-use crate::gpu::launch::{Context, Shader, Writer};
+use crate::gpu::launch::{Context, Shader};
+use crate::gpu::writer::Writer;
 use crate::philox::{MULTIPLIERS, ROUNDS, WEYL};
 use crate::plan::View;
 

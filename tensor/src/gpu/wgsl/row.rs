@@ -12,7 +12,8 @@ use super::express::declare;
 use super::partials::{self, Partials};
 use super::{collapse, long, rows, sum, times, walk};
 use crate::DType;
-use crate::gpu::launch::{Context, Location, Shader, Writer};
+use crate::gpu::launch::{Context, Location, Shader};
+use crate::gpu::writer::Writer;
 use crate::plan::{Extent, RowProgram, Store, StoreKind, View};
 
 /// The most blocks of rows that leave partial sums.

@@ -7,7 +7,8 @@ use super::team::Team;
 use super::{sum, times};
 use crate::DType;
 use crate::gpu::RowVariant;
-use crate::gpu::launch::{Context, Location, Shader, Writer};
+use crate::gpu::launch::{Context, Location, Shader};
+use crate::gpu::writer::Writer;
 use crate::graph::ReduceOp;
 use crate::plan::{Extent, RowOp, RowProgram, Store, StoreKind, View};
 

@@ -2,7 +2,8 @@
 
 use super::express::combine;
 use crate::gpu::RowVariant;
-use crate::gpu::launch::{Context, Writer};
+use crate::gpu::launch::Context;
+use crate::gpu::writer::Writer;
 use crate::graph::ReduceOp;
 
 /// Invocations that compute a row together: one, or a workgroup.

@@ -8,7 +8,8 @@
 use super::contract::{Out, Problem, Sums, Width, count, prologue, store as store_one};
 use super::epilogue::in_vectors;
 use crate::DType;
-use crate::gpu::launch::{Context, Shader, Writer};
+use crate::gpu::launch::{Context, Shader};
+use crate::gpu::writer::Writer;
 use crate::plan::{MatMul, View};
 
 /// Invocations along each side of a workgroup.
@@ -29,7 +30,7 @@ pub(super) fn matmul(matmul: &MatMul, side: usize, sums: Sums, context: &Context
     w.line(&format!("if (group >= {limit}) {{ return; }}"));
     w.line("let tile = group;");
     let p = prologue(matmul, [tile, tile], sums, Width::Vectors, &mut w);
-    let (a, b) = operands(matmul, &p, tile);
+    let (a, b) = operands(matmul, &p, tile, &w);
     w.line(&format!("let row = lane / {WIDE}u;"));
     w.line(&format!("let column = lane % {WIDE}u;"));
     for i in 0..side {
@@ -65,6 +66,8 @@ struct Operand {
     binding: usize,
     /// Whether four elements are read at once.
     vectors: bool,
+    /// Whether its elements are of 16 bits, in shared memory too.
+    half: bool,
     /// Whether vectors lie along k, rather than along the rows or columns.
     along_k: bool,
     tile: usize,
@@ -97,12 +100,12 @@ pub(super) fn see_vectors(matmul: &MatMul, [a, b]: [usize; 2], w: &mut Writer<'_
     vectors
 }
 
-fn operands(matmul: &MatMul, p: &Problem, tile: usize) -> (Operand, Operand) {
+fn operands(matmul: &MatMul, p: &Problem, tile: usize, w: &Writer<'_>) -> (Operand, Operand) {
     let r = matmul.out.dims.len();
     let [in_a, in_b] = p.vectors;
     let make = |name, view: &View, binding, vectors, [side, k]: [usize; 2], origin, size: &String, stride| {
-        let along_k = lies_along_k(view, side, k);
-        Operand { name, binding, vectors, along_k, tile, origin, size: size.clone(), k: p.k.clone(), stride }
+        let (along_k, half) = (lies_along_k(view, side, k), w.is_half(binding));
+        Operand { name, binding, vectors, half, along_k, tile, origin, size: size.clone(), k: p.k.clone(), stride }
     };
     let a = make("a", &matmul.a, p.a, in_a, [r - 2, r - 1], "tile_m", &p.m, ["ar", "ac"]);
     let b = make("b", &matmul.b, p.b, in_b, [r - 1, r - 2], "tile_n", &p.n, ["bc", "br"]);
@@ -110,6 +113,17 @@ fn operands(matmul: &MatMul, p: &Problem, tile: usize) -> (Operand, Operand) {
 }
 
 impl Operand {
+    /// The type of four elements in shared memory.
+    fn vector(&self) -> &'static str {
+        if self.half { "vec4<f16>" } else { "vec4<f32>" }
+    }
+
+    /// The f32 values of the vector `at` of the tile.
+    fn tiled(&self, at: &str) -> String {
+        let stored = format!("{}_tile[{at}]", self.name);
+        if self.half { format!("vec4<f32>({stored})") } else { stored }
+    }
+
     /// Vectors of a slice along k.
     fn fours(&self) -> usize {
         SLICE / self.tile / 4
@@ -120,7 +134,7 @@ impl Operand {
         let (name, tile, fours) = (self.name, self.tile, self.fours());
         // One vector more a row keeps neighbouring invocations in different banks.
         let room = if self.along_k { tile * (fours + 1) } else { SLICE / 4 };
-        w.global(&format!("var<workgroup> {name}_tile: array<vec4<f32>, {room}>;"));
+        w.global(&format!("var<workgroup> {name}_tile: array<{}, {room}>;", self.vector()));
         if self.along_k {
             w.line(&format!("let {name}_side = lane / {fours}u;"));
             w.line(&format!("let {name}_k = (lane % {fours}u) * 4u;"));
@@ -131,7 +145,7 @@ impl Operand {
             w.line(&format!("let {name}_k = lane / {}u;", tile / 4));
             w.line(&format!("let {name}_put = lane;"));
         }
-        w.line(&format!("var {name}_next: vec4<f32>;"));
+        w.line(&format!("var {name}_next: {};", self.vector()));
     }
 
     /// Reads this invocation's vector of the slice that begins at `k`, zeros past the ends.
@@ -141,15 +155,16 @@ impl Operand {
         w.line("{");
         w.line(&format!("let s = {origin} + {name}_side;"));
         w.line(&format!("let d = {k} + {name}_k;"));
-        w.line(&format!("{name}_next = vec4<f32>();"));
+        w.line(&format!("{name}_next = {}();", self.vector()));
         if self.vectors {
-            let value = w.vector(*binding, &at("s", "d"));
+            let value = w.stored_four(*binding, &at("s", "d"));
             w.line(&format!("if (s < {size} && d < {}) {{ {name}_next = {value}; }}", self.k));
         } else {
             for (i, component) in COMPONENTS.iter().enumerate() {
                 let (s, d) =
                     if self.along_k { ("s".into(), format!("d + {i}u")) } else { (format!("s + {i}u"), "d".into()) };
                 let value = w.element(*binding, DType::F32, &at(&s, &d));
+                let value = if self.half { format!("f16({value})") } else { value };
                 w.line(&format!("if ({s} < {size} && {d} < {}) {{ {name}_next.{component} = {value}; }}", self.k));
             }
         }
@@ -162,14 +177,16 @@ impl Operand {
         if self.along_k {
             for i in 0..side {
                 let slot = format!("{}u + {own}", (i % 4) * quarter + (i / 4) * WIDE);
-                w.line(&format!("let {name}_{i} = {name}_tile[({slot}) * {}u + {four}u];", self.fours() + 1));
+                let value = self.tiled(&format!("({slot}) * {}u + {four}u", self.fours() + 1));
+                w.line(&format!("let {name}_{i} = {value};"));
             }
             return;
         }
         for step in 0..4 {
             for i in 0..side / 4 {
                 let at = (4 * four + step) * quarter + i * WIDE;
-                w.line(&format!("let {name}_{step}_{i} = {name}_tile[{at}u + {own}];"));
+                let value = self.tiled(&format!("{at}u + {own}"));
+                w.line(&format!("let {name}_{step}_{i} = {value};"));
             }
         }
     }
@@ -234,9 +251,11 @@ fn store(w: &mut Writer<'_>, matmul: &MatMul, p: &Problem, side: usize) {
 fn store_four(w: &mut Writer<'_>, p: &Problem, vectors: bool, value: &str) {
     match &p.out {
         Out::Memory { binding, adds } if vectors => {
-            let place = w.vector(*binding, "q_at + m * qr + n * qc");
-            let before = if *adds { format!("{place} + ") } else { String::new() };
-            w.line(&format!("if (m < {} && n < {}) {{ {place} = {before}{value}; }}", p.m, p.n));
+            let at = "q_at + m * qr + n * qc";
+            let before = if *adds { format!("{} + ", w.four(*binding, at)) } else { String::new() };
+            w.line(&format!("if (m < {} && n < {}) {{", p.m, p.n));
+            w.store_four(*binding, at, &format!("{before}{value}"));
+            w.line("}");
         }
         Out::Epilogue(epilogue) if epilogue.takes_vectors() => {
             w.line(&format!("if (m < {} && n < {}) {{", p.m, p.n));

@@ -18,6 +18,8 @@ fn check(outputs: &[Tensor], updates: &[(Tensor, Tensor)], buffers: usize) -> Pl
     check_plan(&program, PlanLimits { tiles: chunks, ..limits });
     check_plan(&program, PlanLimits { tiles: chunks, epilogues: true, ..limits });
     check_plan(&program, PlanLimits { epilogues: true, ..limits });
+    check_plan(&program, PlanLimits { tiles: chunks, epilogues: true, half_operands: true, ..limits });
+    check_plan(&program, PlanLimits { half_operands: true, ..limits });
     check_plan(&program, limits)
 }
 
@@ -40,12 +42,14 @@ pub(super) fn check_plan(program: &Program, limits: PlanLimits) -> Plan {
     };
     let (data, mut state) = (of_kind(InputKind::Data), of_kind(InputKind::State));
     let found = run_plan(&plan, &data, &mut state);
+    // Of 11 bits are what products multiply in half precision, of which the tests have a few after one another.
+    let tolerance = if limits.half_operands { 4e-3 } else { 1e-6 };
     for (id, found) in program.outputs.iter().zip(&found) {
-        close(&expected[id].data, found);
+        close(&expected[id].data, found, tolerance);
     }
     for (target, value) in &program.updates {
         let Op::Input(index) = program.graph.node(*target).op else { panic!("an update of no input") };
-        close(&expected[value].data, &state[&program.graph.inputs()[index].name]);
+        close(&expected[value].data, &state[&program.graph.inputs()[index].name], tolerance);
     }
     for (i, buffer) in plan.buffers.iter().enumerate() {
         let touches = |kernel: &Kernel| {
@@ -63,10 +67,10 @@ pub(super) fn check_plan(program: &Program, limits: PlanLimits) -> Plan {
     plan
 }
 
-fn close(expected: &[f64], found: &[f64]) {
+fn close(expected: &[f64], found: &[f64], tolerance: f64) {
     assert_eq!(expected.len(), found.len());
     for (e, f) in expected.iter().zip(found) {
-        assert!((e - f).abs() <= 1e-6 * (1.0 + e.abs()) || (e.is_nan() && f.is_nan()), "{expected:?} {found:?}");
+        assert!((e - f).abs() <= tolerance * (1.0 + e.abs()) || (e.is_nan() && f.is_nan()), "{expected:?} {found:?}");
     }
 }
 
@@ -300,4 +304,35 @@ fn a_product_takes_what_follows_it_by_element() {
     let square = Tensor::state("q", [4, 4]);
     let next = &square - square.matmul(&data("c", &[4, 4]));
     assert_eq!(planned(vec![], &[(square, next)]).kernels.len(), 2);
+}
+
+#[test]
+fn what_products_alone_read_is_stored_in_half() {
+    let limits = PlanLimits { half_operands: true, ..PlanLimits::default() };
+    let halves = |outputs: &[Tensor], updates: &[(Tensor, Tensor)], limits| {
+        let plan = check_plan(&Program::trace(outputs, updates).expect("traces"), limits);
+        let halves = plan.buffers.iter().filter(|buffer| buffer.half).map(|buffer| buffer.shape.to_vec());
+        (halves.collect::<Vec<_>>(), plan.report.scratch_bytes, plan.report.bytes)
+    };
+    let (x, w, v) = (data("x", &[7, 5]), Tensor::state("w", [5, 3]), Tensor::state("v", [3, 9]));
+    let hidden = x.exp().matmul(&w).softmax();
+    let y = hidden.matmul(&v);
+    // The left operands; not the parameters, the products themselves, or the output.
+    let (found, bytes, moved) = halves(std::slice::from_ref(&y), &[], limits);
+    assert_eq!(found, [vec![7, 5], vec![7, 3]]);
+    let (none, whole, all) = halves(std::slice::from_ref(&y), &[], PlanLimits::default());
+    assert!(none.is_empty());
+    // 35 and 21 elements live beside the 21 of the first product, and the 63 of the output.
+    assert_eq!((whole - bytes, all - moved), (4 * 35 - 2 * 36, 2 * 2 * (35 + 21)));
+    // Through an epilogue, and in an attention's chunks.
+    let fused = PlanLimits { epilogues: true, ..limits };
+    assert_eq!(halves(std::slice::from_ref(&y), &[], fused).0, [vec![7, 5], vec![7, 3]]);
+    // What another kernel reads as well, what is given back, and what stays in the state is not.
+    assert_eq!(halves(&[y.clone(), hidden.permute(&[1, 0]).softmax()], &[], limits).0, [vec![7, 5]]);
+    assert_eq!(halves(&[y.clone(), hidden.clone()], &[], limits).0, [vec![7, 5]]);
+    let kept = Tensor::state("kept", [7, 3]);
+    assert_eq!(halves(&[y], &[(kept, hidden)], limits).0, [vec![7, 5]]);
+    // A product that another one reads; integers are no operands.
+    let cubed = data("a", &[4, 4]).matmul(&data("b", &[4, 4])).matmul(&data("c", &[4, 4]));
+    assert_eq!(halves(&[cubed], &[], limits).0, [vec![4, 4]]);
 }

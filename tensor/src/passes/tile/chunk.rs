@@ -28,7 +28,7 @@ fn launch(plan: &mut Plan, tiled: &Tiled, bytes: usize) {
             held.insert(local, BufferId(plan.buffers.len() as u32));
             let shape = [count * part(plan, tiled, local)].into();
             let dtype = plan.buffers[local.index()].dtype;
-            plan.buffers.push(BufferSpec { shape, dtype, place: Place::Slot(0) });
+            plan.buffers.push(BufferSpec::new(shape, dtype, Place::Slot(0)));
         }
         for kernel in &tiled.kernels {
             let mut kernel = kernel.clone();
