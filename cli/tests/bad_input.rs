@@ -45,6 +45,11 @@ fn names_and_values_that_do_not_exist_name_the_nearest() {
     bad(path, &["trian"], 2, &["train"]);
     bad(path, &["train", "--arch", "vanilla", "--step", "3"], 2, &["--steps"]);
     bad(path, &["info", "--arch", "vanilla", "--size", "nano", "--device", "cuda"], 2, &[]);
+    let half = ["--set", "precision=f16", "--corpus", "text.txt", "--device", "cpu", "--steps", "2", "--out", "half"];
+    bad(path, &[&["compare", "--archs", "vanilla,primer"], &half[..]].concat(), 2, &["no f16", "shader-f16"]);
+    assert!(!path.join("half").exists());
+    bad(path, &["bench", "--precision", "f8"], 2, &["f32 and f16"]);
+    bad(path, &["bench", "--precision", "f16", "--size", "nano", "--device", "cpu"], 2, &["no f16", "shader-f16"]);
     bad(path, &["bench", "--device", "cuda"], 2, &["auto, cpu, gpu, gpu:N and software"]);
     for (value, words) in [
         ("optimizer.learning_rat=1", &["learning_rate"][..]),
@@ -54,6 +59,8 @@ fn names_and_values_that_do_not_exist_name_the_nearest() {
         ("layers", &["key=value"]),
         ("foo=1", &["no setting \"foo\"", "The settings: ", "train.batch"]),
         ("optimizer=sgd", &["there are adamw, adafactor"]),
+        ("precision=f8", &["train.precision", "there are f32, f16"]),
+        ("precision=f16", &["train.precision", "cpu", "no f16", "shader-f16"]),
         ("d_model=99999999999", &["d_model"]),
     ] {
         train(path, &["--corpus", "text.txt", "--out", "run", "--set", value], 2, words);

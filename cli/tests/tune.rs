@@ -38,6 +38,18 @@ fn the_best_kernels_are_measured_stored_and_taken() {
     let begun = good(at, &[begun.as_slice(), &tiny].concat());
     assert!(begun.stderr.contains("kernels as tuned"), "{}", begun.stderr);
     assert!(std::fs::read_to_string(at.join("r/devices.txt")).unwrap().contains(&changed));
+    // With operands in f16, which the step says where the adapter has it.
+    let half = ["train", "--arch", "vanilla", "--corpus", "text.txt", "--steps", "2", "--set", "precision=f16"];
+    let half = [half.as_slice(), &tiny[..tiny.len() - 1], &["half"]].concat();
+    good(at, &half);
+    assert!(
+        std::fs::read_to_string(at.join("half/devices.txt")).unwrap().contains(&format!("{changed}, operands f16"))
+    );
+    let timed = json(
+        at,
+        &["bench", "--arch", "vanilla", "--size", "nano", "--precision", "f16", "--device", "gpu:0", "--json"],
+    );
+    assert_eq!(timed["steps"][0]["precision"], "f16", "{timed}");
     std::fs::write(&file, "matmul = best").unwrap();
     let resume = ["train", "--resume", "--corpus", "text.txt", "--steps", "2", "--device", "gpu:0", "--out", "r"];
     let resumed = good(at, &resume);

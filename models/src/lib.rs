@@ -53,5 +53,5 @@ pub mod train;
 pub use config::{Arch, ModelConfig, Size};
 pub use error::{Error, Result};
 pub use generate::LanguageModel;
-pub use settings::{RunConfig, TrainConfig};
+pub use settings::{Precision, RunConfig, TrainConfig};
 pub use train::Trainer;

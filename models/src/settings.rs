@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use primer_tensor::Device;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -13,6 +14,46 @@ use crate::error::{Error, Result};
 use crate::names::{find_key, plain_reason};
 use crate::optim::{OptimizerConfig, ScheduleConfig};
 use crate::text::TokenizerSpec;
+
+/// In what matrix products read what they multiply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits, on every device.
+    #[default]
+    F32,
+    /// 16 bits for activations and their gradients, on a GPU that has them: less memory and traffic. Sums, weights, the
+    /// optimizer and everything else stay in 32 bits. Mixed precision (Micikevicius et al. 2018).
+    F16,
+}
+
+impl Precision {
+    /// The device, as it computes in this precision.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] where it can't.
+    pub fn on(self, device: &Device) -> Result<Device> {
+        match self {
+            Self::F32 => Ok(device.clone()),
+            Self::F16 => device.clone().with_half_operands().map_err(|error| Error::BadValue {
+                key: "train.precision".into(),
+                value: "f16".into(),
+                reason: format!("{error}; it takes a GPU with shader-f16, which `primer devices` tells"),
+            }),
+        }
+    }
+
+    /// What the loss is multiplied by before the gradient is taken, and the gradient divided by after, so that what has
+    /// 16 bits between them neither overflows nor vanishes: a power of two, so that neither rounds. It is as if the
+    /// losses of all `tokens` were added up, and not averaged, and then some; the gradient of a token's logits is 32 at
+    /// most.
+    pub(crate) fn loss_scale(self, tokens: usize) -> f64 {
+        match self {
+            Self::F32 => 1.0,
+            Self::F16 => 16.0 * tokens.next_power_of_two() as f64,
+        }
+    }
+}
 
 /// How long, how wide and how often.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +66,8 @@ pub struct TrainConfig {
     /// Keep only each block's input from the forward to the backward pass, which computes the inside of the block
     /// again: less memory, more time, the same numbers. Activation checkpointing.
     pub recompute_activations: bool,
+    /// `f32`, or `f16` on a GPU that has it: mixed precision.
+    pub precision: Precision,
     /// Weight of the squared log of the softmax's denominator, which training adds to the loss to keep it near 0.
     pub z_loss: f64,
     /// Steps the learning-rate schedule spans.
@@ -87,6 +130,7 @@ impl RunConfig {
                 batch: size.batch(),
                 accumulate: 1,
                 recompute_activations: false,
+                precision: Precision::F32,
                 z_loss: 0.0,
                 steps: 1000,
                 seed: 0,

@@ -5,6 +5,7 @@ mod corpora;
 mod decoding;
 mod layouts;
 mod memory;
+mod mixed_precision;
 mod models;
 mod onnx;
 mod optim;

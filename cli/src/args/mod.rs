@@ -16,11 +16,11 @@ pub use search::{
 
 use crate::architecture::Architecture;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use primer_models::Size;
 use primer_models::text::TokenizerSpec;
+use primer_models::{Precision, Size};
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{arch, assignment, device_name, probability, quickstart_time, size, temperature, tokenizer};
+use values::{arch, assignment, device_name, precision, probability, quickstart_time, size, temperature, tokenizer};
 
 use crate::units;
 
@@ -358,6 +358,9 @@ pub struct Bench {
     /// Time only the training steps of this size, any that `primer info` knows
     #[arg(long, value_name = "S", value_parser = size)]
     pub size: Option<Size>,
+    /// What matrix products read: f32, or f16 on a GPU that has it
+    #[arg(long, value_name = "P", value_parser = precision, default_value = "f32", conflicts_with = "tune")]
+    pub precision: Precision,
     /// Say what each kernel of the steps takes, on a CPU
     #[arg(long, conflicts_with = "tune")]
     pub profile: bool,

@@ -2,8 +2,8 @@
 
 use crate::architecture::Architecture;
 use crate::units;
-use primer_models::Size;
 use primer_models::text::TokenizerSpec;
+use primer_models::{Precision, Size};
 use std::time::Duration;
 
 /// An architecture, or a program behind `dna:`.
@@ -14,6 +14,15 @@ pub fn arch(name: &str) -> Result<Architecture, String> {
 /// A size's name.
 pub fn size(name: &str) -> Result<Size, String> {
     name.parse().map_err(|e: primer_models::Error| e.to_string())
+}
+
+/// `f32` or `f16`.
+pub fn precision(name: &str) -> Result<Precision, String> {
+    match name {
+        "f32" => Ok(Precision::F32),
+        "f16" => Ok(Precision::F16),
+        _ => Err("there are f32 and f16".into()),
+    }
 }
 
 /// `bytes` or `bpe:N`.

@@ -32,6 +32,8 @@ pub fn run(args: &Train) -> Outcome {
         folder::same_text("run", &begun.text(), &corpus)?;
     }
     let chosen = device::open(&args.compute)?;
+    // Before a folder is made for what can't be had.
+    config.train.precision.on(&chosen.device)?;
     let out = folder::prepare(args.out.as_deref(), "train", Existing::of(args.resume, args.force))?;
     if let Some(note) = corpus.note() {
         terminal::note(note);
@@ -51,7 +53,8 @@ pub fn run(args: &Train) -> Outcome {
 
     if let Some(before) = run.device_before() {
         terminal::note(&format!("warning: until now this run computed on \"{before}\";"));
-        terminal::note(&format!("         on \"{}\" its numbers differ in their last bits", chosen.device.signature()));
+        let now = run.trainer().device().signature();
+        terminal::note(&format!("         on \"{now}\" its numbers differ in their last bits"));
     }
 
     run.trainer().notes().for_each(terminal::note);

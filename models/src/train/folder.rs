@@ -72,7 +72,7 @@ impl RunFolder {
         [SAMPLES, Tokenizer::FILE].into_iter().try_for_each(|file| remove(&folder.join(file)))?;
         let path = folder.join(CONFIG);
         write_atomically(&path, config.to_toml()?.as_bytes())?;
-        write_atomically(&folder.join(DEVICES), (device.signature() + "\n").as_bytes())?;
+        write_atomically(&folder.join(DEVICES), (trainer.device().signature() + "\n").as_bytes())?;
         corpus.tokenizer().save(folder)?;
         let metrics = StepLog::create(&folder.join(METRICS))?;
         let sampling = config.train.sample_every > 0;
@@ -88,7 +88,7 @@ impl RunFolder {
     pub fn resume(folder: &Path, config: &RunConfig, corpus: &Corpus, device: &Device) -> Result<Self> {
         let checkpoints = CheckpointDir::new(folder.join(CHECKPOINTS), config.train.keep);
         let trainer = Trainer::resume(config, corpus, device, &checkpoints.latest()?)?;
-        let device_before = add_device(&folder.join(DEVICES), device)?;
+        let device_before = add_device(&folder.join(DEVICES), trainer.device())?;
         let path = folder.join(METRICS);
         let metrics = StepLog::resume(&path, trainer.step())?;
         let sample_path = folder.join(SAMPLES);

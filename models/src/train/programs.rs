@@ -48,8 +48,15 @@ pub(super) fn step_of(model: &Model, config: &RunConfig) -> Result<Program> {
     if config.train.z_loss > 0.0 {
         objective = objective + model.logits.logsumexp().square().mean() * config.train.z_loss;
     }
+    let scale = config.train.precision.loss_scale(config.train.batch * config.model.seq);
+    if scale != 1.0 {
+        objective = objective * scale;
+    }
     let kept = if config.train.recompute_activations { model.residual_stream.as_slice() } else { &[] };
-    let gradients = checkpointed_grad_tensors(&objective, &model.weights, kept)?;
+    let mut gradients = checkpointed_grad_tensors(&objective, &model.weights, kept)?;
+    if scale != 1.0 {
+        gradients.iter_mut().for_each(|gradient| *gradient = &*gradient * (1.0 / scale));
+    }
     let share = 1.0 / config.train.accumulate as f64;
     let mut updates = if config.train.accumulate == 1 {
         config.optimizer.updates(&model.params, &model.weights, &gradients)

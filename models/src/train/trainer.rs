@@ -75,6 +75,7 @@ impl Trainer {
         let (train, valid) = (TokenSet::train(corpus)?, TokenSet::valid(corpus)?);
         train.check(config.model.seq)?;
         valid.check(config.model.seq)?;
+        let device = &config.train.precision.on(device)?;
         let model = Model::build_for_training(&config.model, config.train.batch)?;
         let (step, eval) = (step_of(&model, config)?, evaluation(config)?);
         let apply = apply_of(&model, config)?;
@@ -130,6 +131,11 @@ impl Trainer {
         trainer.seconds = checkpoint.seconds;
         trainer.read_at = (checkpoint.step, checkpoint.seconds);
         Ok(trainer)
+    }
+
+    /// What it computes on, in its precision.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// Trains until `until` steps are done, reading the loss every `log_every` steps, or until `stop` is set.

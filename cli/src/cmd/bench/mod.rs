@@ -87,7 +87,7 @@ fn measure(args: &Bench, device: &Device) -> Outcome<Report> {
     for &size in &sizes {
         for arch in &arches {
             terminal::note(&format!("timing the training step of {arch} {size} ..."));
-            timed.push(steps::training_step(device, arch, size, roof, args.profile)?);
+            timed.push(steps::training_step(device, arch, size, args.precision, roof, args.profile)?);
         }
     }
     if !steps_alone {

@@ -5,7 +5,7 @@ use super::{median, step_without_text};
 use crate::architecture::Architecture;
 use crate::failure::Outcome;
 use primer_models::train::step_program;
-use primer_models::{Arch, RunConfig, Size};
+use primer_models::{Arch, Precision, RunConfig, Size};
 use primer_tensor::Device;
 use serde::Serialize;
 use std::fmt;
@@ -29,6 +29,7 @@ pub const ARCHES: [Architecture; 2] = [Architecture::Written(Arch::Vanilla), Arc
 pub struct Step {
     arch: String,
     size: String,
+    precision: Precision,
     parameters: usize,
     /// Of one step.
     ms: f64,
@@ -54,7 +55,10 @@ impl fmt::Display for Step {
         write!(
             f,
             "step of {:<15} {:>8.2} ms  {:>7.0} tokens/s  {:>6.1} GFLOP/s in products ({:.0}% of the roof)  {} launches  planned in {:.0} ms, first step after {:.1} s",
-            format!("{} {}", self.arch, self.size),
+            match self.precision {
+                Precision::F32 => format!("{} {}", self.arch, self.size),
+                Precision::F16 => format!("{} {} f16", self.arch, self.size),
+            },
             self.ms,
             self.tokens_per_second,
             self.matmul_gflops,
@@ -95,12 +99,14 @@ pub fn training_step(
     device: &Device,
     arch: &Architecture,
     size: Size,
+    precision: Precision,
     roof: Option<f64>,
     profile: bool,
 ) -> Outcome<Step> {
-    let config = config(arch, size)?;
+    let mut config = config(arch, size)?;
+    config.train.precision = precision;
     let start = Instant::now();
-    device.compile(&step_program(&config)?)?;
+    precision.on(device)?.compile(&step_program(&config)?)?;
     let planning = start.elapsed().as_secs_f64();
     let mut trainer = step_without_text(&config, device)?;
     let stop = AtomicBool::new(false);
@@ -120,6 +126,7 @@ pub fn training_step(
     Ok(Step {
         arch: config.model.label(),
         size: size.name(),
+        precision,
         parameters: trainer.model().parameters(),
         ms: time * 1e3,
         tokens_per_second: trainer.tokens_per_step() as f64 / time,

@@ -84,6 +84,10 @@ impl Experiment {
         let name = args.corpus.clone().or(begun).unwrap_or_else(|| "rust".into());
         let corpus = folder::corpus(&name)?;
         let chosen = device::open(&args.compute)?;
+        let arms = stored.iter().flat_map(|plan| &plan.arms).chain(new.iter().flat_map(|(_, arms, _)| arms));
+        for arm in arms {
+            arm.config.train.precision.on(&chosen.device)?;
+        }
         let out = folder::prepare(args.out.as_deref(), command, Existing::of(args.resume, args.force))?;
         terminal::note(&format!("device: {} ({})", chosen.device, chosen.why));
         terminal::note(&format!("folder: {}", out.display()));

@@ -152,7 +152,7 @@ impl Experiment {
             progress.say(&format!(
                 "warning: {} was begun on \"{before}\"; on \"{}\" its numbers differ in their last bits",
                 job.name,
-                device.signature()
+                run.trainer().device().signature()
             ));
         }
         run.trainer().notes().for_each(|note| progress.say(note));
