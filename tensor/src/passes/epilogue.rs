@@ -4,7 +4,7 @@ use crate::plan::{Extent, Kernel, MatMul, Place, Plan, RowOp, RowProgram, Store,
 
 /// Longest inner dimension of a product with an epilogue: a longer one may take several launches, which add up in
 /// memory.
-const LONGEST: usize = 1 << 14;
+pub(super) const LONGEST: usize = 1 << 14;
 
 /// Moves products into the row programs that read them, in a plan whose slots are not assigned yet: bias, activation,
 /// scale and residual then cost no launch, and the product no memory where nothing else reads it. No kernel binds more

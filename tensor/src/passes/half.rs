@@ -1,11 +1,13 @@
 //! Half precision: what matrix products alone read is stored in 16 bits.
 
+use super::epilogue::LONGEST;
 use crate::DType;
 use crate::plan::{BufferId, Kernel, Place, Plan};
 
 /// Stores as f16 each value that is an operand of matrix products and nothing else, in a plan whose slots are not
-/// assigned yet. It is rounded when it is stored; products read it as f32 and add up in f32. Parameters, data, outputs
-/// and whatever another kernel reads stay f32.
+/// assigned yet. It is rounded when it is stored; products read it as f32 and add up in f32. Parameters, data, outputs,
+/// whatever another kernel reads, and what may be computed in several launches, which go on from what is stored, stay
+/// f32.
 pub(super) fn store_operands(plan: &mut Plan) {
     let mut reads = vec![Reads::None; plan.buffers.len()];
     plan.kernels.iter().for_each(|kernel| count(kernel, &mut reads));
@@ -15,7 +17,7 @@ pub(super) fn store_operands(plan: &mut Plan) {
     }
 }
 
-/// Who reads a buffer.
+/// Who reads a buffer, or reads it while it is computed.
 #[derive(Clone, Copy, PartialEq)]
 enum Reads {
     None,
@@ -36,5 +38,13 @@ fn count(kernel: &Kernel, reads: &mut [Reads]) {
             }
         }
         _ => kernel.reads().into_iter().for_each(|view| reads[view.buffer.index()] = Reads::Others),
+    }
+    let in_launches = match kernel {
+        Kernel::MatMul(product) => product.dims().3 > LONGEST,
+        Kernel::LinRec { .. } | Kernel::ScatterAdd { .. } => true,
+        _ => false,
+    };
+    if in_launches {
+        kernel.writes().into_iter().for_each(|view| reads[view.buffer.index()] = Reads::Others);
     }
 }

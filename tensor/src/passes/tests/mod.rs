@@ -335,4 +335,8 @@ fn what_products_alone_read_is_stored_in_half() {
     // A product that another one reads; integers are no operands.
     let cubed = data("a", &[4, 4]).matmul(&data("b", &[4, 4])).matmul(&data("c", &[4, 4]));
     assert_eq!(halves(&[cubed], &[], limits).0, [vec![4, 4]]);
+    // A scan, and a product so long that it may be, are computed part by part.
+    assert!(halves(&[x.cumsum(1).matmul(&w)], &[], limits).0.is_empty());
+    let long = data("a", &[1, 1 << 15]).matmul(&data("b", &[1 << 15, 2])).matmul(&data("c", &[2, 2]));
+    assert!(halves(&[long], &[], limits).0.is_empty());
 }
