@@ -169,7 +169,7 @@ pub(super) unsafe fn reduce<S: Simd>(
 ) {
     // Two loops, the first along rows and the second across them, since each of them vectorises and the two in one do
     // not.
-    let mut partial = [[identity; PARTIALS]; 32];
+    let mut partial: [Eight; 32] = [[identity; PARTIALS]; 32];
     for from in (0..over.rows).step_by(partial.len()) {
         let partial = &mut partial[..(over.rows - from).min(32)];
         // SAFETY: the caller's.
@@ -227,31 +227,34 @@ pub(super) fn sum<S: Simd>(x: &[f32]) -> f32 {
 /// Accumulators that are left of a row when it has been read.
 const PARTIALS: usize = 8;
 
+/// So many accumulators. Functions take and give them by value, so that they stay in vector registers.
+type Eight = [f32; PARTIALS];
+
 /// The fold of every eighth element, with several accumulators.
 #[inline(always)]
-fn partials<S: Simd>(x: &[f32], identity: f32, f: impl Fn(f32, f32) -> f32) -> [f32; PARTIALS] {
+fn partials<S: Simd>(x: &[f32], identity: f32, f: impl Fn(f32, f32) -> f32) -> Eight {
     match S::LANES {
-        16 => partials_of::<16>(x, identity, f),
-        32 => partials_of::<32>(x, identity, f),
-        _ => partials_of::<64>(x, identity, f),
+        16 => partials_of::<2>(x, identity, f),
+        32 => partials_of::<4>(x, identity, f),
+        _ => partials_of::<8>(x, identity, f),
     }
 }
 
-/// As [`partials`], with `N` accumulators. They stay in vector registers as long as constants alone index them.
+/// As [`partials`], with `N` times eight accumulators, of which a row that is shorter needs the first eight alone.
 #[inline(always)]
-fn partials_of<const N: usize>(x: &[f32], identity: f32, f: impl Fn(f32, f32) -> f32) -> [f32; PARTIALS] {
-    let mut lanes = [identity; N];
-    let (chunks, rest) = x.as_chunks::<N>();
-    for chunk in chunks {
-        for i in 0..N {
-            lanes[i] = f(lanes[i], chunk[i]);
-        }
+fn partials_of<const N: usize>(x: &[f32], identity: f32, f: impl Fn(f32, f32) -> f32) -> Eight {
+    let (eights, rest) = x.as_chunks::<PARTIALS>();
+    let (wholes, eights) = eights.as_chunks::<N>();
+    let mut first = [identity; PARTIALS];
+    let mut all = [first; N];
+    for whole in wholes {
+        all = std::array::from_fn(|i| each(all[i], whole[i], &f));
     }
-    let (chunks, rest) = rest.as_chunks::<PARTIALS>();
-    for chunk in chunks {
-        for i in 0..PARTIALS {
-            lanes[i] = f(lanes[i], chunk[i]);
-        }
+    if !wholes.is_empty() {
+        first = all[0];
+    }
+    for eight in eights {
+        first = each(first, *eight, &f);
     }
     if !rest.is_empty() {
         let mut last = [identity; PARTIALS];
@@ -262,22 +265,29 @@ fn partials_of<const N: usize>(x: &[f32], identity: f32, f: impl Fn(f32, f32) ->
         } else {
             last[..rest.len()].copy_from_slice(rest);
         }
-        for i in 0..PARTIALS {
-            lanes[i] = f(lanes[i], last[i]);
-        }
+        first = each(first, last, &f);
     }
+    if wholes.is_empty() {
+        return first;
+    }
+    all[0] = first;
     let mut half = N / 2;
-    while half >= PARTIALS {
+    while half > 0 {
         for i in 0..half {
-            lanes[i] = f(lanes[i], lanes[i + half]);
+            all[i] = each(all[i], all[i + half], &f);
         }
         half /= 2;
     }
-    std::array::from_fn(|i| lanes[i])
+    all[0]
+}
+
+#[inline(always)]
+fn each(a: Eight, b: Eight, f: &impl Fn(f32, f32) -> f32) -> Eight {
+    std::array::from_fn(|i| f(a[i], b[i]))
 }
 
 /// The fold of the partial results, by halves.
 #[inline(always)]
-fn join(x: &[f32; PARTIALS], f: impl Fn(f32, f32) -> f32) -> f32 {
+fn join(x: &Eight, f: impl Fn(f32, f32) -> f32) -> f32 {
     f(f(f(x[0], x[4]), f(x[2], x[6])), f(f(x[1], x[5]), f(x[3], x[7])))
 }

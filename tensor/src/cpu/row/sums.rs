@@ -33,8 +33,9 @@ pub(super) unsafe fn add_rows<S: Simd>(value: Arg, window: Window, sums: &mut [f
         let mut r = 0;
         while r + 4 <= window.rows {
             let [a, b, c, d] = [0, 1, 2, 3].map(|i| &row(r + i)[from..from + width]);
-            for i in 0..width {
-                strip[i] += (a[i] + b[i]) + (c[i] + d[i]);
+            // Without indices, whose checks would leave the last elements of each row to a scalar loop.
+            for ((((s, &a), &b), &c), &d) in strip.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                *s += (a + b) + (c + d);
             }
             r += 4;
         }
