@@ -49,7 +49,7 @@ fn names_and_values_that_do_not_exist_name_the_nearest() {
     bad(path, &[&["compare", "--archs", "vanilla,primer"], &half[..]].concat(), 2, &["no f16", "shader-f16"]);
     assert!(!path.join("half").exists());
     bad(path, &["bench", "--precision", "f8"], 2, &["f32 and f16"]);
-    bad(path, &["bench", "--precision", "f16", "--size", "nano", "--device", "cpu"], 2, &["no f16", "shader-f16"]);
+    bad(path, &["bench", "--precision", "f16", "--device", "cpu"], 2, &["no f16", "shader-f16"]);
     bad(path, &["bench", "--device", "cuda"], 2, &["auto, cpu, gpu, gpu:N and software"]);
     for (value, words) in [
         ("optimizer.learning_rat=1", &["learning_rate"][..]),

@@ -80,7 +80,7 @@ fn a_program_that_cost_more_than_predicted_is_marked() {
         assert_eq!(entry["measured_over_predicted"], factor, "{entry}");
         let out = ["export", "--id", &id, "--format", "dna", "--out", "out.dna", "--force"];
         let said = good(path, &[&out, &store[..]].concat()).stderr;
-        assert_eq!(said.contains("of what was predicted"), note, "{said}");
+        assert_eq!(said.contains("its steps took 2.00 times what was predicted"), note, "{said}");
     }
 }
 

@@ -63,10 +63,11 @@ fn a_form_that_does_not_apply_is_wrong_usage() {
     let folder = kit::folder_with_text();
     let path = folder.path();
     std::fs::write(path.join("letter.dna"), "Dear friend,\n").unwrap();
-    let cases: [(&[&str], i32, &[&str]); 13] = [
+    let cases: [(&[&str], i32, &[&str]); 14] = [
         (&["--checkpoint", "nothing", "--format", "rust"], 2, &["nothing"]),
         (&["--arch", "dna:letter.dna", "--format", "rust"], 2, &["letter.dna", "line 1"]),
         (&["--arch", "dna:primer_ez", "--format", "onnx"], 2, &["--size nano"]),
+        (&["--arch", "vanilla", "--size", "xl", "--format", "onnx"], 2, &["vanilla xl", "2,147,483,647"]),
         (&["--arch", "vanilla", "--format", "dna"], 2, &["vanilla", "onnx"]),
         (&["--arch", "vanilla", "--format", "rust"], 2, &["models/src/arch/vanilla.rs"]),
         (&["--arch", "dna:primer", "--size", "nano", "--format", "dot"], 2, &["--size", "onnx"]),

@@ -38,7 +38,7 @@ fn the_best_kernels_are_measured_stored_and_taken() {
     let begun = good(at, &[begun.as_slice(), &tiny].concat());
     assert!(begun.stderr.contains("kernels as tuned"), "{}", begun.stderr);
     assert!(std::fs::read_to_string(at.join("r/devices.txt")).unwrap().contains(&changed));
-    // With operands in f16, which the step says where the adapter has it.
+    // With operands in f16, which its device says.
     let half = ["train", "--arch", "vanilla", "--corpus", "text.txt", "--steps", "2", "--set", "precision=f16"];
     let half = [half.as_slice(), &tiny[..tiny.len() - 1], &["half"]].concat();
     good(at, &half);

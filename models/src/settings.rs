@@ -44,9 +44,8 @@ impl Precision {
     }
 
     /// What the loss is multiplied by before the gradient is taken, and the gradient divided by after, so that what has
-    /// 16 bits between them neither overflows nor vanishes: a power of two, so that neither rounds. It is as if the
-    /// losses of all `tokens` were added up, and not averaged, and then some; the gradient of a token's logits is 32 at
-    /// most.
+    /// 16 bits between them lies well within their range: a power of two, so that neither rounds. The cross entropy of
+    /// `tokens`, which is their mean, then gives the logits of a token a gradient of up to 16 to 32.
     pub(crate) fn loss_scale(self, tokens: usize) -> f64 {
         match self {
             Self::F32 => 1.0,
@@ -66,7 +65,8 @@ pub struct TrainConfig {
     /// Keep only each block's input from the forward to the backward pass, which computes the inside of the block
     /// again: less memory, more time, the same numbers. Activation checkpointing.
     pub recompute_activations: bool,
-    /// `f32`, or `f16` on a GPU that has it: mixed precision.
+    /// `f32`, or `f16` on a GPU that has it: mixed precision. Not in settings of older versions.
+    #[serde(default)]
     pub precision: Precision,
     /// Weight of the squared log of the softmax's denominator, which training adds to the loss to keep it near 0.
     pub z_loss: f64,

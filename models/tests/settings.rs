@@ -92,3 +92,12 @@ proptest! {
         }
     }
 }
+
+/// Experiments keep the settings of their runs as JSON, also those that were begun before there was a precision.
+#[test]
+fn settings_without_a_precision_are_f32() {
+    let config = RunConfig::new(Arch::PrimerEz, Size::Nano);
+    let mut json = serde_json::to_value(&config).unwrap();
+    assert_eq!(json["train"].as_object_mut().unwrap().remove("precision"), Some("f32".into()));
+    assert_eq!(serde_json::from_value::<RunConfig>(json).unwrap(), config);
+}

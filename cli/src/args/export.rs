@@ -18,7 +18,8 @@ pub struct Export {
     /// An architecture that isn't trained: any that `primer info` knows, such as vanilla, dna:FILE or dna:primer_ez
     #[arg(long, value_name = "A", value_parser = arch, group = "source")]
     pub arch: Option<Architecture>,
-    /// Its size in ONNX: nano, micro, mini, small, medium, large, xl, or a point of the sweep such as sweep-512-9-8
+    /// Its size in ONNX, with that size's vocabulary: nano, micro, mini, small, medium, large, or a point of the sweep
+    /// such as sweep-512-9-8
     #[arg(long, value_name = "S", value_parser = size, requires = "arch")]
     pub size: Option<Size>,
     /// A search's store, for --best or --id; it may be at work
@@ -30,7 +31,7 @@ pub struct Export {
     /// The program of that candidate of the store
     #[arg(long, requires = "store", value_name = "ID", value_parser = units::candidate, group = "source")]
     pub id: Option<u64>,
-    /// onnx (of a checkpoint, or of --arch with its starting values); dna (the text form), dot (for Graphviz) or rust (a source file) of a program
+    /// onnx (of a checkpoint, or of --arch with random weights); dna (the text form), dot (for Graphviz) or rust (a source file) of a program
     #[arg(long, value_parser = ["onnx", "dna", "dot", "rust"])]
     pub format: String,
     /// Sequences that the ONNX model reads at once

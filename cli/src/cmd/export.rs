@@ -5,8 +5,8 @@ use crate::args::Export;
 use crate::cmd::search::{self, describe};
 use crate::failure::{Failure, Outcome};
 use crate::output;
-use crate::report::spread::measured_over_predicted;
 use crate::terminal;
+use primer_models::arch::Model;
 use primer_models::{Arch, LanguageModel, Size};
 use primer_search::Rejection;
 use primer_search::dna::Dna;
@@ -69,13 +69,20 @@ fn load(path: &Path) -> Outcome<LanguageModel> {
     Ok(LanguageModel::load(path, &Device::cpu_with_threads(1))?)
 }
 
-/// A model with the values that its training would start from.
+/// A model that isn't trained, with the vocabulary of its size.
 fn untrained(arch: &Architecture, size: Option<Size>) -> Outcome<LanguageModel> {
     let size = size.ok_or_else(|| {
         Failure::usage("an architecture as onnx needs a --size")
             .hint("--size nano is the smallest; primer info lists parameters.")
     })?;
     let config = arch.run(size, None)?;
+    // Before so much is drawn and written that the file can't hold.
+    let bytes = 4 * Model::build(&config.model, 1)?.parameters() as u64;
+    if i32::try_from(bytes).is_err() {
+        return Err(Failure::usage(format!(
+            "{arch} {size} has {bytes} bytes of weights, and one file of ONNX holds 2,147,483,647 at most"
+        )));
+    }
     Ok(LanguageModel::untrained(&config.model, config.train.seed, &Device::cpu_with_threads(1))?)
 }
 
@@ -134,10 +141,11 @@ fn of_store(location: &Location, args: &Export) -> Outcome<Program> {
     let candidate = search::existing(&store, id)?;
     let seed = store.candidate(0)?.map(|seed| seed.cost).unwrap_or_default();
     let measured = candidate.cost.measured_over_predicted(&seed);
-    if measured.is_some() && !is_fair(store.spec().fitness.budget, measured) {
+    if let Some(ratio) = measured
+        && !is_fair(store.spec().fitness.budget, measured)
+    {
         terminal::note(&format!(
-            "candidate {id}: its steps took {} of what was predicted, so it was trained for another cost than others",
-            measured_over_predicted(measured)
+            "candidate {id}: its steps took {ratio:.2} times what was predicted, so it was trained for another cost than others"
         ));
     }
     let dna = candidate.dna()?;

@@ -54,7 +54,7 @@ pub fn run(args: &Train) -> Outcome {
     if let Some(before) = run.device_before() {
         terminal::note(&format!("warning: until now this run computed on \"{before}\";"));
         let now = run.trainer().device().signature();
-        terminal::note(&format!("         on \"{now}\" its numbers differ in their last bits"));
+        terminal::note(&format!("         on \"{now}\" its numbers differ, if only in their last bits"));
     }
 
     run.trainer().notes().for_each(terminal::note);

@@ -307,6 +307,8 @@ fn check_sizes(plan: &Plan, granted: u64) -> Result<()> {
             Place::State(name) => format!("state {name:?}"),
             Place::Slot(_) | Place::Tile => "an intermediate tensor".to_owned(),
         };
+        // Shaders count elements in 32 bits, also those of two bytes.
+        let granted = granted.min(buffer.bytes(u32::MAX as usize));
         check_size(&what, &buffer.shape, buffer.bytes(buffer.shape.numel()), granted)?;
     }
     Ok(())

@@ -133,8 +133,9 @@ impl GpuDevice {
     }
 
     /// The device, where what is compiled from now on stores in 16 bits what matrix products alone read. Products still
-    /// add up in f32, parameters and outputs stay f32. A value of 65,520 or more becomes infinite, one below 2⁻²⁵ zero:
-    /// training scales its loss to stay between (Micikevicius et al. 2018, "Mixed Precision Training").
+    /// add up in f32, parameters and outputs stay f32. A value beyond 65,504 becomes infinite or that, as the driver
+    /// rounds; one below 6.2·10⁻⁵ loses digits or becomes zero. Training scales its loss to stay between (Micikevicius
+    /// et al. 2018, "Mixed Precision Training").
     ///
     /// # Errors
     /// [`Error::Unsupported`] where the adapter has no f16 (WebGPU's `shader-f16`).

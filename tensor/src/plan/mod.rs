@@ -52,7 +52,7 @@ pub struct BufferSpec {
     pub dtype: DType,
     /// Where it lives.
     pub place: Place,
-    /// Whether its floats are stored in 16 bits, rounded to nearest. Kernels compute in f32 all the same.
+    /// Whether its floats are rounded to 16 bits when they are stored. Kernels compute in f32 all the same.
     pub half: bool,
 }
 

@@ -49,7 +49,9 @@ pub fn run(args: &Bench) -> Outcome {
         return Err(Failure::usage(format!("{device} has no clock for single kernels"))
             .hint("`primer bench --profile --device cpu` times those of the CPU."));
     }
-    let report = measure(args, device)?;
+    // Before anything is measured for what can't be had.
+    let steps_on = args.precision.on(device)?;
+    let report = measure(args, device, steps_on.signature())?;
     if args.json { terminal::json(&report) } else { report.print() }
 }
 
@@ -69,7 +71,7 @@ struct Report {
     sizes: Vec<String>,
 }
 
-fn measure(args: &Bench, device: &Device) -> Outcome<Report> {
+fn measure(args: &Bench, device: &Device, signature: String) -> Outcome<Report> {
     terminal::note("measuring the matrix-product roof ...");
     let roof = matmul_roof(device)?;
     // An architecture or a size asks for steps alone, so that the process has held no other memory.
@@ -98,7 +100,7 @@ fn measure(args: &Bench, device: &Device) -> Outcome<Report> {
     }
     Ok(Report {
         device: device.to_string(),
-        signature: device.signature(),
+        signature,
         matmul_roof_gflops: roof,
         kernels,
         steps: timed,

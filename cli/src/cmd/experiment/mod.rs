@@ -24,7 +24,7 @@ use crate::terminal::{self, Progress};
 use crate::typed::{command_line, typed};
 use primer_models::text::{Corpus, Part, TokenSet, Tokenizer, TokenizerSpec};
 use primer_models::train::{StepTime, calibrate};
-use primer_models::{Arch, RunConfig};
+use primer_models::{Arch, Precision, RunConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -234,6 +234,9 @@ impl Experiment {
             let schedule = format!("{}, {} steps of warm-up at most", s.decay.name(), s.warmup);
             settings.push(("learning rate over a run".into(), schedule));
             settings.push(("evaluation batches".into(), t.eval_batches.to_string()));
+            if t.precision == Precision::F16 {
+                settings.push(("precision".into(), "f16 for what products alone read, else f32".into()));
+            }
         }
         for arm in self.plan.arms.iter().filter(|arm| arm.config.model.arch == Arch::Program) {
             let model = &arm.config.model;

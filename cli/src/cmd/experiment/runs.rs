@@ -150,7 +150,7 @@ impl Experiment {
         };
         if let Some(before) = run.device_before() {
             progress.say(&format!(
-                "warning: {} was begun on \"{before}\"; on \"{}\" its numbers differ in their last bits",
+                "warning: {} was begun on \"{before}\"; on \"{}\" its numbers differ, if only in their last bits",
                 job.name,
                 run.trainer().device().signature()
             ));

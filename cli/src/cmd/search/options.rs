@@ -10,7 +10,7 @@ use primer_search::mutate::random_like;
 use primer_search::rng::{Purpose, Rng};
 use primer_search::roofline::Roofline;
 use primer_search::store::{Cost, Store};
-use primer_search::study::{Budget, Fitness, Preset, Strategy, StudyLimits, StudySpec};
+use primer_search::study::{Budget, Fitness, ModelDims, Preset, Strategy, StudyLimits, StudySpec};
 use serde_json::Value;
 
 /// What is measured when a study is made, unless it is given.
@@ -34,9 +34,18 @@ pub fn study(args: &StudyArgs, corpus_sha256: &str) -> Outcome<StudySpec> {
     let preset =
         preset.ok_or_else(|| Failure::usage(format!("there is no preset {name:?}; there are paper and small")))?;
     let spec = StudySpec::preset(preset, String::new(), corpus_sha256.to_owned(), args.seed.unwrap_or(0));
-    let model = spec.model;
-    let spec = changed(spec, args)?;
-    if preset == Preset::Small && spec.model == model && ranks_too_early(&spec) {
+    seeded(changed(spec, args)?, preset, args.from.as_deref())
+}
+
+/// [`study`] for one that is to be made.
+///
+/// # Errors
+/// As [`study`]; a first mark at which the model of `--preset small` ranks programs otherwise than in the end.
+pub fn new(args: &StudyArgs, corpus_sha256: &str) -> Outcome<StudySpec> {
+    let spec = study(args, corpus_sha256)?;
+    let small = StudySpec::preset(Preset::Small, String::new(), String::new(), 0).model;
+    let is_small = ModelDims { vocab: small.vocab, ..spec.model } == small;
+    if is_small && ranks_too_early(&spec) {
         return Err(Failure::usage(format!(
             "fitness.unit = {} is less than the {LEAST_STEPS} steps after which the model of --preset small ranks programs \
              as longer training does",
@@ -44,7 +53,7 @@ pub fn study(args: &StudyArgs, corpus_sha256: &str) -> Outcome<StudySpec> {
         ))
         .hint("For a short try, give a limit such as --candidates 100 or --time 10m; fitness.hurdles=0 has no early marks."));
     }
-    seeded(spec, preset, args.from.as_deref())
+    Ok(spec)
 }
 
 /// Whether hurdles end programs before they are ranked as they are in the end. Of measured seconds nobody knows.

@@ -53,7 +53,7 @@ fn new_study(args: &StudyArgs, corpus: Corpus, compute: &WorkerCompute) -> Outco
             same_corpus(&search, &corpus)?;
             options::like(&search, args)?
         }
-        None => options::study(args, &corpus.sha256())?,
+        None => options::new(args, &corpus.sha256())?,
     };
     say_what_is_learned(&spec);
     let corpus = if args.like.is_some() { spec.tokens(corpus)? } else { spec.learn_tokens(corpus)? };

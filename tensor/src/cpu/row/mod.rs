@@ -1,7 +1,7 @@
 //! Row programs as vectorised bytecode.
 //!
 //! A program is compiled once to instructions over registers. A register holds a block: several short rows, or a
-//! stretch of a long one, small enough to stay in the first-level caches, so that each instruction is one pass of a
+//! stretch of a long one, small enough to stay in the caches of a core, so that each instruction is one pass of a
 //! vector loop over memory that is near. Values that are constant along the row hold one element a row.
 
 mod access;
