@@ -127,7 +127,7 @@ pub(super) fn compile(kernel: &Kernel, plan: &Plan, device: &CpuDevice) -> Compi
         Kernel::MatMul(product) if product.epilogue.is_some() => {
             unreachable!("`CpuDevice::compile` plans without epilogues")
         }
-        Kernel::MatMul(product) => Compiled::MatMul(MatMulKernel::new(product)),
+        Kernel::MatMul(product) => Compiled::MatMul(MatMulKernel::new(product, device.isa())),
         Kernel::Row(program) => Compiled::Row(Box::new(RowKernel::new(program))),
         Kernel::DepthwiseConv(conv) => Compiled::Conv(ConvKernel::new(conv)),
         Kernel::DepthwiseConvFilterGrad(grad) => Compiled::FilterGrad(FilterGradKernel::new(grad)),

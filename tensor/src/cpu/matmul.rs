@@ -5,6 +5,7 @@
 
 use super::Bases;
 use super::gemm::{self, Matrix};
+use super::isa::Isa;
 use super::team::Team;
 use crate::plan::{MatMul, View};
 
@@ -47,10 +48,11 @@ struct Cut {
 const SMALL: usize = 1 << 19;
 
 impl Cut {
-    /// Depends on the shape and the layout of `a` only. The sizes are those at which one core was fastest on products
-    /// of some thousand rows (97% of the uncut product's speed), with four tasks or more where there is much to do:
-    /// `gemm` packs the left operand's transpose badly, so such a product keeps its columns together instead.
-    fn of(batch: usize, m: usize, n: usize, k: usize, a_by_columns: bool) -> Self {
+    /// Depends on the shape, the layout of `a` and the instruction set only. The sizes are those at which one core was
+    /// fastest on products of some thousand rows (97% of the uncut product's speed), with four tasks or more where there
+    /// is much to do: `gemm` packs the left operand's transpose badly, so such a product keeps its columns together
+    /// instead, but with the wide tiles of AVX-512.
+    fn of(batch: usize, m: usize, n: usize, k: usize, a_by_columns: bool, isa: Isa) -> Self {
         let flops = 2 * m * n * k;
         if batch > 1 && flops < SMALL * 16 {
             let together = (2 * SMALL / flops.max(1)).clamp(1, batch);
@@ -60,6 +62,7 @@ impl Cut {
             return Self { batch: 1, rows: m, cols: n };
         }
         let (rows, cols) = match a_by_columns {
+            true if m > n && isa == Isa::Avx512 => (512, 128),
             true if m > n => (256, 256),
             true => (1024, if n >= 512 { 128 } else { 64 }),
             false => (1024, if n >= 512 { 256 } else { 128 }),
@@ -92,7 +95,7 @@ impl Strided {
 }
 
 impl MatMulKernel {
-    pub(super) fn new(product: &MatMul) -> Self {
+    pub(super) fn new(product: &MatMul, isa: Isa) -> Self {
         let (batch, m, n, k) = product.dims();
         let rank = product.out.dims.len();
         Self {
@@ -104,7 +107,7 @@ impl MatMulKernel {
             m,
             n,
             k,
-            cut: Cut::of(batch, m, n, k, product.a.strides[rank - 1] != 1),
+            cut: Cut::of(batch, m, n, k, product.a.strides[rank - 1] != 1, isa),
         }
     }
 
