@@ -3,6 +3,8 @@
 #[cfg(unix)]
 use crate::cluster;
 use crate::kit::{self, STUDY, bad, good, json};
+use flate2::read::GzDecoder;
+use std::io::Read as _;
 use std::path::Path;
 
 const DUMP: [&str; 4] = ["search", "dump", "--store", "sqlite:study.db"];
@@ -81,6 +83,26 @@ fn a_program_that_cost_more_than_predicted_is_marked() {
         let out = ["export", "--id", &id, "--format", "dna", "--out", "out.dna", "--force"];
         let said = good(path, &[&out, &store[..]].concat()).stderr;
         assert_eq!(said.contains("its steps took 2.00 times what was predicted"), note, "{said}");
+    }
+}
+
+/// What `results/` holds of studies as text comes out of today's mutations, selections and bars.
+#[test]
+fn published_studies_are_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/small");
+    let studies = std::fs::read_dir(results).unwrap().map(|entry| entry.unwrap().path().join("study.jsonl.gz"));
+    let studies: Vec<_> = studies.filter(|study| study.exists()).collect();
+    assert!(!studies.is_empty(), "no study is published as text");
+    for (i, study) in studies.iter().enumerate() {
+        let mut text = String::new();
+        let packed = std::fs::File::open(study).unwrap();
+        GzDecoder::new(packed).read_to_string(&mut text).unwrap();
+        std::fs::write(path.join("study.jsonl"), text).unwrap();
+        let url = format!("sqlite:{i}.db");
+        good(path, &["search", "restore", "study.jsonl", "--store", &url]);
+        good(path, &["search", "verify", "--store", &url]);
     }
 }
 
