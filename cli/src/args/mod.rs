@@ -105,7 +105,7 @@ pub enum Command {
         after_help = "Examples:\n  primer bench --device cpu --json\n  primer bench --size nano --arch primer_ez --threads 1 --profile\n  primer bench --tune --device gpu:0"
     )]
     Bench(Bench),
-    /// Write a trained model or a program in another form
+    /// Write a model or a program in another form
     #[command(
         after_help = "Examples:\n  primer export --checkpoint runs/ez --format onnx --out ez.onnx\n  primer export --store sqlite:study.db --best --format dna --out best.dna\n  primer export --arch dna:primer_ez --format dot --out primer_ez.dot\n  primer export --arch primer --size small --format onnx --out untrained.onnx\n  primer export --store sqlite:study.db --best --format rust --out best.rs"
     )]
@@ -358,7 +358,7 @@ pub struct Bench {
     /// Time only the training steps of this size, any that `primer info` knows
     #[arg(long, value_name = "S", value_parser = size)]
     pub size: Option<Size>,
-    /// What matrix products read: f32, or f16 on a GPU that has it
+    /// What matrix products of the steps read: f32, or f16 on a GPU that has it
     #[arg(long, value_name = "P", value_parser = precision, default_value = "f32", conflicts_with = "tune")]
     pub precision: Precision,
     /// Say what each kernel of the steps takes, on a CPU
