@@ -43,7 +43,7 @@ fn checkpoints_and_programs_are_written_in_the_forms_they_have() {
     let said = json(path, &["export", "--arch", "dna:primer", "--format", "dna", "--out", "primer.dna", "--json"]);
     assert_eq!(said["bytes"], std::fs::metadata(path.join("primer.dna")).unwrap().len());
 
-    // What isn't trained has a size, and the values that training would start from.
+    // What isn't trained has a size, and random weights.
     for (arch, size) in [("vanilla", "nano"), ("dna:ez.dna", "nano"), ("dna:primer_ez", "micro")] {
         good(path, &["export", "--arch", arch, "--size", size, "--format", "onnx", "--out", "start.onnx", "--force"]);
         let model = std::fs::read(path.join("start.onnx")).unwrap();

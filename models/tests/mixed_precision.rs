@@ -3,13 +3,13 @@
 use std::sync::atomic::AtomicBool;
 
 use primer_models::arch::{Model, TOKENS};
-use primer_models::text::Corpus;
 use primer_models::train::{Event, Trainer, step_program};
 use primer_models::{Arch, Error, Precision, RunConfig, Size};
 use primer_tensor::gpu::{GpuDevice, GpuOptions};
 use primer_tensor::{Data, Device};
 
 use crate::models::tiny;
+use crate::recomputation::corpus;
 
 fn config(arch: Arch, precision: Precision) -> RunConfig {
     let mut config = RunConfig { model: tiny(arch), ..RunConfig::new(arch, Size::Nano) };
@@ -17,11 +17,6 @@ fn config(arch: Arch, precision: Precision) -> RunConfig {
     config.train.log_every = 1;
     config.train.precision = precision;
     config
-}
-
-fn corpus() -> Corpus {
-    let text: String = (0..400).map(|i| format!("{} sheep jump over the fence\n", i % 10)).collect();
-    Corpus::from_text("sheep", text.as_bytes()).unwrap()
 }
 
 fn gpu() -> Device {

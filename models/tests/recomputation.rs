@@ -23,7 +23,7 @@ fn config(arch: Arch) -> RunConfig {
     config
 }
 
-fn corpus() -> Corpus {
+pub fn corpus() -> Corpus {
     let text: String = (0..400).map(|i| format!("{} sheep jump over the fence\n", i % 10)).collect();
     Corpus::from_text("sheep", text.as_bytes()).unwrap()
 }

@@ -309,7 +309,7 @@ fn check_sizes(plan: &Plan, granted: u64) -> Result<()> {
         };
         // Shaders count elements in 32 bits, also those of two bytes.
         let granted = granted.min(buffer.bytes(u32::MAX as usize));
-        check_size(&what, &buffer.shape, buffer.bytes(buffer.shape.numel()), granted)?;
+        check_size(&what, &buffer.shape, buffer.size(), granted)?;
     }
     Ok(())
 }

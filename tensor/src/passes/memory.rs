@@ -46,5 +46,5 @@ pub(super) fn share_slots(plan: &mut Plan) {
 
 /// Words of four bytes.
 fn words(spec: &BufferSpec) -> usize {
-    spec.bytes(spec.shape.numel()).div_ceil(4) as usize
+    spec.size().div_ceil(4) as usize
 }

@@ -45,7 +45,7 @@ impl Plan {
         let mut named: HashMap<&Place, u64> = HashMap::new();
         for buffer in self.buffers.iter().filter(|b| counts(&b.place)) {
             let bytes = named.entry(&buffer.place).or_default();
-            *bytes = (*bytes).max(buffer.bytes(buffer.shape.numel()));
+            *bytes = (*bytes).max(buffer.size());
         }
         named.values().sum()
     }

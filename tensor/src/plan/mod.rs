@@ -62,6 +62,11 @@ impl BufferSpec {
         Self { shape, dtype, place, half: false }
     }
 
+    /// Its bytes.
+    pub fn size(&self) -> u64 {
+        self.bytes(self.shape.numel())
+    }
+
     /// Bytes of `elements` of its elements.
     pub fn bytes(&self, elements: usize) -> u64 {
         let width = if self.half { 2 } else { 4 };

@@ -1,6 +1,6 @@
 //! What one run of a plan costs.
 
-use super::{BufferId, Kernel, Place, Plan};
+use super::{Kernel, Place, Plan};
 
 /// Counts of one run, from the plan alone.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -77,9 +77,6 @@ impl PlanReport {
 /// What one tile of a kernel holds.
 fn tile_bytes(plan: &Plan, kernel: &Kernel) -> u64 {
     let Kernel::Tiled(tiled) = kernel else { return 0 };
-    let bytes = |local: &BufferId| {
-        let spec = &plan.buffers[local.index()];
-        spec.bytes(spec.shape.numel())
-    };
-    tiled.locals.iter().map(bytes).sum::<u64>() / tiled.tiles().max(1) as u64
+    let bytes: u64 = tiled.locals.iter().map(|local| plan.buffers[local.index()].size()).sum();
+    bytes / tiled.tiles().max(1) as u64
 }

@@ -20,7 +20,7 @@ pub fn run_plan(plan: &Plan, data: &HashMap<String, Vec<f64>>, state: &mut HashM
     let mut slots: Vec<Vec<f64>> = vec![Vec::new(); plan.slots.len()];
     for spec in &plan.buffers {
         if let Place::Slot(slot) = spec.place {
-            assert!(spec.bytes(spec.shape.numel()) <= 4 * plan.slots[slot] as u64, "{spec:?} exceeds its slot");
+            assert!(spec.size() <= 4 * plan.slots[slot] as u64, "{spec:?} exceeds its slot");
             let held = slots[slot].len().max(spec.shape.numel());
             slots[slot].resize(held, f64::NAN);
         }
