@@ -132,8 +132,8 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::TensorSize`], [`Error::Limit`] and [`Error::MemoryBudget`] where it exceeds what the device grants,
-    /// before anything is allocated; [`Error::OutOfMemory`], [`Error::Kernel`] and [`Error::Device`] where the driver
-    /// refuses it; [`Error::DeviceLost`].
+    /// before anything is allocated; [`Error::OutOfMemory`], [`Error::Kernel`] and [`Error::Device`] where the driver or
+    /// the system refuses it; [`Error::DeviceLost`].
     pub fn compile(&self, program: &Program) -> Result<Executable> {
         Ok(Executable(match self {
             Device::Reference(precision) => Kind::Reference(ReferenceExecutable::new(program, *precision)),

@@ -153,7 +153,7 @@ pub enum Error {
         /// Bytes that there are.
         available: u64,
     },
-    /// The driver has no memory left.
+    /// The driver or the system has no memory left.
     #[error("the device is out of memory: {what}")]
     OutOfMemory {
         /// What was asked for.

@@ -38,6 +38,12 @@ impl State {
     /// What the device says of the allocation.
     pub fn insert_zeros(&mut self, name: &str, shape: impl Into<Shape>) -> Result<()> {
         let shape = shape.into();
+        if let Device::Cpu(_) = self.device {
+            // Not touched before it is used.
+            let zeros = CpuBuffer::zeroed(shape.numel())?;
+            self.put(name, shape, Buffer::Cpu(zeros));
+            return Ok(());
+        }
         let zeros = vec![0.0; shape.numel()];
         self.insert(name, shape, &zeros)
     }
@@ -53,13 +59,17 @@ impl State {
         }
         let buffer = match &self.device {
             Device::Reference(_) => Buffer::Reference(values.iter().map(|&x| f64::from(x)).collect()),
-            Device::Cpu(_) => Buffer::Cpu(CpuBuffer::from_slice(values)),
+            Device::Cpu(_) => Buffer::Cpu(CpuBuffer::from_slice(values)?),
             Device::Gpu(gpu) => Buffer::Gpu(gpu.upload(values)?),
         };
+        self.put(name, shape, buffer);
+        Ok(())
+    }
+
+    fn put(&mut self, name: &str, shape: Shape, buffer: Buffer) {
         if self.entries.insert(name.to_owned(), (shape, buffer)).is_none() {
             self.names.push(name.to_owned());
         }
-        Ok(())
     }
 
     /// Reads an entry back, row-major.

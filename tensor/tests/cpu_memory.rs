@@ -101,6 +101,12 @@ fn a_program_over_the_budget_is_refused_before_anything_is_allocated() {
     // More than any machine has.
     let huge = Tensor::data("huge", [1 << 50], DType::F32);
     let program = Program::trace(&[&huge * 2.0], &[]).expect("traces");
-    let error = device.with_memory_budget(1 << 40).compile(&program).err().expect("too large");
+    let error = device.clone().with_memory_budget(1 << 40).compile(&program).err().expect("too large");
     assert!(matches!(error, Error::MemoryBudget { .. }), "{error:?}");
+    // Where nobody knows how much there is, the system says no.
+    let unlimited = device.with_memory_budget(u64::MAX);
+    let error = unlimited.compile(&program).err().expect("too large");
+    assert!(matches!(error, Error::OutOfMemory { .. }), "{error:?}");
+    let error = State::new(&unlimited).insert_zeros("huge", [1 << 50]).expect_err("too large");
+    assert!(matches!(error, Error::OutOfMemory { .. }), "{error:?}");
 }

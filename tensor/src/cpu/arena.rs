@@ -4,6 +4,7 @@ use std::cell::UnsafeCell;
 
 use super::CpuBuffer;
 use super::row::Arg;
+use crate::Result;
 
 /// What one thread needs while it runs tasks.
 pub(super) struct Arena {
@@ -21,9 +22,14 @@ unsafe impl Sync for Arenas {}
 unsafe impl Send for Arenas {}
 
 impl Arenas {
-    pub(super) fn new(members: usize, values: usize, elements: usize) -> Self {
-        let arena = || Arena { args: vec![Arg::NULL; values], memory: CpuBuffer::zeroed(elements) };
-        Self((0..members).map(|_| UnsafeCell::new(arena())).collect())
+    /// # Errors
+    /// As [`CpuBuffer::zeroed`].
+    pub(super) fn new(members: usize, values: usize, elements: usize) -> Result<Self> {
+        let arena = |_| {
+            let memory = CpuBuffer::zeroed(elements)?;
+            Ok(UnsafeCell::new(Arena { args: vec![Arg::NULL; values], memory }))
+        };
+        Ok(Self((0..members).map(arena).collect::<Result<_>>()?))
     }
 
     /// The arena of a member.

@@ -1,7 +1,10 @@
 //! Host memory that kernels share by raw pointer.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
+
+use crate::memory::Bytes;
+use crate::{Error, Result};
 
 /// f32 or u32 elements in host memory, aligned to a cache line and zero at first.
 #[derive(Debug)]
@@ -24,37 +27,43 @@ const LARGE_PAGE: usize = 2 << 20;
 
 impl CpuBuffer {
     /// `len` elements of zero bits. The memory of a long buffer is provided by the system as it is first touched.
-    pub(crate) fn zeroed(len: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where the system refuses, or there are no addresses for so much.
+    pub(crate) fn zeroed(len: usize) -> Result<Self> {
         if len == 0 {
-            return Self { start: NonNull::<Line>::dangling().cast(), len, allocation: NonNull::dangling() };
+            return Ok(Self { start: NonNull::<Line>::dangling().cast(), len, allocation: NonNull::dangling() });
         }
-        let (layout, align) = Self::layout(len);
+        let refused =
+            || Error::OutOfMemory { what: format!("no {} for a buffer", Bytes((len as u64).saturating_mul(4))) };
+        let (layout, align) = Self::layout(len).ok_or_else(refused)?;
         // SAFETY: the layout's size is not zero.
-        let allocation = unsafe { alloc_zeroed(layout) };
-        let Some(allocation) = NonNull::new(allocation) else { handle_alloc_error(layout) };
+        let allocation = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(refused)?;
         let skip = allocation.as_ptr().align_offset(align);
         // SAFETY: the layout holds `align` bytes more than the elements take, and `skip` is less.
         let start = unsafe { allocation.add(skip) };
         if align == LARGE_PAGE {
             ask_for_large_pages(start, layout.size() - LARGE_PAGE);
         }
-        Self { start: start.cast(), len, allocation }
+        Ok(Self { start: start.cast(), len, allocation })
     }
 
-    pub(crate) fn from_slice(values: &[f32]) -> Self {
-        let mut buffer = Self::zeroed(values.len());
+    /// # Errors
+    /// As [`CpuBuffer::zeroed`].
+    pub(crate) fn from_slice(values: &[f32]) -> Result<Self> {
+        let mut buffer = Self::zeroed(values.len())?;
         buffer.as_mut_slice().copy_from_slice(values);
-        buffer
+        Ok(buffer)
     }
 
-    /// What is allocated, and how the elements are aligned in it. An allocation that is itself aligned would be cleared
+    /// What is allocated, and how the elements are aligned in it; none where no address space holds it. An allocation that is itself aligned would be cleared
     /// by hand, one of the plainest alignment comes from the system as zeros.
-    fn layout(len: usize) -> (Layout, usize) {
+    fn layout(len: usize) -> Option<(Layout, usize)> {
         // The size is rounded up to whole cache lines, so that no two buffers share one.
-        let bytes = len.checked_mul(4).and_then(|b| b.checked_next_multiple_of(ALIGN));
-        let align = if bytes.is_some_and(|b| b >= LARGE_PAGE) { LARGE_PAGE } else { ALIGN };
-        let layout = bytes.and_then(|b| b.checked_add(align)).and_then(|b| Layout::from_size_align(b, 16).ok());
-        (layout.unwrap_or_else(|| panic!("a buffer of {len} elements exceeds the address space")), align)
+        let bytes = len.checked_mul(4)?.checked_next_multiple_of(ALIGN)?;
+        let align = if bytes >= LARGE_PAGE { LARGE_PAGE } else { ALIGN };
+        let layout = Layout::from_size_align(bytes.checked_add(align)?, 16).ok()?;
+        Some((layout, align))
     }
 
     /// Number of elements.
@@ -80,9 +89,11 @@ impl CpuBuffer {
 
 impl Drop for CpuBuffer {
     fn drop(&mut self) {
-        if self.len > 0 {
+        if self.len > 0
+            && let Some((layout, _)) = Self::layout(self.len)
+        {
             // SAFETY: allocated by `zeroed` with this layout.
-            unsafe { dealloc(self.allocation.as_ptr(), Self::layout(self.len).0) };
+            unsafe { dealloc(self.allocation.as_ptr(), layout) };
         }
     }
 }
@@ -113,10 +124,18 @@ mod tests {
     #[test]
     fn buffers_are_aligned_and_zero() {
         for len in [0, 1, 15, 16, 17, 1000, (1 << 19) - 16, (1 << 19) + 1, 3 << 19] {
-            let mut buffer = CpuBuffer::zeroed(len);
+            let mut buffer = CpuBuffer::zeroed(len).expect("there is so much");
             assert_eq!(buffer.as_mut_ptr() as usize % ALIGN, 0);
             assert!(buffer.as_slice().iter().all(|x| x.to_bits() == 0));
             assert_eq!(buffer.len(), len);
+        }
+    }
+
+    #[test]
+    fn what_no_system_has_is_an_error() {
+        for len in [1 << 50, usize::MAX / 4, usize::MAX] {
+            let error = CpuBuffer::zeroed(len).expect_err("too much");
+            assert!(matches!(error, Error::OutOfMemory { .. }), "{error:?}");
         }
     }
 }

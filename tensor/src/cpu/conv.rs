@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::isa::{Isa, Simd, Vectorised, mul_add};
 use super::team::Team;
 use super::{Bases, CpuBuffer};
+use crate::Result;
 use crate::plan::{DepthwiseConv, DepthwiseConvFilterGrad, View};
 
 /// A `[batch, n, c]` or `[k, c]` view.
@@ -221,19 +222,21 @@ pub(super) struct FilterGradKernel {
 }
 
 impl FilterGradKernel {
-    pub(super) fn new(grad: &DepthwiseConvFilterGrad) -> Self {
+    /// # Errors
+    /// As [`CpuBuffer::zeroed`].
+    pub(super) fn new(grad: &DepthwiseConvFilterGrad) -> Result<Self> {
         let dims = [grad.dy.dims[0], grad.dy.dims[1], grad.dy.dims[2]];
         let taps = grad.out.dims[0];
         let parts = (dims[0] * dims[1] * dims[2]).div_ceil(TASK).clamp(1, PARTS);
-        Self {
+        Ok(Self {
             x: Channels::new(&grad.x),
             dy: Channels::new(&grad.dy),
             out: Channels::new(&grad.out),
             dims,
             taps,
             parts,
-            partials: CpuBuffer::zeroed(parts * taps * dims[2]),
-        }
+            partials: CpuBuffer::zeroed(parts * taps * dims[2])?,
+        })
     }
 
     /// Executes it.

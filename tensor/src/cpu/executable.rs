@@ -50,15 +50,15 @@ impl CpuDevice {
     /// Plans and compiles a program.
     ///
     /// # Errors
-    /// Those of [`passes::plan`]; [`Error::MemoryBudget`] before anything is allocated; [`Error::Device`] where its
-    /// plan is inconsistent.
+    /// Those of [`passes::plan`]; [`Error::MemoryBudget`] before anything is allocated; [`Error::OutOfMemory`] where the
+    /// system has less than the budget; [`Error::Device`] where its plan is inconsistent.
     pub(crate) fn compile(&self, program: &Program) -> Result<CpuExecutable> {
         let plan = self.plan(program)?;
         let planned = plan.memory().saturating_add(plan.report.tile_bytes);
         self.budget().check(planned)?;
         let kernels = Kernels::new(self, &plan, planned)?;
         let mut bases = Bases::new(plan.buffers.len());
-        let mut slots: Vec<_> = plan.slots.iter().map(|&len| CpuBuffer::zeroed(len)).collect();
+        let mut slots = plan.slots.iter().map(|&len| CpuBuffer::zeroed(len)).collect::<Result<Vec<_>>>()?;
         let mut inputs = Vec::new();
         for (position, spec) in plan.buffers.iter().enumerate() {
             match &spec.place {
@@ -70,7 +70,7 @@ impl CpuDevice {
                     }
                 },
                 Place::Data(_) => {
-                    inputs.push((position, CpuBuffer::zeroed(spec.shape.numel())));
+                    inputs.push((position, CpuBuffer::zeroed(spec.shape.numel())?));
                     if let Some((_, memory)) = inputs.last_mut() {
                         bases.set(position, memory.as_mut_ptr());
                     }
@@ -81,12 +81,12 @@ impl CpuDevice {
         let outputs = plan.outputs.iter().map(|id| {
             let (buffer, spec) = (id.index(), &plan.buffers[id.index()]);
             let len = spec.shape.numel();
-            match spec.place {
+            Ok(match spec.place {
                 Place::Slot(slot) => Output::Slot { slot, len },
-                _ => Output::Copy { buffer, held: CpuBuffer::zeroed(len) },
-            }
+                _ => Output::Copy { buffer, held: CpuBuffer::zeroed(len)? },
+            })
         });
-        let outputs = outputs.collect();
+        let outputs = outputs.collect::<Result<_>>()?;
         Ok(CpuExecutable {
             program: program.clone(),
             report: plan.report,

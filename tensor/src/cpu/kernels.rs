@@ -66,7 +66,8 @@ impl Kernels {
     /// The kernels of a plan, of which `planned` bytes are buffers and tiles; registers come on top.
     ///
     /// # Errors
-    /// [`Error::Device`] where a view reaches past its buffer; [`Error::MemoryBudget`] before registers are allocated.
+    /// [`Error::Device`] where a view reaches past its buffer; [`Error::MemoryBudget`] before registers are allocated;
+    /// [`Error::OutOfMemory`].
     pub(super) fn new(device: &CpuDevice, plan: &Plan, planned: u64) -> Result<Self> {
         plan.check_views()?;
         for (position, kernel) in plan.kernels.iter().enumerate() {
@@ -74,13 +75,13 @@ impl Kernels {
                 check_tiles(position, plan, tiled)?;
             }
         }
-        let kernels: Vec<_> = plan.kernels.iter().map(|kernel| compile(kernel, plan, device)).collect();
+        let kernels = plan.kernels.iter().map(|kernel| compile(kernel, plan, device)).collect::<Result<Vec<_>>>()?;
         let (values, elements) = arena_of(&kernels);
         // Where a row is reduced, a register holds the whole of it. Those of short rows count for nothing.
         let registers = (4 * elements as u64).saturating_sub(REGISTERS).saturating_mul(device.threads() as u64);
         device.budget().check(planned.saturating_add(registers))?;
         let labels = plan.kernels.iter().map(label).collect();
-        let arenas = Arenas::new(device.threads(), values, elements);
+        let arenas = Arenas::new(device.threads(), values, elements)?;
         Ok(Self { device: device.clone(), kernels, labels, arenas })
     }
 
@@ -122,23 +123,25 @@ pub(super) fn arena_of(kernels: &[Compiled]) -> (usize, usize) {
     })
 }
 
-pub(super) fn compile(kernel: &Kernel, plan: &Plan, device: &CpuDevice) -> Compiled {
-    match kernel {
+/// # Errors
+/// [`Error::OutOfMemory`] for what the kernel keeps between runs.
+pub(super) fn compile(kernel: &Kernel, plan: &Plan, device: &CpuDevice) -> Result<Compiled> {
+    Ok(match kernel {
         Kernel::MatMul(product) if product.epilogue.is_some() => {
             unreachable!("`CpuDevice::compile` plans without epilogues")
         }
         Kernel::MatMul(product) => Compiled::MatMul(MatMulKernel::new(product, device.isa())),
-        Kernel::Row(program) => Compiled::Row(Box::new(RowKernel::new(program))),
+        Kernel::Row(program) => Compiled::Row(Box::new(RowKernel::new(program)?)),
         Kernel::DepthwiseConv(conv) => Compiled::Conv(ConvKernel::new(conv)),
-        Kernel::DepthwiseConvFilterGrad(grad) => Compiled::FilterGrad(FilterGradKernel::new(grad)),
+        Kernel::DepthwiseConvFilterGrad(grad) => Compiled::FilterGrad(FilterGradKernel::new(grad)?),
         Kernel::Gather { table, indices, out } => Compiled::Gather(GatherKernel::new(table, indices, out)),
         Kernel::ScatterAdd { indices, updates, out } => Compiled::Scatter(ScatterKernel::new(indices, updates, out)),
         Kernel::Random { key, out, stream } => Compiled::Random(RandomKernel::new(key, out, *stream)),
         Kernel::LinRec { a, b, out, reverse, start } => {
             Compiled::LinRec(LinRecKernel::new(a, b, out, *reverse, *start))
         }
-        Kernel::Tiled(tiled) => Compiled::Tiled(TiledKernel::new(tiled, plan, device)),
-    }
+        Kernel::Tiled(tiled) => Compiled::Tiled(TiledKernel::new(tiled, plan, device)?),
+    })
 }
 
 /// # Safety

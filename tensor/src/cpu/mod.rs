@@ -69,7 +69,8 @@ impl CpuDevice {
     /// Compiles a plan to be run by itself, on buffers of its own: for tests and benchmarks of kernels.
     ///
     /// # Errors
-    /// [`Error::Device`](crate::Error::Device) where a view reaches past its buffer.
+    /// [`Error::Device`](crate::Error::Device) where a view reaches past its buffer;
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     ///
     /// # Safety
     /// The views of each kernel have the dimensions that the kernel's description asks for, and none that it writes

@@ -17,7 +17,8 @@ pub struct PlanRunner {
 impl PlanRunner {
     pub(super) fn new(device: &CpuDevice, plan: &Plan) -> Result<Self> {
         let kernels = Kernels::new(device, plan, 0)?;
-        let mut buffers: Vec<_> = plan.buffers.iter().map(|spec| CpuBuffer::zeroed(spec.shape.numel())).collect();
+        let buffers = plan.buffers.iter().map(|spec| CpuBuffer::zeroed(spec.shape.numel()));
+        let mut buffers = buffers.collect::<Result<Vec<_>>>()?;
         let mut bases = Bases::new(buffers.len());
         for (position, buffer) in buffers.iter_mut().enumerate() {
             bases.set(position, buffer.as_mut_ptr());

@@ -8,6 +8,7 @@ use super::isa::Isa;
 use super::kernels::{Bases, Compiled, arena_of, compile, execute};
 use super::team::Team;
 use super::{CpuBuffer, CpuDevice};
+use crate::Result;
 use crate::plan::{BufferId, Plan, Tiled, View};
 
 /// A compiled [`Tiled`] kernel.
@@ -42,7 +43,9 @@ unsafe impl Send for TiledKernel {}
 const LINE: usize = 16;
 
 impl TiledKernel {
-    pub(super) fn new(tiled: &Tiled, plan: &Plan, device: &CpuDevice) -> Self {
+    /// # Errors
+    /// As [`CpuBuffer::zeroed`].
+    pub(super) fn new(tiled: &Tiled, plan: &Plan, device: &CpuDevice) -> Result<Self> {
         let mut elements = 0;
         let mut starts = HashMap::new();
         for &local in &tiled.locals {
@@ -56,17 +59,17 @@ impl TiledKernel {
             View { buffer: BufferId(views.len() as u32 - 1), offset: 0, ..tiled.part(view) }
         });
         let members = (0..device.threads()).map(|_| {
-            let kernels: Vec<Compiled> = kernels.iter().map(|kernel| compile(kernel, plan, device)).collect();
+            let kernels = kernels.iter().map(|kernel| compile(kernel, plan, device)).collect::<Result<Vec<_>>>()?;
             let (values, registers) = arena_of(&kernels);
-            UnsafeCell::new(Member {
+            Ok(UnsafeCell::new(Member {
                 kernels,
                 bases: Bases::new(views.len()),
-                memory: CpuBuffer::zeroed(elements),
-                arenas: Arenas::new(1, values, registers),
+                memory: CpuBuffer::zeroed(elements)?,
+                arenas: Arenas::new(1, values, registers)?,
                 alone: Team::new(1),
-            })
+            }))
         });
-        Self { tiled: tiled.clone(), members: members.collect(), views }
+        Ok(Self { tiled: tiled.clone(), members: members.collect::<Result<_>>()?, views })
     }
 
     /// Executes the kernels on all tiles.

@@ -19,6 +19,7 @@ mod wgsl;
 mod writer;
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
@@ -172,7 +173,7 @@ impl GpuDevice {
     pub fn destroy(&self) {
         self.0.device.destroy();
         // The callback comes from a poll, once the queue is empty.
-        let _ = self.0.device.poll(wgpu::PollType::wait_indefinitely());
+        let _ = poll(&self.0.device, wgpu::PollType::wait_indefinitely());
     }
 
     /// What the driver has reported since the device was opened, if anything.
@@ -185,9 +186,16 @@ impl GpuDevice {
 
     /// As [`GpuDevice::check`], after a look at what has happened: wgpu tells of a loss when it is polled.
     fn settle(&self) -> Result<()> {
-        // A failed poll is a lost device, which `check` knows of.
-        let _ = self.0.device.poll(wgpu::PollType::Poll);
+        // One that doesn't wait fails for no other reason than a loss.
+        let _ = self.poll(wgpu::PollType::Poll)?;
         self.check()
+    }
+
+    /// [`poll`], after which the device stays lost if it was.
+    fn poll(&self, how: wgpu::PollType) -> Result<std::result::Result<wgpu::PollStatus, wgpu::PollError>> {
+        poll(&self.0.device, how).inspect_err(|error| {
+            self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.clone());
+        })
     }
 
     fn same(&self, other: &Self) -> bool {
@@ -310,10 +318,26 @@ impl GpuDevice {
     fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
         let after = self.0.timeout;
         let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(after) };
-        let polled = self.0.device.poll(wait);
+        let polled = self.poll(wait)?;
         self.check()?;
         waited(polled, after)
     }
+}
+
+/// Looks at what has happened, and waits where asked to.
+///
+/// # Errors
+/// [`Error::DeviceLost`]: wgpu panics where the driver says so while it is asked.
+fn poll(device: &wgpu::Device, how: wgpu::PollType) -> Result<std::result::Result<wgpu::PollStatus, wgpu::PollError>> {
+    unless_lost(|| device.poll(how))
+}
+
+fn unless_lost<T>(work: impl FnOnce() -> T) -> Result<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let words = panic.downcast_ref::<String>().cloned();
+        let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
+        Error::DeviceLost { message: words.unwrap_or_else(|| "the driver gave no reason".into()) }
+    })
 }
 
 /// What a wait that may last so long came to.
@@ -350,5 +374,12 @@ mod tests {
         assert!(waited(Ok(wgpu::PollStatus::QueueEmpty), after).is_ok());
         let error = waited(Err(wgpu::PollError::WrongSubmissionIndex(2, 1)), after).expect_err("wrong");
         assert!(matches!(error, Error::Device { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_panic_over_a_lost_device_is_an_error() {
+        let error = unless_lost(|| panic!("Error in Device::poll: {}", "lost")).expect_err("lost");
+        assert!(matches!(&error, Error::DeviceLost { message } if message.ends_with("poll: lost")), "{error:?}");
+        assert_eq!(unless_lost(|| 3).expect("there"), 3);
     }
 }

@@ -1,6 +1,7 @@
 //! Buffers by size and pipelines by source, each made once and used again.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::launch::Shader;
@@ -82,7 +83,7 @@ impl BufferPool {
         let buffer = match scoped(device, what, create) {
             Err(Error::OutOfMemory { .. }) if self.keep(0) => {
                 // What waited for another program of the same sizes makes room, once the driver has it back.
-                let _ = device.poll(wgpu::PollType::wait_indefinitely());
+                let _ = super::poll(device, wgpu::PollType::wait_indefinitely())?;
                 scoped(device, what, create)?
             }
             made => made?,
@@ -157,9 +158,13 @@ impl PipelinePool {
             Ok(made)
         };
         let made: Vec<Result<Vec<_>>> = std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let failed = || Err(Error::Device { message: "the shader compiler panicked".into() });
-            handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| failed())).collect()
+            // This thread, and as many more as the system grants.
+            let more = (1..threads).map_while(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok());
+            let more: Vec<_> = more.collect();
+            let failed = |_| Err(Error::Device { message: "the shader compiler panicked".into() });
+            let own = std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(failed);
+            let others = more.into_iter().map(|thread| thread.join().unwrap_or_else(failed));
+            std::iter::once(own).chain(others).collect()
         });
         let mut compiled = lock(&self.compiled);
         for batch in made {

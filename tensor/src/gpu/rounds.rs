@@ -1,4 +1,4 @@
-//! What the software adapter makes of long loops: the rule on which [`Granted::loop_rounds`](super::Granted) rests.
+//! What the software adapter makes of long loops: the rule on which [`Granted::max_loop_rounds`](super::Granted) rests.
 
 use super::pools::scoped;
 use super::{GpuDevice, GpuOptions};

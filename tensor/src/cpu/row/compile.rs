@@ -4,10 +4,10 @@ use super::RowKernel;
 use super::access::Access;
 use super::code::{Code, Cut, Home, Instruction, Load, Span, StoreTo};
 use super::iota;
-use crate::DType;
 use crate::cpu::CpuBuffer;
 use crate::graph::CompareOp;
 use crate::plan::{Extent, RowOp, RowProgram, StoreKind, View};
+use crate::{DType, Result};
 
 /// Rows shorter than this are not looped over one by one unless something is reduced: what is constant along the row is
 /// repeated.
@@ -16,7 +16,10 @@ const SHORT: usize = 16;
 const TABLE: usize = 1 << 16;
 
 /// Compiles a program. Where nothing depends on the ends of rows and views allow it, all rows become one.
-pub(super) fn compile(program: &RowProgram) -> RowKernel {
+///
+/// # Errors
+/// As [`CpuBuffer::zeroed`].
+pub(super) fn compile(program: &RowProgram) -> Result<RowKernel> {
     let unit = (program.length == 1).then(|| unit_rows(program));
     let program = unit.as_ref().unwrap_or(program);
     let flat = flatten(program);
@@ -251,7 +254,7 @@ impl<'a> Builder<'a> {
             && !self.code[at..].iter().any(|i| loads(i) || i.args[..i.arity].iter().any(loaded))
     }
 
-    fn finish(self) -> RowKernel {
+    fn finish(self) -> Result<RowKernel> {
         let (homes, files) = allocate(&self);
         let column_sums = self.stores.iter().filter(|s| s.column_sum.is_some()).count();
         let (rows, length) = (self.program.rows, self.program.length);
@@ -262,7 +265,7 @@ impl<'a> Builder<'a> {
         let uniform = code.len();
         code.extend(rest);
         let tables: Vec<f32> = self.tables.iter().map(|&bits| f32::from_bits(bits)).collect();
-        RowKernel {
+        Ok(RowKernel {
             rows,
             length,
             cut,
@@ -273,10 +276,10 @@ impl<'a> Builder<'a> {
             stores: self.stores,
             homes,
             files,
-            tables: CpuBuffer::from_slice(&tables),
-            partials: CpuBuffer::zeroed(column_sums * cut.row_tasks * length),
+            tables: CpuBuffer::from_slice(&tables)?,
+            partials: CpuBuffer::zeroed(column_sums * cut.row_tasks * length)?,
             column_sums,
-        }
+        })
     }
 }
 

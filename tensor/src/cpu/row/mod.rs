@@ -17,6 +17,7 @@ use super::arena::Arenas;
 use super::isa::Isa;
 use super::team::Team;
 use super::{Bases, CpuBuffer};
+use crate::Result;
 use crate::plan::RowProgram;
 
 pub(super) use ops::Arg;
@@ -48,7 +49,9 @@ pub(super) struct RowKernel {
 const GAP: usize = 16;
 
 impl RowKernel {
-    pub(super) fn new(program: &RowProgram) -> Self {
+    /// # Errors
+    /// As [`CpuBuffer::zeroed`].
+    pub(super) fn new(program: &RowProgram) -> Result<Self> {
         compile::compile(program)
     }
 
