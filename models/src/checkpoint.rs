@@ -99,6 +99,10 @@ impl Checkpoint {
             return Err(damaged(format!("its format is {:?}, not {FORMAT:?}", field("format")?)));
         }
         let step = field("step")?.parse().map_err(|_| damaged("its step is no number".into()))?;
+        // What is counted from it, tokens for instance, is to fit as well.
+        if step > u64::from(u32::MAX) << 10 {
+            return Err(damaged(format!("its step is {step}")));
+        }
         let seconds: f64 = field("seconds")?.parse().map_err(|_| damaged("its seconds are no number".into()))?;
         if !(seconds.is_finite() && seconds >= 0.0) {
             return Err(damaged(format!("it was trained for {seconds} seconds")));

@@ -67,6 +67,8 @@ fn an_adapters_buffers_are_those_planned() {
 #[cfg(target_os = "linux")]
 mod resident {
     use super::*;
+    use primer_models::text::Corpus;
+    use primer_models::{Error, Trainer};
     use primer_tensor::graph::InputKind;
     use primer_tensor::{DType, Data};
 
@@ -106,16 +108,40 @@ mod resident {
         within_a_tenth(&name, executable.report().unwrap().peak_bytes(), status("VmHWM") - before);
     }
 
+    /// A test of this module, alone in a process.
+    fn alone(test: &str, step: &str) {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([&format!("memory::resident::{test}"), "--exact", "--ignored", "--nocapture"])
+            .env("PRIMER_TEST_STEP", step)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);
+        assert!(child.status.success() && said.contains("1 passed"), "{said}");
+    }
+
     #[test]
     fn the_cpu_holds_what_is_planned() {
         for name in STEPS {
-            let child = std::process::Command::new(std::env::current_exe().unwrap())
-                .args(["memory::resident::in_a_process_of_its_own", "--exact", "--ignored", "--nocapture"])
-                .env("PRIMER_TEST_STEP", name)
-                .output()
-                .unwrap();
-            let said = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);
-            assert!(child.status.success() && said.contains("1 passed"), "{said}");
+            alone("in_a_process_of_its_own", name);
         }
+    }
+
+    /// Its weights and moments would take 400 MB.
+    #[test]
+    #[ignore = "run by `what_does_not_fit_is_refused_before_its_weights_are_there`, alone in a process"]
+    fn refused_in_a_process_of_its_own() {
+        let config = RunConfig::new(Arch::Vanilla, Size::Small);
+        let corpus = Corpus::from_text("text", &b"some text\n".repeat(2_000)).unwrap();
+        let device = Device::cpu_with_threads(1).with_memory_budget(64 << 20);
+        let before = status("VmHWM");
+        let error = Trainer::new(&config, &corpus, &device).unwrap_err();
+        assert!(matches!(error, Error::Tensor(primer_tensor::Error::MemoryBudget { .. })), "{error:?}");
+        let more = status("VmHWM") - before;
+        assert!(more < 64 << 20, "{more} bytes were touched");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_before_its_weights_are_there() {
+        alone("refused_in_a_process_of_its_own", "");
     }
 }

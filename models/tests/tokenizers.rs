@@ -160,10 +160,19 @@ fn a_run_keeps_its_tokenizer_and_goes_on_with_no_other() {
     let load = || LanguageModel::load(path, &Device::cpu()).unwrap_err();
     assert!(matches!(load(), Error::OtherTokenizer { .. }), "{}", load());
     let file = path.join("tokenizer.json");
+    let kept = path.join("kept.json");
+    fs::copy(&file, &kept).unwrap();
     for text in ["", "{}", "not json", "{\"model\":{\"type\":\"WordLevel\",\"vocab\":{},\"unk_token\":\"?\"}}"] {
         fs::write(&file, text).unwrap();
         assert!(matches!(load(), Error::BadTokenizer { .. }), "{text}: {}", load());
     }
+    // The longest token is gone, and the merge that makes it isn't.
+    let mut json: serde_json::Value = serde_json::from_str(&fs::read_to_string(kept).unwrap()).unwrap();
+    let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+    let longest = vocab.keys().max_by_key(|token| token.len()).unwrap().clone();
+    vocab.remove(&longest);
+    fs::write(&file, json.to_string()).unwrap();
+    assert!(matches!(load(), Error::BadTokenizer { .. }), "{}", load());
     fs::remove_file(&file).unwrap();
     assert!(matches!(load(), Error::NoTokenizer { .. }), "{}", load());
 }

@@ -205,9 +205,9 @@ impl ModelConfig {
         self
     }
 
-    /// Width of a head.
+    /// Width of a head; 0 where there are no heads.
     pub fn d_head(&self) -> usize {
-        if self.d_head == 0 { self.d_model / self.heads } else { self.d_head }
+        if self.d_head == 0 { self.d_model.checked_div(self.heads).unwrap_or(0) } else { self.d_head }
     }
 
     /// Width of all heads together.

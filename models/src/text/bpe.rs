@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{NormalizerWrapper, TokenizerBuilder, TokenizerImpl};
@@ -55,6 +56,7 @@ impl Bpe {
     /// # Errors
     /// A sentence's second half on what is wrong.
     pub(super) fn from_json(json: String) -> Result<Self, String> {
+        check_merges(&json)?;
         let pipeline: Pipeline = json.parse().map_err(|e: tokenizers::Error| e.to_string())?;
         let level = pipeline.get_pre_tokenizer();
         if pipeline.get_normalizer().is_some() || level.is_none_or(|l| l.add_prefix_space || !l.use_regex) {
@@ -123,6 +125,26 @@ impl std::fmt::Debug for Bpe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Bpe").field("vocab", &self.vocab()).field("sha256", &self.sha256).finish_non_exhaustive()
     }
+}
+
+/// That each merge makes a token of two: the crate looks up what it makes before it asks.
+fn check_merges(json: &str) -> Result<(), String> {
+    let file: Value = serde_json::from_str(json).map_err(|e| e.to_string())?;
+    let model = &file["model"];
+    if model["continuing_subword_prefix"].as_str().is_some_and(|prefix| !prefix.is_empty()) {
+        return Err("its tokens have a prefix within words".into());
+    }
+    for merge in model["merges"].as_array().into_iter().flatten() {
+        // `[left, right]`, or both in one text.
+        let made = match merge {
+            Value::String(pair) => pair.replacen(' ', "", 1),
+            pair => [&pair[0], &pair[1]].map(|part| part.as_str().unwrap_or_default()).concat(),
+        };
+        if model["vocab"].get(&made).is_none() {
+            return Err(format!("a merge makes {made:?}, which is no token"));
+        }
+    }
+    Ok(())
 }
 
 /// GPT-2's character for each byte: itself where it can be printed, else one from U+0100 on.

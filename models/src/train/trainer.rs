@@ -79,18 +79,22 @@ impl Trainer {
         let model = Model::build_for_training(&config.model, config.train.batch)?;
         let (step, eval) = (step_of(&model, config)?, evaluation(config)?);
         let apply = apply_of(&model, config)?;
+        // Before the weights: what doesn't fit is refused while nothing is allocated.
+        let step_program = device.compile(&step)?;
+        let apply_program = apply.map(|program| device.compile(&program)).transpose()?;
+        let eval_program = device.compile(&eval)?;
         let mut state = model.initial_state(device, config.train.seed)?;
         config.optimizer.insert_start(&mut state, &model.params)?;
         state.insert(LOSS_SUM, [1], &[0.0])?;
-        if apply.is_some() {
+        if apply_program.is_some() {
             for spec in &model.params {
                 state.insert_zeros(&gradient_sum(&spec.name), spec.shape.as_slice())?;
             }
         }
         Ok(Self {
-            step_program: device.compile(&step)?,
-            apply_program: apply.map(|program| device.compile(&program)).transpose()?,
-            eval_program: device.compile(&eval)?,
+            step_program,
+            apply_program,
+            eval_program,
             horizon: Horizon::Steps(config.train.steps),
             config: config.clone(),
             model,

@@ -91,7 +91,8 @@ pub fn by_name(name: &str) -> Option<Result<Dna>> {
 /// Those of [`Dna::validate`], for a number of heads or a dimension that doesn't exist.
 pub fn with_banks(mut dna: Dna, heads: u32, head_width: usize, dims: [u32; 6]) -> Result<Dna> {
     dna.subprograms[0].instructions[1].branch = heads;
-    dna.constants[1] = 1.0 / (head_width as f64).sqrt();
+    // No heads are no width either, and what is wrong then is their number.
+    dna.constants[1] = 1.0 / (head_width.max(1) as f64).sqrt();
     dna.dims = dims;
     dna.validate()?;
     Ok(dna)
