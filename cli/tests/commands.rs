@@ -160,6 +160,11 @@ fn log_probabilities_are_normalised_and_causal() {
         let answer = json(kit::trained(), &args);
         let rows = answer["log_probabilities"].as_array().unwrap().clone();
         assert_eq!(rows.len(), text.len());
+        // Logits differ from them by a number for each row.
+        for (logits, row) in answer["logits"].as_array().unwrap().iter().zip(&rows) {
+            let apart: Vec<f64> = (0..256).map(|i| logits[i].as_f64().unwrap() - row[i].as_f64().unwrap()).collect();
+            assert!(apart.iter().all(|x| (x - apart[0]).abs() < 1e-4), "{apart:?}");
+        }
         rows
     };
     let rows = ask("line");

@@ -138,11 +138,11 @@ impl LanguageModel {
         onnx::model(&program, &|name| self.state.read(name).ok(), "logits", &shape)
     }
 
-    /// Log-probabilities of the next token after each position of `text`, one row of `vocab` values a token.
+    /// Logits of the next token after each position of `text`, one row of `vocab` values a token.
     ///
     /// # Errors
     /// [`Error::BadText`] for an empty text or one longer than the model's sequence; [`Error::Tensor`] from the device.
-    pub fn log_probabilities(&mut self, text: &[u8]) -> Result<Vec<Vec<f32>>> {
+    pub fn logits(&mut self, text: &[u8]) -> Result<Vec<Vec<f32>>> {
         let tokens = self.encode(text)?;
         let seq = self.model.seq;
         if tokens.is_empty() || tokens.len() > seq {
@@ -270,14 +270,13 @@ impl LanguageModel {
         Ok(decoder.executable.output(0)?)
     }
 
-    /// Log-probabilities `[seq, vocab]` with `tokens` at the front; what lies behind them is padding, which causality
-    /// keeps out.
+    /// Logits `[seq, vocab]` with `tokens` at the front; what lies behind them is padding, which causality keeps out.
     fn forward(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         let executable = match &mut self.next {
             Some(executable) => executable,
             slot => {
                 let model = Model::build(&self.model, 1)?;
-                slot.insert(self.device.compile(&Program::trace(&[model.log_probabilities()], &[])?)?)
+                slot.insert(self.device.compile(&Program::trace(&[model.logits], &[])?)?)
             }
         };
         let mut inputs = tokens.to_vec();
@@ -291,6 +290,13 @@ impl std::fmt::Debug for LanguageModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LanguageModel").field("model", &self.model).finish_non_exhaustive()
     }
+}
+
+/// The logarithm of the softmax of a row of logits.
+pub fn log_probabilities(logits: &[f32]) -> Vec<f32> {
+    let most = logits.iter().fold(f64::NEG_INFINITY, |most, &x| most.max(x.into()));
+    let sum: f64 = logits.iter().map(|&x| (f64::from(x) - most).exp()).sum();
+    logits.iter().map(|&x| (f64::from(x) - most - sum.ln()) as f32).collect()
 }
 
 fn check_vocab(tokens: &[u32], vocab: usize) -> Result<()> {

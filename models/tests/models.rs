@@ -2,6 +2,7 @@
 
 use primer_models::arch::{Model, TOKENS};
 use primer_models::config::{Positions, Projections, QueryScale, SharedQueries, Softmax};
+use primer_models::generate::log_probabilities;
 use primer_models::nn::{Dims, Init, Scope, initial_values};
 use primer_models::text::{Corpus, TokenSet};
 use primer_models::{Arch, Error, LanguageModel, ModelConfig, RunConfig, Size, Trainer};
@@ -180,7 +181,7 @@ fn log_probabilities_are_normalised_and_evaluation_is_their_mean() {
         .collect();
     let mut language = LanguageModel::new(&config, &weights, &Device::cpu()).unwrap();
     let text = b"twelve bytes";
-    let rows = language.log_probabilities(text).unwrap();
+    let rows: Vec<_> = language.logits(text).unwrap().iter().map(|row| log_probabilities(row)).collect();
     assert_eq!(rows.len(), 12);
     for row in &rows {
         let total: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
@@ -193,8 +194,8 @@ fn log_probabilities_are_normalised_and_evaluation_is_their_mean() {
     assert!((evaluation.loss_nats - expected).abs() < 1e-4, "{} {expected}", evaluation.loss_nats);
     assert_eq!((evaluation.tokens, evaluation.bytes), (12, 12));
     assert!((evaluation.perplexity.ln() - evaluation.loss_nats).abs() < 1e-9);
-    assert!(matches!(language.log_probabilities(b""), Err(Error::BadText { .. })));
-    assert!(matches!(language.log_probabilities(b"thirteen byte"), Err(Error::BadText { .. })));
+    assert!(matches!(language.logits(b""), Err(Error::BadText { .. })));
+    assert!(matches!(language.logits(b"thirteen byte"), Err(Error::BadText { .. })));
 }
 
 /// The shell takes any block: one that does nothing leaves the embedding, the positions and the final norm.

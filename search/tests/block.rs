@@ -122,7 +122,7 @@ fn a_program_is_trained_stored_and_used_as_any_architecture() {
         true
     });
     assert_eq!((text.unwrap(), drawn.len()), (drawn.clone(), 40));
-    let rows = language.log_probabilities(b"abc").unwrap();
+    let rows = language.logits(b"abc").unwrap();
     let greedy = (0..256).max_by(|&a, &b| rows[2][a].total_cmp(&rows[2][b])).unwrap();
     assert_eq!(drawn[0] as usize, greedy);
 }

@@ -283,7 +283,7 @@ pub struct Logits {
     /// The text
     #[arg(long)]
     pub text: String,
-    /// Print one JSON object with every log-probability
+    /// Print one JSON object with every logit and log-probability
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

@@ -4,11 +4,11 @@ use crate::args::Logits;
 use crate::cmd::device;
 use crate::failure::{Failure, Outcome};
 use crate::terminal;
-use primer_models::generate::LanguageModel;
+use primer_models::generate::{LanguageModel, log_probabilities};
 use primer_models::text::Tokenizer;
 use serde_json::json;
 
-/// Prints the log-probabilities of the next token at every position.
+/// Prints the logits of the next token at every position, or the log-probabilities of the likeliest.
 ///
 /// # Errors
 /// A checkpoint that can't be used, a text too long for the model, a device that fails.
@@ -20,9 +20,10 @@ pub fn run(args: &Logits) -> Outcome {
     let mut model = LanguageModel::load(&args.checkpoint, &chosen.device)?;
     let tokenizer = model.tokenizer().clone();
     let tokens = tokenizer.encode(args.text.as_bytes())?;
-    let rows = model.log_probabilities(args.text.as_bytes())?;
+    let logits = model.logits(args.text.as_bytes())?;
+    let rows: Vec<Vec<f32>> = logits.iter().map(|row| log_probabilities(row)).collect();
     if args.json {
-        return terminal::json(&json!({ "tokens": tokens, "log_probabilities": rows }));
+        return terminal::json(&json!({ "tokens": tokens, "logits": logits, "log_probabilities": rows }));
     }
     terminal::line("position  token  likeliest next tokens")?;
     for (position, (token, row)) in tokens.iter().zip(&rows).enumerate() {

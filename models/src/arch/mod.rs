@@ -234,11 +234,6 @@ impl Model {
         self.logits.cross_entropy(targets)
     }
 
-    /// Log-probabilities of the next token at each position, `[batch·seq, vocab]`.
-    pub fn log_probabilities(&self) -> Tensor {
-        &self.logits - self.logits.logsumexp()
-    }
-
     /// Name and shape of every parameter, in order.
     pub fn shapes(&self) -> Vec<(String, Vec<usize>)> {
         self.params.iter().map(|p| (p.name.clone(), p.shape.clone())).collect()
