@@ -25,6 +25,13 @@ fn checkpoints_and_programs_are_written_in_the_forms_they_have() {
     let dot = std::fs::read_to_string(path.join("ez.dot")).unwrap();
     assert!(dot.starts_with("digraph") && dot.contains("DCONV_3X1"), "{dot}");
 
+    good(path, &["export", "--arch", "dna:discovered", "--format", "resolved", "--out", "discovered.txt"]);
+    let resolved = std::fs::read_to_string(path.join("discovered.txt")).unwrap();
+    // Numbers and dead instructions of the paper's Fig. 25.
+    for line in ["  12 MAX(10) C -0.57   # S3 h2 dead\n", "  54 ADD(53, 52)   # S8 h3 output\n"] {
+        assert!(resolved.contains(line), "{resolved}");
+    }
+
     good(path, &["export", "--arch", "dna:primer_ez", "--format", "rust", "--out", "ez.rs"]);
     let expected = include_str!("../../examples/search/exported/primer_ez.rs");
     assert_eq!(
@@ -63,18 +70,19 @@ fn a_form_that_does_not_apply_is_wrong_usage() {
     let folder = kit::folder_with_text();
     let path = folder.path();
     std::fs::write(path.join("letter.dna"), "Dear friend,\n").unwrap();
-    let cases: [(&[&str], i32, &[&str]); 14] = [
+    let cases: [(&[&str], i32, &[&str]); 15] = [
         (&["--checkpoint", "nothing", "--format", "rust"], 2, &["nothing"]),
         (&["--arch", "dna:letter.dna", "--format", "rust"], 2, &["letter.dna", "line 1"]),
         (&["--arch", "dna:primer_ez", "--format", "onnx"], 2, &["--size nano"]),
         (&["--arch", "vanilla", "--size", "xl", "--format", "onnx"], 2, &["vanilla xl", "2,147,483,647"]),
         (&["--arch", "vanilla", "--format", "dna"], 2, &["vanilla", "onnx"]),
+        (&["--arch", "vanilla", "--format", "resolved"], 2, &["vanilla", "onnx"]),
         (&["--arch", "vanilla", "--format", "rust"], 2, &["models/src/arch/vanilla.rs"]),
         (&["--arch", "dna:primer", "--size", "nano", "--format", "dot"], 2, &["--size", "onnx"]),
         (&["--arch", "primer", "--checkpoint", "run", "--format", "onnx"], 2, &["--arch", "--checkpoint"]),
         (&["--arch", "dna:primer_ze", "--format", "dna"], 2, &["primer_ze", "primer_ez"]),
         (&["--arch", "dna:letter.dna", "--format", "dot"], 2, &["letter.dna", "line 1"]),
-        (&["--arch", "dna:primer", "--format", "pdf"], 2, &["dot"]),
+        (&["--arch", "dna:primer", "--format", "pdf"], 2, &["dot", "resolved"]),
         (&["--checkpoint", "nothing", "--format", "onnx"], 2, &["nothing"]),
         (&["--store", "sqlite:none.db", "--best", "--format", "dna"], 2, &["none.db", "primer search init"]),
         (&["--format", "dna"], 2, &["--checkpoint"]),

@@ -31,8 +31,8 @@ pub struct Export {
     /// The program of that candidate of the store
     #[arg(long, requires = "store", value_name = "ID", value_parser = units::candidate, group = "source")]
     pub id: Option<u64>,
-    /// onnx (of a checkpoint, or of --arch with random weights); dna (the text form), dot (for Graphviz) or rust (a source file) of a program
-    #[arg(long, value_parser = ["onnx", "dna", "dot", "rust"])]
+    /// onnx (of a checkpoint, or of --arch with random weights); dna (the text form), resolved (calls written out, a line each instruction, dead ones too), dot (for Graphviz) or rust (a source file) of a program
+    #[arg(long, value_parser = ["onnx", "dna", "resolved", "dot", "rust"])]
     pub format: String,
     /// Sequences that the ONNX model reads at once
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u32).range(1..=65_536))]

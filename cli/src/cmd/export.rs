@@ -42,6 +42,7 @@ pub fn run(args: &Export) -> Outcome {
         }
         _ if args.size.is_some() => return Err(Failure::usage(format!("{} has no --size; onnx has", args.format))),
         (.., "dot") => program(args)?.dna.to_dot().map_err(primer_search::Error::from)?.into_bytes(),
+        (.., "resolved") => program(args)?.resolved()?.into_bytes(),
         (.., "rust") => program(args)?.to_rust()?.into_bytes(),
         _ => program(args)?.dna.to_string().into_bytes(),
     };
@@ -57,6 +58,11 @@ pub fn run(args: &Export) -> Outcome {
 }
 
 impl Program {
+    fn resolved(&self) -> Outcome<String> {
+        let refused = |reason: Rejection| Failure::new(format!("{} can't be resolved: {reason}", self.name));
+        Ok(self.dna.inline_all().map_err(refused)?.to_string())
+    }
+
     fn to_rust(&self) -> Outcome<String> {
         let refused = |reason: Rejection| Failure::new(format!("{} can't be lowered: {reason}", self.name));
         let (unit, sizes) = self.planned.map_or_else(|| reference(&self.dna), Ok).map_err(refused)?;
@@ -108,7 +114,7 @@ fn of_architecture(arch: &Architecture, format: &str) -> Outcome<Program> {
 fn no_program(what: &str, arch: Arch, format: &str) -> Failure {
     let hint = match format {
         "rust" => format!("It is one already: models/src/arch/{arch}.rs."),
-        _ => "It can be as onnx; dna, dot and rust are for programs.".into(),
+        _ => "It can be as onnx; dna, resolved, dot and rust are for programs.".into(),
     };
     Failure::usage(format!("{what} is no program to write as {format}")).hint(hint)
 }
