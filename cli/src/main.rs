@@ -67,6 +67,7 @@ fn quiet_headless_vulkan() {
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
-    // Fails only if a subscriber is already set, which none is.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A closed stderr is no place to complain of it. Fails only if a subscriber is already set, which none is.
+    let _ = log.log_internal_errors(false).try_init();
 }

@@ -83,6 +83,14 @@ fn a_program_that_cost_more_than_predicted_is_marked() {
         let out = ["export", "--id", &id, "--format", "dna", "--out", "out.dna", "--force"];
         let said = good(path, &[&out, &store[..]].concat()).stderr;
         assert_eq!(said.contains("its steps took 2.00 times what was predicted"), note, "{said}");
+        if note {
+            good(path, &[&["search", "report", "--out", "report"], &store[..]].concat());
+            let read = |file: &str| std::fs::read_to_string(path.join("report").join(file)).unwrap();
+            let report: serde_json::Value = serde_json::from_str(&read("report.json")).unwrap();
+            let entry = report["top"].as_array().unwrap().iter().find(|c| c["id"] == child_no).unwrap();
+            assert_eq!(entry["measured_over_predicted"], factor, "{entry}");
+            assert!(read("report.html").contains(cell));
+        }
     }
 }
 
@@ -104,6 +112,9 @@ fn published_studies_are_replayed() {
         good(path, &["search", "restore", "study.jsonl", "--store", &url]);
         good(path, &["search", "verify", "--store", &url]);
     }
+    // They are of `--preset small`, whose controls have no earlier marks than it.
+    let early = ["search", "init", "--like", "sqlite:0.db", "--store", "sqlite:early.db", "--set", "fitness.unit=30"];
+    bad(path, &early, 2, &["fitness.unit = 30", "70"]);
 }
 
 #[test]

@@ -173,6 +173,14 @@ fn a_search_is_tested_on_another_text_and_goes_on_where_it_was_killed() {
     std::fs::write(path.join("broken/devices.txt"), "cpu: of another machine\n").unwrap();
     let elsewhere = good(path, &resume).stderr;
     assert!(elsewhere.contains("until now this retest computed on \"cpu: of another machine\""), "{elsewhere}");
+    let plan = path.join("broken/retest.json");
+    let kept = std::fs::read_to_string(&plan).unwrap();
+    for (key, value) in [("stores", serde_json::json!([])), ("shortlist", serde_json::json!([[9, 1]]))] {
+        let mut edited: Value = serde_json::from_str(&kept).unwrap();
+        edited[key] = value;
+        std::fs::write(&plan, edited.to_string()).unwrap();
+        bad(path, &resume, 1, &["retest.json", "study"]);
+    }
     let report = std::fs::read_to_string(path.join("broken/report.json")).unwrap();
     assert!(report.contains("cpu: of another machine; then cpu: "), "{report}");
 }

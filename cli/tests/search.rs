@@ -4,6 +4,8 @@
 use crate::cluster;
 use crate::kit::{self, STUDY, bad, good, json};
 use std::collections::BTreeSet;
+#[cfg(unix)]
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 #[cfg(unix)]
 use std::process::Stdio;
@@ -281,8 +283,9 @@ fn wrong_search_options_name_what_is_right() {
         let base = ["search", "init", "--corpus", "text.txt", "--store", "sqlite:new.db"];
         [&base[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<String>>()
     };
-    let cases: [(&[&str], &[&str]); 9] = [
+    let cases: [(&[&str], &[&str]); 10] = [
         (&[], &["--preset"]),
+        (&["--preset", "small", "--set", "model.layers=4294967295"], &["model.layers", "1024"]),
         (&["--preset", "tiny"], &["small"]),
         (&["--preset", "small", "--set", "popluation=4"], &["population"]),
         (&["--preset", "small", "--set", "population=few"], &["population"]),
@@ -324,9 +327,29 @@ fn a_worker_told_to_go_puts_its_candidate_back() {
     while counts()["leased"] != 1 {
         assert!(worker.try_wait().unwrap().is_none(), "it ended by itself");
     }
+    // Meanwhile the study can be read.
+    let seed = good(path, &[&["export", "--id", "0", "--format", "dna", "--out", "-"], &STORE[..]].concat()).stdout;
+    assert!(seed.contains("CONV_1X1(") && worker.try_wait().unwrap().is_none(), "{seed}");
     kit::signal("TERM", worker.id());
     assert_eq!(worker.wait().unwrap().code(), Some(0));
     assert_eq!((&counts()["pending"], &counts()["leased"]), (&1.into(), &0.into()));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_watched_status_is_shown_again_until_it_is_interrupted() {
+    let folder = kit::folder_with_text();
+    let path = folder.path();
+    let init = ["search", "init", "--corpus", "text.txt", "--budget", "tokens"];
+    good(path, &[&init[..], &STUDY, &STORE].concat());
+    let mut command = kit::command(path, &[&["search", "status", "--watch"], &STORE[..]].concat());
+    let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    // Open to the end: who writes to a closed pipe ends.
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let shown = lines.by_ref().map_while(Result::ok).filter(|line| line.starts_with("candidates ")).take(2).count();
+    assert_eq!(shown, 2, "it ended by itself");
+    kit::signal("INT", watch.id());
+    assert_eq!(watch.wait().unwrap().code(), Some(0));
 }
 
 /// What is wrong with a server is said in one sentence with what to do, and never with the password.

@@ -164,6 +164,7 @@ mod tests {
     use super::*;
     use crate::dna::seeds;
     use crate::error::Error;
+    use crate::lower::Parameter;
 
     fn leak(error: Result<()>) -> Option<String> {
         match error {
@@ -191,5 +192,44 @@ mod tests {
         let plan = plan_with_unit(&dna, 4, Sizes { batch: SEQUENCE, ..SIZES }).unwrap();
         assert_eq!(leak(compare_gradients(&plan, false)).as_deref(), Some("gradient"));
         assert_eq!(leak(compare_gradients(&plan, true)), None);
+    }
+
+    /// Keys of the second half are so far off that their scores overflow EXP for the queries of the first half, and for
+    /// those alone: no value and no gradient may be 0 times that.
+    #[test]
+    fn an_overflow_at_a_future_score_is_never_seen() {
+        const SEEN: usize = SEQUENCE / 2;
+        let text = "constants -0.1 0\ndims 2 1 1 1 1 1\nS0:\nh2 = SCALE(h0)\nh3 = C_MUL(h2) c0\nh4 = ABS(h2)\n\
+            h5 = T_MAT_MUL(h3, h4)\nh6 = EXP(h5)\nh7 = MASK(h6)\nh8 = MAT_MUL(h7, h2)\nh9 = TANH(h8)";
+        let dna: Dna = text.parse().unwrap();
+        assert_eq!(leak(test(&dna, 4, &Device::cpu_with_threads(1), true)), None);
+        let plan = plan_with_unit(&dna, 4, Sizes { layers: 1, ..SIZES }).unwrap();
+        let width = plan.width();
+        let run = |later: f64, masked: bool| {
+            let mut graph = Graph::new();
+            let lowered = plan.build_probed(&mut graph, Probe { disturbed: true, masked }).unwrap();
+            let output = graph.slice(lowered.block_output, 0, 0, SEEN).unwrap();
+            let loss = graph.sum_all(output).unwrap();
+            let gradient = grad_graph(&mut graph, loss, &[lowered.block_input]).unwrap()[0];
+            let program = Program::new(graph, vec![output, gradient], vec![]).unwrap();
+            // Without embedding and positions the block's input is the disturbance.
+            let start = |p: &Parameter| vec![f64::from(p.layer.is_some()); p.numel()];
+            let mut inputs: HashMap<String, Vec<f64>> =
+                plan.parameters().iter().map(|p| (p.name.clone(), start(p))).collect();
+            let x = (0..SEQUENCE * width).map(|i| if i < SEEN * width { -0.1 * (1 + i % 3) as f64 } else { later });
+            inputs.insert(DISTURBANCE.into(), x.collect());
+            inputs.insert(POSITIONS.into(), vec![0.0; SEQUENCE * width]);
+            inputs.insert(TOKENS.into(), vec![0.0; SEQUENCE]);
+            let values = evaluate(&program, &inputs, Precision::F64).unwrap();
+            [output, gradient].map(|id| values[&id].data.clone())
+        };
+        let [near, _] = run(-0.1, true);
+        let [far, gradient] = run(1e6, true);
+        assert_eq!(far, near);
+        let (seen, later) = gradient.split_at(SEEN * width);
+        assert!(seen.iter().all(|g| g.is_finite()) && seen.iter().any(|&g| g != 0.0), "{seen:?}");
+        assert!(later.iter().all(|&g| g == 0.0), "{later:?}");
+        let [_, unmasked] = run(1e6, false);
+        assert!(unmasked.iter().any(|g| g.is_nan()), "nothing overflows: {unmasked:?}");
     }
 }

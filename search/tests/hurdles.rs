@@ -1,5 +1,7 @@
 //! Where a candidate is measured and stopped, and what it may spend.
 
+use std::collections::BTreeMap;
+
 use primer_models::text::Corpus;
 use primer_search::Evaluator;
 use primer_search::dna::seeds;
@@ -69,6 +71,29 @@ fn a_bar_ends_a_candidate_at_its_mark_with_the_loss_there() {
     assert_eq!((loss, passed, marks.len(), cost.steps), (losses[1], 1, 2, 6));
     let (loss, passed, marks, cost) = evaluate(&evaluator, &child(&spec, &[Some(0.0), None]));
     assert_eq!((loss, passed, marks.len(), cost.steps), (losses[0], 0, 1, 2));
+}
+
+/// Each step is reported, and each batch of the held-out text: 16,384 tokens at a hurdle, 65,536 at the end.
+#[test]
+fn the_end_is_measured_on_four_times_the_text_of_a_hurdle() {
+    let corpus = Corpus::from_text("counting", "one two three four\n".repeat(40_000).as_bytes()).unwrap();
+    let plain = spec(&corpus, Budget::Tokens);
+    let spec = StudySpec {
+        fitness: Fitness { unit: 1.0, ..plain.fitness },
+        model: ModelDims { batch: 64, ..plain.model },
+        ..plain
+    };
+    let evaluator = Evaluator::new(&spec, &corpus, &Device::cpu_with_threads(1)).unwrap();
+    assert!(evaluator.notes().next().is_none(), "the text is too short");
+    let mut reports: BTreeMap<u64, usize> = BTreeMap::new();
+    let outcome = evaluator.evaluate(&child(&spec, &[None, None]), &mut |progress| {
+        *reports.entry(progress.cost.steps).or_default() += 1;
+        Control::Continue
+    });
+    assert!(matches!(outcome, Outcome::Result { verdict: Verdict::Fitness { passed: 2, .. }, .. }), "{outcome:?}");
+    let batches = |tokens: usize| tokens / (64 * 16);
+    let [hurdle, end] = [1 + batches(16_384), 1 + batches(65_536)];
+    assert_eq!(reports, BTreeMap::from([(1, hurdle), (2, 1), (3, hurdle), (4, 1), (5, 1), (6, 1), (7, end)]));
 }
 
 #[test]

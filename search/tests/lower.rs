@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use primer_autodiff::grad_graph;
 use primer_search::Rejection;
 use primer_search::dna::{Dna, Primitive, seeds};
 use primer_search::lower::{Init, Limits, Plan, Sizes, initial_values, plan, plan_with_unit, positions};
 use primer_search::mutate::{apply, draw};
 use primer_search::rng::{Purpose, Rng};
 use primer_tensor::reference::{Precision, evaluate};
-use primer_tensor::{Graph, Program};
+use primer_tensor::{DType, Graph, InputKind, Program};
 
 use crate::naive;
 
@@ -111,6 +112,56 @@ fn the_seed_has_the_presets_size() {
     assert_eq!(block.len(), 12);
 }
 
+/// Also where the widths between two units are odd.
+#[test]
+fn of_two_units_equally_near_the_smaller_is_taken() {
+    let mut dna = program("h2 = SCALE(h0)");
+    for (width, units) in [(2, [10, 11]), (1, [10, 12])] {
+        dna.dims[0] = width;
+        let [few, many] = units.map(|unit| plan_with_unit(&dna, unit, TINY).unwrap().parameter_count());
+        // Two layers' scales, the embedding, and scale and shift of the last norm.
+        assert_eq!([few, many], units.map(|unit| (2 + 11 + 2) * unit * u64::from(width)));
+        let unit = |parameters: u64| {
+            let (most, min_parameters) = (u64::MAX, 1);
+            let limits = Limits { parameters, min_parameters, max_parameters: most, max_flops: most, max_bytes: most };
+            plan(&dna, TINY, &limits).unwrap().unit()
+        };
+        let middle = (few + many) / 2;
+        assert_eq!(middle - few, many - middle, "they aren't equally near");
+        assert_eq!([middle, middle + 1].map(unit), units);
+    }
+}
+
+/// Where x is C, the gradient passes, but for the MAX that is a ReLU.
+#[test]
+fn max_and_min_pass_the_gradient_at_their_constant() {
+    for (primitive, constant, expected) in [
+        ("MAX", 0.5, [0.0, 1.0, 1.0]),
+        ("MAX", -0.25, [0.0, 1.0, 1.0]),
+        ("MAX", 0.0, [0.0, 0.0, 1.0]),
+        ("MIN", 0.5, [1.0, 1.0, 0.0]),
+        ("MIN", -0.25, [1.0, 1.0, 0.0]),
+        ("MIN", 0.0, [1.0, 1.0, 0.0]),
+    ] {
+        let mut dna = program(&format!("h2 = {primitive}(h0) c0; h3 = SCALE(h2)"));
+        dna.constants[0] = constant;
+        let plan = plan_with_unit(&dna, 1, Sizes { layers: 1, vocab: 2, sequence: 3, batch: 1 }).unwrap();
+        let mut graph = Graph::new();
+        let x = graph.input("x", InputKind::Data, [3, 2], DType::F32).unwrap();
+        let scale = graph.input("scale", InputKind::State, [2], DType::F32).unwrap();
+        let output = plan.build_block(&mut graph, x, &[scale]).unwrap();
+        let loss = graph.sum_all(output).unwrap();
+        let gradient = grad_graph(&mut graph, loss, &[x]).unwrap()[0];
+        let backward = Program::new(graph, vec![gradient], vec![]).unwrap();
+        // Below it, there and above, in both channels.
+        let rows = [-1.0, 0.0, 1.0].into_iter().flat_map(|apart| [constant + apart; 2]).collect();
+        let inputs = HashMap::from([("x".to_owned(), rows), ("scale".to_owned(), vec![1.0; 2])]);
+        let values = evaluate(&backward, &inputs, Precision::F64).unwrap();
+        let expected: Vec<f64> = expected.into_iter().flat_map(|gradient| [gradient; 2]).collect();
+        assert_eq!(values[&gradient].data, expected, "{primitive} with {constant}");
+    }
+}
+
 #[test]
 fn the_seeds_agree_with_the_naive_interpreter() {
     for dna in seeds::PROGRAMS.map(|(_, text)| text.parse::<Dna>()) {
@@ -182,6 +233,11 @@ fn branches_of_a_dense_layer_are_its_columns() {
 fn programs_are_rejected_with_a_reason() {
     let seed = seeds::transformer().unwrap();
     let limits = Limits::around(&seed, 32, SMALL).unwrap();
+    let cost = plan_with_unit(&seed, 32, SMALL).unwrap();
+    assert_eq!((limits.max_flops, limits.max_bytes), (4 * cost.flops(), 16 * cost.bytes()));
+    let tight = Limits { max_flops: cost.flops() - 1, ..limits };
+    let over = Rejection::Cost { cost: cost.flops(), limit: cost.flops() - 1 };
+    assert_eq!(plan(&seed, SMALL, &tight).unwrap_err(), over);
     let reject = |dna: &Dna| plan(dna, SMALL, &limits).unwrap_err();
     assert_eq!(reject(&program("h2 = EXP(h0)")).to_string(), Rejection::NoParameter.to_string());
     let mut long = program("h2 = CONV_31X1(h0) d0");

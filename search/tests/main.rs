@@ -5,6 +5,7 @@ mod canonical;
 #[cfg(unix)]
 mod cluster;
 mod costs;
+mod devices;
 mod dna;
 mod dump;
 mod engines;
@@ -24,6 +25,9 @@ mod rng;
 #[cfg(unix)]
 mod server;
 mod shortlist;
+#[path = "../../autodiff/tests/support/mod.rs"]
+#[allow(dead_code)] // the tests of gradients do more with it
+mod support;
 mod synthetic;
 mod twin;
 mod twins;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use primer_search::canonical::canonical_hash;
 use primer_search::dna::{Dna, seeds};
-use primer_search::mutate::{Chain, Delete, Field, Mutation, apply, draw, mutate, random_like};
+use primer_search::mutate::{Chain, Delete, Field, MAX_INERT, Mutation, apply, draw, mutate, random_like};
 use primer_search::rng::{Purpose, Rng};
 use proptest::prelude::*;
 
@@ -43,6 +43,28 @@ proptest! {
             }
         }
     }
+}
+
+/// Where nearly all instructions are dead, many a chain changes nothing.
+#[test]
+fn after_64_inert_mutations_a_child_is_begun_again_from_its_parent() {
+    let dead: String = (1..=60).map(|s| format!("S{s}:\n h2 = ABS(h0)\n h3 = EXP(h2)\n")).collect();
+    let parent: Dna = format!("constants 0 1\ndims 1 1 1 1 1 1\nS0:\n h2 = SCALE(h0)\n{dead}").parse().unwrap();
+    let before = canonical_hash(&parent);
+    let mut dropped = 0;
+    for key in 0..60 {
+        let (child, chain) = mutate(&parent, &mut Rng::new(8, key, Purpose::Mutation)).unwrap();
+        for inert in &chain.dropped {
+            assert_eq!(inert.len(), MAX_INERT);
+            let left = Chain { mutations: inert.clone(), dropped: vec![] }.replay(&parent).unwrap();
+            assert_eq!(canonical_hash(&left), before);
+            dropped += 1;
+        }
+        assert!((1..=MAX_INERT).contains(&chain.mutations.len()));
+        assert_eq!(chain.replay(&parent).unwrap(), child);
+        assert_ne!(canonical_hash(&child), before);
+    }
+    assert!(dropped > 0, "no chain was dropped");
 }
 
 #[test]
@@ -110,6 +132,7 @@ fn what_a_mutation_changes_is_uniform() {
     let mut rng = Rng::new(6, 0, Purpose::Mutation);
     let mut places = BTreeMap::new();
     let (mut fields, mut ops, mut inputs, mut branches) = Default::default();
+    let (mut deletes, mut redirects, mut swaps, mut dims) = Default::default();
     let count = |counts: &mut BTreeMap<String, f64>, key: String| *counts.entry(key).or_default() += 1.0;
     for _ in 0..60_000 {
         match draw(&dna, &mut rng) {
@@ -128,6 +151,15 @@ fn what_a_mutation_changes_is_uniform() {
                     _ => {}
                 }
             }
+            Mutation::Delete(delete) => {
+                count(&mut deletes, delete.position.to_string());
+                // ABS, which EXP alone reads.
+                if delete.position == 1 {
+                    count(&mut redirects, format!("{:?}", delete.redirects));
+                }
+            }
+            Mutation::Swap { first, second, .. } => count(&mut swaps, format!("{first} {second}")),
+            Mutation::Dim { slot, value } => count(&mut dims, format!("{slot} {value}")),
             _ => {}
         }
     }
@@ -138,6 +170,14 @@ fn what_a_mutation_changes_is_uniform() {
     assert_uniform(&inputs, 5);
     // 2, 4, 8 and 16, since it is 1.
     assert_uniform(&branches, 4);
+    // S1 has nothing to spare.
+    assert_uniform(&deletes, 3);
+    // h0, h1 and h2.
+    assert_uniform(&redirects, 3);
+    // One of three and another one.
+    assert_uniform(&swaps, 6);
+    // Each of six entries gets one of the nine other values.
+    assert_uniform(&dims, 54);
 }
 
 /// Paper A.4: c becomes c · 10^X + Y with standard normal X and Y.

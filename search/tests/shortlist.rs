@@ -1,8 +1,10 @@
 //! Which programs of a study are trained again.
 
+use primer_models::Arch;
+use primer_models::optim::{Decay, OptimizerConfig};
 use primer_search::canonical::CanonicalHash;
 use primer_search::dna::{Dna, seeds};
-use primer_search::retest::{Setting, edits, is_fair, shortlist};
+use primer_search::retest::{Contestant, Setting, edits, is_fair, shortlist};
 use primer_search::store::{Candidate, State, Store};
 use primer_search::study::{Budget, Preset, Strategy, StudySpec};
 use std::collections::BTreeSet;
@@ -66,6 +68,28 @@ fn programs_may_be_one_in_another_setting() {
     };
     assert!(!is_one(Setting::Same, 256) && !is_one(Setting::FourTimes, 256));
     assert!(is_one(Setting::BytePairs, 1024));
+}
+
+/// As in the search, but that the learning rate falls: nothing is compared on the way.
+#[test]
+fn contestants_train_with_the_search_s_optimizer_and_a_rate_that_decays() {
+    primer_search::register();
+    let seed = seeds::transformer().unwrap();
+    let spec = StudySpec::preset(Preset::Small, seed.to_string(), String::new(), 1);
+    assert_eq!(spec.training.decay, Decay::Constant);
+    let contestants = [Contestant::Program(Box::new(seed)), Contestant::Written(Arch::PrimerEz)];
+    for setting in Setting::ALL {
+        let vocab = if setting == Setting::BytePairs { 1024 } else { 256 };
+        for contestant in &contestants {
+            let config = setting.config(&spec, contestant, vocab).unwrap();
+            let OptimizerConfig { optimizer, beta1, beta2, weight_decay, clip_norm, .. } = config.optimizer;
+            assert_eq!((optimizer, clip_norm), (spec.training.optimizer, spec.training.clip_norm));
+            assert_eq!((beta1, beta2, weight_decay), (0.9, 0.98, 0.0), "{contestant:?}");
+            assert_eq!(config.schedule.decay, Decay::Cosine, "{contestant:?}");
+            let rates = [100, 500, 900, 999].map(|step| config.schedule.factor(step, 1_000));
+            assert!(rates.is_sorted_by(|a, b| a > b), "{rates:?}");
+        }
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub struct ExperimentArgs {
     #[arg(long, value_name = "N", value_parser = units::count)]
     pub batch: Option<u64>,
     /// Runs of each model, with seeds that follow one another
-    #[arg(long, value_name = "N", default_value = "3", value_parser = units::count)]
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
     /// The first seed, of weights and batches
     #[arg(long, default_value = "0", value_parser = units::seed)]

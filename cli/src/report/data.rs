@@ -171,6 +171,13 @@ pub struct Best {
     pub seed_program: Dna,
 }
 
+impl Best {
+    /// Whether nothing better was found; in a search without mutations, whether nothing else was tried.
+    pub fn is_seed_program(&self) -> bool {
+        self.program == self.seed_program
+    }
+}
+
 /// One step of a lineage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ancestor {

@@ -217,7 +217,7 @@ fn cards(report: &Report, derived: &Derived) -> String {
     if let Some(search) = &report.search {
         let finished = search.candidates.len();
         let (value, note) = match (&search.best, search.seed_loss) {
-            (Some(best), Some(seed)) if best.loss < seed => {
+            (Some(best), Some(seed)) if !best.is_seed_program() => {
                 let note = format!("seed program {seed:.3}; {finished} candidates, one seed each: partly luck");
                 (format!("{:.3}", best.loss), note)
             }

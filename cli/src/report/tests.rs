@@ -121,6 +121,56 @@ fn the_numbers_are_beside_the_page_and_can_be_read_back() {
     assert!(json["derived"]["best_so_far"].as_array().unwrap().len() > 2);
 }
 
+/// The best of a search that found nothing is the program that it began with, on both of its pages.
+#[test]
+fn a_search_that_found_nothing_says_so() {
+    let mut report = made_up();
+    let found = report.search.as_mut().unwrap();
+    for candidate in &mut found.candidates {
+        candidate.loss = candidate.loss.map(|loss| loss + 1.0);
+    }
+    let (seed, loss) = (seeds::transformer().unwrap(), 3.19);
+    found.best = Some(Best {
+        id: 0,
+        loss,
+        lineage: vec![Ancestor { id: 0, mutation: String::new(), loss: Some(loss) }],
+        seed_program: seed.clone(),
+        program: seed,
+    });
+    let study = search::data::Study {
+        command: "primer search report".into(),
+        study_sha256: "5d".repeat(32),
+        corpus_sha256: "a3f5".repeat(16),
+        settings: Vec::new(),
+        search: found.clone(),
+        hurdles: Vec::new(),
+        spent: Vec::new(),
+        predicted: true,
+        top: Vec::new(),
+        odds: Vec::new(),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let page = std::fs::read_to_string(write(&report, folder.path()).unwrap()).unwrap();
+    let of_study = std::fs::read_to_string(search::write(&study, folder.path()).unwrap()).unwrap();
+    assert!(page.contains("the seed itself: none of 60 candidates beat it"));
+    assert!(of_study.contains("none is better than the seed program"));
+    for page in [page, of_study] {
+        assert!(page.contains("It is the seed itself: no candidate was better."));
+        for absent in ["How it came about", "with one seed: the best of many", "below the seed program"] {
+            assert!(!page.contains(absent), "{absent}");
+        }
+    }
+    // As in the control without mutations.
+    let mut lucky = study;
+    if let Some(best) = &mut lucky.search.best {
+        (best.id, best.loss) = (7, 3.1);
+    }
+    let page = std::fs::read_to_string(search::write(&lucky, folder.path()).unwrap()).unwrap();
+    for shown in ["the seed program with another seed", "trained with another seed: how far luck alone gets"] {
+        assert!(page.contains(shown), "{shown}");
+    }
+}
+
 #[test]
 fn a_run_stopped_before_any_measurement_still_gives_a_page() {
     let mut report = made_up();

@@ -135,7 +135,7 @@ impl Evaluator {
     }
 
     /// Trains the candidate as far as the study's budget and its hurdles let it, and measures it. A loss that is not
-    /// finite ends it at once with the worst fitness; a program that leaks or exceeds a limit is rejected. Where the
+    /// finite ends it, when it is next read, with the worst fitness; a program that leaks or exceeds a limit is rejected. Where the
     /// device fails, the seed program tells whether for this program alone.
     pub fn evaluate(&self, candidate: &Candidate, report: &mut dyn FnMut(Progress) -> Control) -> Outcome {
         let began = Instant::now();
@@ -266,14 +266,15 @@ impl Evaluator {
     /// it isn't finite, and the steps. None where `report` says to stop.
     ///
     /// # Errors
-    /// Those of [`Evaluator::prepare`]; [`Error::Model`] where the held-out text has no further windows.
+    /// Those of [`Evaluator::prepare`]; [`Error::Rejected`] for a program that leaks; [`Error::Model`] where the held-out
+    /// text has no further windows.
     pub fn select(
         &self,
         dna: &Dna,
         seed: u64,
         report: &mut dyn FnMut(Progress) -> Control,
     ) -> Result<Option<(f64, u64)>> {
-        let plan = lower::plan(dna, self.sizes, &self.limits)?;
+        let plan = Causal::prove(dna, lower::plan(dna, self.sizes, &self.limits)?)?;
         let mut training = self.start(&plan, seed)?;
         let (mut spent, mut cost) = (Spent::default(), Cost::default());
         let mut report = |cost: &mut Cost, loss| report(Progress { cost: *cost, loss });

@@ -51,13 +51,12 @@ impl Evaluator {
             // Without room, so that a run goes on when its report is read, and stops where it is told to.
             let (sender, receiver) = mpsc::sync_channel(0);
             let spawn = |_| {
-                scope.spawn({
-                    let sender = sender.clone();
-                    let work = &work;
-                    move || work(&sender)
-                })
+                let sender = sender.clone();
+                let work = &work;
+                thread::Builder::new().spawn_scoped(scope, move || work(&sender))
             };
-            let threads: Vec<_> = (0..self.seed_threads.min(runs)).map(spawn).collect();
+            // As many as the system grants; with none, nothing can be measured.
+            let threads: Vec<_> = (0..self.seed_threads.min(runs)).map_while(|i| spawn(i).ok()).collect();
             drop(sender);
             let mut spent = vec![Cost::default(); runs as usize];
             for (number, Progress { cost, loss }) in receiver {

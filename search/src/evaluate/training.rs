@@ -169,3 +169,28 @@ fn programs(plan: &Plan, optimizer: &OptimizerConfig) -> Result<(Program, Progra
 fn param_spec(parameter: &Parameter) -> ParamSpec {
     ParamSpec { name: parameter.name.clone(), shape: parameter.shape.clone(), init: parameter.model_init() }
 }
+
+#[cfg(test)]
+mod tests {
+    use primer_models::optim::Optimizer;
+    use primer_models::text::Corpus;
+    use primer_tensor::Device;
+
+    use super::*;
+    use crate::dna::seeds;
+    use crate::study::{Budget, Fitness, Preset, StudySpec};
+
+    /// The betas are those of the hand-written models; regularisation is off (paper A.8).
+    #[test]
+    fn candidates_of_the_small_preset_train_by_adam_without_weight_decay() {
+        let corpus = Corpus::from_text("text", "a line of text\n".repeat(200).as_bytes()).unwrap();
+        let small = StudySpec::preset(Preset::Small, seeds::TRANSFORMER.to_owned(), corpus.sha256(), 1);
+        // Nothing need be compiled for a budget of tokens.
+        let spec = StudySpec { fitness: Fitness { budget: Budget::Tokens, ..small.fitness }, ..small };
+        let evaluator = Evaluator::new(&spec, &corpus, &Device::cpu_with_threads(1)).unwrap();
+        let OptimizerConfig { optimizer, learning_rate, beta1, beta2, weight_decay, clip_norm, .. } =
+            evaluator.optimizer;
+        assert_eq!((optimizer, learning_rate, clip_norm), (Optimizer::Adamw, 3e-3, 1.0));
+        assert_eq!((beta1, beta2, weight_decay), (0.9, 0.98, 0.0));
+    }
+}

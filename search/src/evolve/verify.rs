@@ -94,7 +94,7 @@ pub fn verify_log(store: &Store, log: &Log) -> Result<Verification> {
             next += 1;
         }
     }
-    Ok(Verification::Same { children: log.candidates - 1 })
+    Ok(Verification::Same { children: log.candidates.saturating_sub(1) })
 }
 
 /// The losses at all marks.

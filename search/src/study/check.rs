@@ -25,7 +25,8 @@ impl StudySpec {
             self.tournament <= self.population,
             "it can't be larger than the population",
         )?;
-        positive("model.layers", self.model.layers.into())?;
+        let layers = self.model.layers;
+        check("model.layers", layers, (1..=1024).contains(&layers), "it must be from 1 to 1024")?;
         positive("model.heads", self.model.heads.into())?;
         positive("model.unit", self.model.unit.into())?;
         positive("model.seq", self.model.seq.into())?;

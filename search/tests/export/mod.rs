@@ -29,7 +29,7 @@ fn exported(dna: &Dna, unit: u64, sizes: Sizes) -> String {
 }
 
 /// A program `mutations` drawn mutations away from a built-in one.
-fn mutated(number: u64, mutations: usize) -> Dna {
+pub fn mutated(number: u64, mutations: usize) -> Dna {
     let (_, start) = seeds::PROGRAMS[number as usize % seeds::PROGRAMS.len()];
     let mut rng = Rng::new(57, number, Purpose::Mutation);
     (0..mutations).fold(start.parse().unwrap(), |dna, _| apply(&dna, &draw(&dna, &mut rng)).unwrap())
@@ -52,7 +52,7 @@ fn inputs(plan: &Plan) -> HashMap<String, Vec<f64>> {
 }
 
 /// A recorded model.
-struct Recorded {
+pub struct Recorded {
     /// The last block's output.
     output: Tensor,
     logits: Tensor,
@@ -60,7 +60,7 @@ struct Recorded {
 }
 
 /// By the lowering.
-fn lowered(plan: &Plan) -> Recorded {
+pub fn lowered(plan: &Plan) -> Recorded {
     let mut graph = Graph::new();
     let lowered = plan.build(&mut graph).unwrap();
     let tensors = Tensor::raise(&graph, &HashMap::new());
@@ -91,11 +91,15 @@ fn values(plan: &Plan, outputs: &[Tensor], precision: Precision) -> Vec<Vec<f64>
 }
 
 /// Logits, and the gradients of the mean loss.
-fn gradients(plan: &Plan, Recorded { logits, weights, .. }: &Recorded, precision: Precision) -> Vec<Vec<f64>> {
+pub fn with_gradients(plan: &Plan, Recorded { logits, weights, .. }: &Recorded) -> Vec<Tensor> {
     let targets = Tensor::data("targets", [plan.sizes().batch * plan.sizes().sequence], DType::U32);
     let mut outputs = vec![logits.clone()];
     outputs.extend(grad_tensors(&logits.cross_entropy(&targets).mean(), weights).unwrap());
-    values(plan, &outputs, precision)
+    outputs
+}
+
+fn gradients(plan: &Plan, recorded: &Recorded, precision: Precision) -> Vec<Vec<f64>> {
+    values(plan, &with_gradients(plan, recorded), precision)
 }
 
 /// Whether two tensors are the same but for rounding, or no number in both.

@@ -287,6 +287,9 @@ fn stored_plan(out: &Path, command: &str) -> Outcome<Plan> {
         ))
         .hint(format!("Go on with `{}`.", command_line([other, "--resume", "--out", &*out.to_string_lossy()]))));
     }
+    if plan.arms.is_empty() {
+        return Err(folder::damaged(&path, "it has no model"));
+    }
     Ok(plan)
 }
 

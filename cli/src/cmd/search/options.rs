@@ -43,9 +43,14 @@ pub fn study(args: &StudyArgs, corpus_sha256: &str) -> Outcome<StudySpec> {
 /// As [`study`]; a first mark at which the model of `--preset small` ranks programs otherwise than in the end.
 pub fn new(args: &StudyArgs, corpus_sha256: &str) -> Outcome<StudySpec> {
     let spec = study(args, corpus_sha256)?;
+    refuse_early(&spec)?;
+    Ok(spec)
+}
+
+fn refuse_early(spec: &StudySpec) -> Outcome {
     let small = StudySpec::preset(Preset::Small, String::new(), String::new(), 0).model;
     let is_small = ModelDims { vocab: small.vocab, ..spec.model } == small;
-    if is_small && ranks_too_early(&spec) {
+    if is_small && ranks_too_early(spec) {
         return Err(Failure::usage(format!(
             "fitness.unit = {} is less than the {LEAST_STEPS} steps after which the model of --preset small ranks programs \
              as longer training does",
@@ -53,7 +58,7 @@ pub fn new(args: &StudyArgs, corpus_sha256: &str) -> Outcome<StudySpec> {
         ))
         .hint("For a short try, give a limit such as --candidates 100 or --time 10m; fitness.hurdles=0 has no early marks."));
     }
-    Ok(spec)
+    Ok(())
 }
 
 /// Whether hurdles end programs before they are ranked as they are in the end. Of measured seconds nobody knows.
@@ -67,7 +72,7 @@ pub fn ranks_too_early(spec: &StudySpec) -> bool {
 /// candidates may spend, else predicted cost.
 ///
 /// # Errors
-/// A study that has spent nothing; and as [`study`].
+/// A study that has spent nothing; and as [`new`].
 pub fn like(store: &Store, args: &StudyArgs) -> Outcome<StudySpec> {
     let (spec, status) = (store.spec(), store.status()?);
     let spent = |of: fn(&Cost) -> f64| Some(of(&status.useful) + of(&status.wasted));
@@ -80,7 +85,11 @@ pub fn like(store: &Store, args: &StudyArgs) -> Outcome<StudySpec> {
             .hint("Make the control when the search is done: it gets the same cost."));
     }
     let seed = args.seed.unwrap_or(spec.seed.wrapping_add(1));
-    changed(StudySpec { seed, limits, ..spec.clone() }, args)
+    let control = changed(StudySpec { seed, limits, ..spec.clone() }, args)?;
+    if !ranks_too_early(spec) {
+        refuse_early(&control)?;
+    }
+    Ok(control)
 }
 
 /// Whether the study's numbers of steps depend on a roofline that the options leave to be measured.

@@ -249,9 +249,15 @@ pub fn cores() -> u16 {
 pub fn in_threads<T: Send>(workers: usize, work: impl Fn(usize) -> Outcome<T> + Sync) -> Vec<Outcome<T>> {
     let work = &work;
     std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(worker))).collect();
+        let start = |worker| std::thread::Builder::new().spawn_scoped(scope, move || work(worker));
+        let handles: Vec<_> = (0..workers).map(start).collect();
         let failed = || Err(Failure::new("a worker ended unexpectedly"));
-        handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| failed())).collect()
+        let joined = handles.into_iter().map(|handle| match handle {
+            Ok(handle) => handle.join().unwrap_or_else(|_| failed()),
+            Err(error) => Err(Failure::new(format!("the system refuses a worker's thread: {error}"))
+                .hint("Give fewer --workers, or allow this user more processes (ulimit -u).")),
+        });
+        joined.collect()
     })
 }
 

@@ -330,7 +330,12 @@ fn devices(out: &Path, chosen: &Chosen) -> Outcome<Vec<String>> {
 }
 
 fn stored_plan(out: &Path) -> Outcome<Plan> {
-    read_json(&out.join(PLAN))?.ok_or_else(|| folder::nothing_to_resume(out, PLAN, "search retest"))
+    let path = out.join(PLAN);
+    let plan: Plan = read_json(&path)?.ok_or_else(|| folder::nothing_to_resume(out, PLAN, "search retest"))?;
+    if plan.stores.is_empty() || plan.shortlist.iter().any(|&(study, _)| study >= plan.stores.len()) {
+        return Err(folder::damaged(&path, "it names candidates of a study that it doesn't"));
+    }
+    Ok(plan)
 }
 
 /// The finished runs of a file, and the file to add more to. A last line that was cut short by a kill is taken away.
