@@ -1,17 +1,43 @@
 //! Launches of the row programs of the models, forward and backward: the fuser finds them, whatever they are called.
 
 use primer_autodiff::grad_tensors;
+use primer_tensor::gpu::{GpuOptions, Variants};
 use primer_tensor::passes::{PlanLimits, plan};
+use primer_tensor::plan::PlanReport;
 use primer_tensor::{CompareOp, DType, Device, Program, Tensor};
 
-/// Kernels in the plan of a program, as a GPU plans it, and launches on the software adapter.
-fn counts(outputs: &[Tensor]) -> (usize, usize) {
+use crate::devices::gpu;
+
+/// The adapter with the kernels for each class of adapters.
+fn adapters() -> [Device; 3] {
+    let Device::Gpu(adapter) = gpu(GpuOptions::default()) else { panic!("no adapter") };
+    let variants = [Variants::SOFTWARE, Variants::INTEGRATED, Variants::DISCRETE];
+    variants.map(|variants| Device::Gpu(adapter.clone().with_variants(variants)))
+}
+
+/// What is wrong with a program that should be one pass over memory, and on a GPU `finishing` launches after it.
+fn flaws(outputs: &[Tensor], finishing: usize, devices: &[Device]) -> Vec<String> {
     let program = Program::trace(outputs, &[]).unwrap();
+    let mut wrong = Vec::new();
     let kernels = plan(&program, PlanLimits { buffers: 23, ..PlanLimits::default() }).unwrap().kernels.len();
-    let gpu = Device::parse("software", None).or_else(|_| Device::parse("gpu", None));
-    let gpu = gpu.expect("an adapter; `cargo xtask test --setup` installs one");
-    let executable = gpu.compile(&program).unwrap();
-    (kernels, executable.report().expect("a plan's").launches)
+    if kernels != 1 {
+        wrong.push(format!("{kernels} kernels in the plan of a GPU"));
+    }
+    for device in devices {
+        let expected = if matches!(device, Device::Gpu(_)) { 1 + finishing } else { 1 };
+        let PlanReport { launches, bytes, .. } = *device.compile(&program).unwrap().report().expect("a plan's");
+        if launches != expected {
+            wrong.push(format!("{launches} launches, not {expected}, on {}", device.signature()));
+        }
+        // Every input is read once and every output written once; what there is one of a row may be read twice.
+        let inputs = program.graph.inputs().iter().map(|info| program.graph.shape(info.node).numel());
+        let elements = inputs.chain(outputs.iter().map(|output| output.shape().numel())).sum::<usize>();
+        let once = 4 * elements as u64;
+        if !(once..=once + once / 20).contains(&bytes) {
+            wrong.push(format!("{bytes} bytes, where inputs and outputs hold {once}, on {}", device.signature()));
+        }
+    }
+    wrong
 }
 
 const ROWS: usize = 64;
@@ -62,17 +88,16 @@ fn a_row_program_is_one_launch_forward_and_one_backward() {
         ("masked softmax", masked_softmax()),
         ("cross entropy", cross_entropy()),
     ];
+    let devices: Vec<Device> = adapters().into_iter().chain([Device::cpu_with_threads(1)]).collect();
     let mut wrong = Vec::new();
     for (name, (y, leaves)) in cases {
-        let forward = counts(std::slice::from_ref(&y));
+        let forward = flaws(std::slice::from_ref(&y), 0, &devices);
+        wrong.extend(forward.into_iter().map(|what| format!("{name}: {what}")));
         let upstream = Tensor::data("dy", y.shape(), DType::F32);
         let gradients = grad_tensors(&(&y * &upstream).sum(), &leaves).unwrap();
-        let backward = counts(&gradients);
         // The sums over rows of all parameters' gradients are finished by one launch more.
-        let finishing = usize::from(leaves.len() > 1);
-        if (forward, backward) != ((1, 1), (1, 1 + finishing)) {
-            wrong.push(format!("{name}: kernels and launches {forward:?} forward, {backward:?} backward"));
-        }
+        let backward = flaws(&gradients, usize::from(leaves.len() > 1), &devices);
+        wrong.extend(backward.into_iter().map(|what| format!("{name}, backward: {what}")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

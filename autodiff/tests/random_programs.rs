@@ -1,11 +1,12 @@
 //! Random programs, forward and backward: every device against the oracle, and every pass before against after.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 
 use primer_tensor::cpu::CpuDevice;
 use primer_tensor::gpu::GpuOptions;
 use primer_tensor::passes::{PlanLimits, TileLimits, canonicalize, plan};
-use primer_tensor::plan::{BufferId, Kernel, Place, Plan};
+use primer_tensor::plan::{BufferId, Kernel, Place, Plan, View};
 use primer_tensor::reference::{Precision, evaluate, run_plan};
 use primer_tensor::{DType, Device, NodeId, Program, Result};
 use proptest::prelude::*;
@@ -28,7 +29,8 @@ const TILES: TileLimits = TileLimits { bytes: 1, rows: 1, fewest: 16, chunk: Non
 /// The same chunk by chunk, of few tiles.
 const CHUNKS: TileLimits = TileLimits { fewest: 2, chunk: Some(1000), ..TILES };
 
-/// How many programs said something.
+/// How many programs said something. The others are rejected, so that each runner draws until it has judged as many as
+/// it was asked for.
 #[derive(Default)]
 struct Count {
     compared: Cell<u32>,
@@ -36,16 +38,24 @@ struct Count {
 }
 
 impl Count {
-    /// A program and what the oracle says of it; none, and counted as discarded, where that is unstable or not
+    /// A program and what the oracle says of it; rejected, and counted as discarded, where that is unstable or not
     /// `usable`.
-    fn judge(&self, recipe: &Recipe, usable: impl Fn(&Expected) -> bool) -> Option<(Built, Program, Expected)> {
+    fn judge(
+        &self,
+        recipe: &Recipe,
+        usable: impl Fn(&Expected) -> bool,
+    ) -> Result<(Built, Program, Expected), TestCaseError> {
         let built = recipe.build();
         let program = built.program();
         let expected = expect(&program, &built.inputs);
         let says_something = expected.stable && usable(&expected);
         let counter = if says_something { &self.compared } else { &self.discarded };
         counter.set(counter.get() + 1);
-        says_something.then_some((built, program, expected))
+        if says_something {
+            Ok((built, program, expected))
+        } else {
+            Err(TestCaseError::reject("the oracle can't judge it"))
+        }
     }
 
     /// At most 30% may be too unstable to say anything.
@@ -59,8 +69,9 @@ impl Count {
 /// Runs `test` on what `runner` draws, after the programs that once failed.
 fn over_programs(mut runner: TestRunner, steps: usize, test: impl Fn(&Recipe) -> Result<(), TestCaseError>) {
     for recipe in regressions() {
-        if let Err(failure) = test(&recipe) {
-            panic!("a program that once failed: {failure}\n{recipe:?}");
+        // Not every test can judge each of them.
+        if let Err(TestCaseError::Fail(why)) = test(&recipe) {
+            panic!("a program that once failed: {why}\n{recipe:?}");
         }
     }
     match runner.run(&recipe(LENGTHS, LARGEST, steps), |recipe| test(&recipe)) {
@@ -73,9 +84,7 @@ fn over_programs(mut runner: TestRunner, steps: usize, test: impl Fn(&Recipe) ->
 /// The devices agree with the oracle, and among themselves in every bit.
 fn devices_agree(recipe: &Recipe, devices: &[Device], count: &Count) -> Result<(), TestCaseError> {
     let gpu = devices.iter().any(|device| matches!(device, Device::Gpu(_)));
-    let Some((built, program, expected)) = count.judge(recipe, |expected| !gpu || expected.finite) else {
-        return Ok(());
-    };
+    let (built, program, expected) = count.judge(recipe, |expected| !gpu || expected.finite)?;
     let mut first: Option<Vec<Vec<u32>>> = None;
     for device in devices {
         let found = run(device, &program, &built.inputs)
@@ -110,12 +119,12 @@ fn gpu_agrees_run_after_run() {
 }
 
 /// What `canonicalize` and the whole of `plan` make of a program, in f64, with few and with many buffers a kernel, with
-/// and without tiles.
+/// and without tiles. The pass that rounds operands to f16 is held against the plan without it, its values rounded.
 #[test]
 fn passes_before_and_after() {
-    let count = Count::default();
+    let (count, halves) = (Count::default(), Cell::new(0));
     over_programs(runner("passes", file!(), 300), 12, |recipe| {
-        let Some((built, program, expected)) = count.judge(recipe, |_| true) else { return Ok(()) };
+        let (built, program, expected) = count.judge(recipe, |_| true)?;
         let failed = |error: primer_tensor::Error| TestCaseError::fail(format!("{error}\n{}", program.graph));
         let floor = EPSILON * expected.largest;
         let inputs = wide(&built.inputs);
@@ -150,9 +159,45 @@ fn passes_before_and_after() {
             let wrong = mismatch(&program, &expected, &found, floor);
             prop_assert!(wrong.is_none(), "plan within {limits:?}: {}\n{}", wrong.unwrap_or_default(), program.graph);
         }
+        let limits = PlanLimits { tiles: Some(CHUNKS), epilogues: true, ..plain };
+        halves.set(halves.get() + check_half(&program, limits, &inputs)?);
         Ok(())
     });
     count.check();
+    assert!(halves.get() >= 20, "{} operands in half precision", halves.get());
+}
+
+/// Products alone read what the pass `half` stores in 16 bits, and but for the rounding of these values every number is,
+/// bit for bit, what it is without the pass. Gives how many they are.
+fn check_half(
+    program: &Program,
+    limits: PlanLimits,
+    inputs: &HashMap<String, Vec<f64>>,
+) -> Result<usize, TestCaseError> {
+    let failed = |error: primer_tensor::Error| TestCaseError::fail(format!("{error}\n{}", program.graph));
+    let halved = plan(program, PlanLimits { half_operands: true, ..limits }).map_err(failed)?;
+    let is_whole = |view: &View| !halved.buffers[view.buffer.index()].half;
+    for kernel in &halved.kernels {
+        // The operands of a product are its first reads.
+        let operands = if matches!(kernel, Kernel::MatMul(_)) { 2 } else { 0 };
+        let others_are_whole = kernel.reads().into_iter().skip(operands).all(is_whole);
+        prop_assert!(others_are_whole, "{kernel:?} reads f16\n{}", program.graph);
+    }
+    let mut rounded = plan(program, limits).map_err(failed)?;
+    for (buffer, halved) in rounded.buffers.iter_mut().zip(&halved.buffers) {
+        buffer.half = halved.half;
+    }
+    let run = |plan: &Plan| -> Vec<u64> {
+        let mut state = inputs.clone();
+        let outputs = run_plan(plan, inputs, &mut state);
+        let updated = program.updates.iter().map(|(target, _)| {
+            let info = program.graph.inputs().iter().find(|info| info.node == *target).expect("a state");
+            state[&info.name].clone()
+        });
+        outputs.into_iter().chain(updated).flatten().map(f64::to_bits).collect()
+    };
+    prop_assert!(run(&halved) == run(&rounded), "more changes than is rounded to f16\n{}", program.graph);
+    Ok(halved.buffers.iter().filter(|buffer| buffer.half).count())
 }
 
 /// Tiles of every size on the CPU with 1, 2 and 4 threads: the devices themselves tile only what is large.
@@ -162,7 +207,7 @@ fn tiles_on_the_cpu() {
     let cpus = [1, 2, 4].map(|threads| CpuDevice::new(Some(threads)));
     let mut runner = runner("tiles", file!(), 300);
     let result = runner.run(&batched(10), |recipe| {
-        let Some((built, program, expected)) = count.judge(&recipe, |_| true) else { return Ok(()) };
+        let (built, program, expected) = count.judge(&recipe, |_| true)?;
         let failed = |error: primer_tensor::Error| TestCaseError::fail(format!("{error}\n{}", program.graph));
         let plan = plan(&program, PlanLimits { tiles: Some(TILES), ..PlanLimits::default() }).map_err(failed)?;
         tiled.set(tiled.get() + u32::from(plan.kernels.iter().any(|kernel| matches!(kernel, Kernel::Tiled(_)))));
@@ -189,7 +234,7 @@ fn chunks_on_a_gpu() {
     let device = gpu(GpuOptions { tiles: Some(CHUNKS), ..GpuOptions::default() });
     let (count, in_chunks) = (Count::default(), Cell::new(0));
     let result = runner("chunks", file!(), 10).run(&batched(10), |recipe| {
-        let Some((built, program, expected)) = count.judge(&recipe, |expected| expected.finite) else { return Ok(()) };
+        let (built, program, expected) = count.judge(&recipe, |expected| expected.finite)?;
         let failed = |error: primer_tensor::Error| TestCaseError::fail(format!("{error}\n{}", program.graph));
         let planned = |tiles| plan(&program, PlanLimits { tiles, ..PlanLimits::default() });
         let [whole, cut] = [None, Some(CHUNKS)].map(planned);

@@ -27,9 +27,22 @@ fn check(a: View, b: View, out: View, what: &str) {
     assert_close(&y, &expected, 1e-5 * (1.0 + (k as f64).sqrt()), what);
 }
 
+/// Products of those (m, n, k), with each operand and the output transposed or not.
+fn check_sizes(sizes: &[(usize, usize, usize)]) {
+    for &(m, n, k) in sizes {
+        for (ta, tb, to) in [(false, false, false), (true, false, false), (false, true, false), (true, true, true)] {
+            let matrix = |buffer, rows: usize, cols: usize, transposed: bool| {
+                if transposed { dense(buffer, &[cols, rows]).permute(&[1, 0]) } else { dense(buffer, &[rows, cols]) }
+            };
+            let what = format!("{m}x{n}x{k} {ta} {tb} {to}");
+            check(matrix(0, m, k, ta), matrix(1, k, n, tb), matrix(2, m, n, to), &what);
+        }
+    }
+}
+
 #[test]
 fn sizes_and_transposes() {
-    let sizes = [
+    check_sizes(&[
         (1, 1, 1),
         (1, 17, 5),
         (17, 1, 5),
@@ -41,16 +54,15 @@ fn sizes_and_transposes() {
         (130, 70, 300),
         (300, 40, 65),
         (20, 520, 130),
-    ];
-    for (m, n, k) in sizes {
-        for (ta, tb, to) in [(false, false, false), (true, false, false), (false, true, false), (true, true, true)] {
-            let matrix = |buffer, rows: usize, cols: usize, transposed: bool| {
-                if transposed { dense(buffer, &[cols, rows]).permute(&[1, 0]) } else { dense(buffer, &[rows, cols]) }
-            };
-            let what = format!("{m}x{n}x{k} {ta} {tb} {to}");
-            check(matrix(0, m, k, ta), matrix(1, k, n, tb), matrix(2, m, n, to), &what);
-        }
-    }
+    ]);
+}
+
+/// A large product is cut into slabs of 1,024 rows, of 512 or 256 where the left operand is transposed and the output
+/// taller than wide, and of 64, 128 or 256 columns. These have more, and no multiple of it: what is left over is a slab,
+/// too. The inner lengths are short for the oracle's sake.
+#[test]
+fn more_rows_and_columns_than_a_slab_has() {
+    check_sizes(&[(600, 140, 20), (1100, 130, 20), (1100, 300, 7), (1030, 520, 3), (70, 150, 40), (1030, 1040, 3)]);
 }
 
 #[test]

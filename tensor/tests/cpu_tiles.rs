@@ -95,7 +95,7 @@ fn tiled_attention_is_right_and_the_same_for_any_number_of_threads() {
 }
 
 #[test]
-fn memory_grows_with_the_length_and_not_with_its_square() {
+fn scores_are_held_for_the_heads_in_hand_alone() {
     let [short, long] = [96, 192].map(|n| on_cpu(n, 1).1);
     assert!(long.scratch_bytes <= 2 * short.scratch_bytes, "{} {}", short.scratch_bytes, long.scratch_bytes);
     // One head's scores, weights and their gradients, where all heads' would be sixteen times that.

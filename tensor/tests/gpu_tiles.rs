@@ -34,7 +34,7 @@ fn attention_in_chunks_is_right_and_the_same_for_any_of_them() {
 }
 
 #[test]
-fn memory_grows_with_the_length_and_not_with_its_square() {
+fn scores_are_held_for_the_heads_in_hand_alone() {
     let one_head = 4 * 192 * 192;
     let device = device(8 * one_head, GpuOptions::default());
     let [short, long] = [96, 192].map(|n| run(&device, n).1);

@@ -33,14 +33,16 @@ pub fn run(install: bool) -> Result<(), String> {
     let mut programs = Vec::new();
     let compiled = part("compile", &mut || {
         cargo_test(&["--no-run"])?;
-        cargo_test(&["--no-run", "--bench", "kernels", "--bench", "prototypes"])?;
+        cargo_test(&["--no-run", "--bench", "kernels", "--bench", "prototypes", "--bench", "table"])?;
         programs = examples::build()?;
         Ok(())
     });
     if compiled {
         part("unit and integration tests", &mut || cargo_test(&["--lib", "--bins", "--tests", "--no-fail-fast"]));
         // Under `cargo test` each benchmark runs once. The first adapter is a real one where there is one.
-        part("benchmarks once, cpu", &mut || benches("cpu", &["--bench", "kernels", "--bench", "prototypes"]));
+        part("benchmarks once, cpu", &mut || {
+            benches("cpu", &["--bench", "kernels", "--bench", "prototypes", "--bench", "table"])
+        });
         part("benchmarks once, gpu:0", &mut || benches("gpu:0", &["--bench", "kernels"]));
         part("documentation tests", &mut || cargo_test(&["--doc", "--no-fail-fast"]));
         part("examples", &mut || {

@@ -16,8 +16,8 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text:?} is no whole number")))
 }
 
-/// A runner of `programs` programs, of more in a soak. It prints its seed; a failure is shrunk and kept beside
-/// `source_file`.
+/// A runner of `programs` programs, of more in a soak; what a test rejects is drawn anew and doesn't count. It prints its
+/// seed; a failure is shrunk and kept beside `source_file`.
 pub fn runner(test: &str, source_file: &'static str, programs: u32) -> TestRunner {
     let soak = number(SOAK);
     let times = u32::try_from(soak.unwrap_or(1)).unwrap_or_else(|_| panic!("{SOAK} is too large"));
@@ -30,6 +30,8 @@ pub fn runner(test: &str, source_file: &'static str, programs: u32) -> TestRunne
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = ProptestConfig {
         cases: programs,
+        // More than a test may reject: it says which share that is, and fails for it.
+        max_global_rejects: programs,
         source_file: Some(source_file),
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("proptest-regressions"))),
         max_shrink_iters: 2000,

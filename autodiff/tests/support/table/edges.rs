@@ -1,5 +1,6 @@
-//! Every primitive at the edges of f32: ±0, subnormals, ±10³⁸, the largest numbers, infinities, NaN. Each edge is alone
-//! among ordinary numbers of its sign, so that no result depends on the order of a sum.
+//! Every primitive at the edges of f32: ±0, subnormals, ±10³⁸, the largest numbers, infinities, NaN; and the gradients of
+//! elementwise functions there. Each edge is alone among ordinary numbers of its sign, so that no result depends on the
+//! order of a sum.
 
 use primer_autodiff::grad_graph;
 use primer_tensor::{BinaryOp, CompareOp, DType, Graph, NodeId, Op, Program, ReduceOp, Result, Shape, Tensor, UnaryOp};
@@ -67,6 +68,8 @@ pub struct EdgeCase {
     pub nan_is_specified: bool,
     /// What is allowed beside by the first operand: the rounding of terms that cancel.
     pub floor: fn(f64) -> f64,
+    /// How many roundings meet in a result.
+    pub roundings: f64,
 }
 
 struct Edges(Vec<EdgeCase>);
@@ -77,8 +80,15 @@ impl Edges {
         let mut leaves = Leaves::new(1);
         let y = build(&mut leaves).unwrap_or_else(|error| panic!("{name}: {error}"));
         let (program, inputs) = leaves.forward(vec![y]);
-        let case = EdgeCase { name, program, inputs, keeps_sign: false, nan_is_specified: true, floor: |_| 0.0 };
-        self.0.push(case);
+        self.0.push(EdgeCase {
+            name,
+            program,
+            inputs,
+            keeps_sign: false,
+            nan_is_specified: true,
+            floor: |_| 0.0,
+            roundings: 1.0,
+        });
         self.0.last_mut().expect("just added")
     }
 }
@@ -103,6 +113,7 @@ fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
 pub fn edge_cases() -> Vec<EdgeCase> {
     let mut edges = Edges(Vec::new());
     elementwise(&mut edges);
+    gradients(&mut edges);
     choices(&mut edges);
     accumulations(&mut edges);
     movements(&mut edges);
@@ -152,6 +163,47 @@ fn elementwise(edges: &mut Edges) {
         case.nan_is_specified = false;
         case.floor = |x| 2e-6 * x.abs().max(1.0);
     }
+}
+
+/// The gradients of the elementwise functions, but for those in which nothing of an operand is: sums and the negation
+/// hand their cotangent on, a step none. tanh and sigmoid are with the activations in [`elementwise`].
+fn gradients(edges: &mut Edges) {
+    let unary = |op: &UnaryOp| !matches!(op, UnaryOp::Neg | UnaryOp::Sign | UnaryOp::Tanh | UnaryOp::Sigmoid);
+    for op in UnaryOp::ALL.into_iter().filter(unary) {
+        let case = edges.case(format!("gradient of {}", op.name()), |l| {
+            let x = l.values(&all(), &EDGES);
+            let y = l.graph.unary(op, x)?;
+            gradient(l, y, x, 0.5)
+        });
+        case.roundings = 4.0;
+    }
+    for op in BinaryOp::ALL.into_iter().filter(|op| !matches!(op, BinaryOp::Add | BinaryOp::Sub)) {
+        for second in [false, true] {
+            let which = if second { "second" } else { "first" };
+            let case = edges.case(format!("gradient of {} by its {which} operand", op.name()), |l| {
+                let (a, b) = pairs();
+                let n = shape([a.len()]);
+                let (a, b) = (l.values(&n, &a), l.values(&n, &b));
+                let y = l.graph.binary(op, a, b)?;
+                // 8 / b is subnormal for no b, which a GPU might flush: ∞ times it would be NaN.
+                gradient(l, y, if second { b } else { a }, 8.0)
+            });
+            case.roundings = 4.0;
+            if op == BinaryOp::Div && second {
+                // −(8 / b)·(a / b), where a / b is subnormal and flushed.
+                case.floor = |_| 1e-37;
+            }
+        }
+    }
+}
+
+/// The gradient by `x` of Σ y·`cotangent`.
+fn gradient(l: &mut Leaves, y: NodeId, x: NodeId, cotangent: f32) -> Result<NodeId> {
+    let shape = l.graph.shape(y).clone();
+    let cotangents = l.values(&shape, &vec![cotangent; shape.numel()]);
+    let product = l.graph.mul(y, cotangents)?;
+    let loss = l.graph.sum_all(product)?;
+    Ok(grad_graph(&mut l.graph, loss, &[x]).expect("the loss is a scalar")[0])
 }
 
 fn choices(edges: &mut Edges) {

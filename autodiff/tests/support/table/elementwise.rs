@@ -1,7 +1,8 @@
 //! Elementwise functions, selection, casts, and what has no operand to compute with.
 
-use primer_tensor::{BinaryOp, CompareOp, DType, UnaryOp};
+use primer_tensor::{BinaryOp, CompareOp, DType, NodeId, Result, Shape, UnaryOp};
 
+use super::super::leaves::Leaves;
 use super::{Table, shape};
 
 pub(super) fn elementwise(table: &mut Table) {
@@ -69,15 +70,10 @@ pub(super) fn elementwise(table: &mut Table) {
         let zero = l.graph.constant(0.0);
         l.graph.select(hit, x, zero)
     });
-    table.case("casts", |l| {
-        let x = l.float(&shape([3, 5]), 0.0, 9.0);
-        let floor = l.graph.cast(x, DType::U32)?;
-        let floor = l.graph.cast(floor, DType::F32)?;
-        let part = l.graph.sub(x, floor)?;
-        let finite = l.graph.is_finite(x)?;
-        let finite = l.graph.cast(finite, DType::F32)?;
-        l.graph.mul(part, finite)
-    });
+    for dims in [shape([1]), shape([3, 5])] {
+        table.case(format!("casts {dims}"), |l| casts(l, &dims));
+    }
+    table.empty("casts", |l| casts(l, &shape([0, 4])));
     table.case("stop_gradient", |l| {
         let x = l.float(&shape([3, 5]), 0.0, 9.0);
         let constant = l.graph.stop_gradient(x)?;
@@ -109,14 +105,26 @@ pub(super) fn elementwise(table: &mut Table) {
         let (a, b) = (l.graph.random(key, [3, 6000], 0)?, l.graph.random(key, [3, 6000], u32::MAX)?);
         l.graph.concat(&[a, b], 0)
     });
-    for axis in 0..4 {
-        table.case(format!("iota over {axis}"), |l| {
-            let count = l.graph.iota([2, 3, 4, 5], axis, DType::F32)?;
-            let index = l.graph.iota([2, 3, 4, 5], axis, DType::U32)?;
+    let iotas = (0..4).map(|axis| (shape([2, 3, 4, 5]), axis));
+    for (dims, axis) in iotas.chain([(shape([1]), 0)]) {
+        table.case(format!("iota {dims} over {axis}"), |l| {
+            let count = l.graph.iota(&dims, axis, DType::F32)?;
+            let index = l.graph.iota(&dims, axis, DType::U32)?;
             let index = l.graph.cast(index, DType::F32)?;
             l.graph.concat(&[count, index], 0)
         });
     }
     table.empty("iota", |l| l.graph.iota([3, 0, 2], 0, DType::F32));
     table.case("a constant", |l| l.graph.full(0.1, [3, 5]));
+}
+
+/// What lies behind the point, by way of an index; times whether it is finite.
+fn casts(l: &mut Leaves, dims: &Shape) -> Result<NodeId> {
+    let x = l.float(dims, 0.0, 9.0);
+    let floor = l.graph.cast(x, DType::U32)?;
+    let floor = l.graph.cast(floor, DType::F32)?;
+    let part = l.graph.sub(x, floor)?;
+    let finite = l.graph.is_finite(x)?;
+    let finite = l.graph.cast(finite, DType::F32)?;
+    l.graph.mul(part, finite)
 }

@@ -67,6 +67,10 @@ pub(super) fn idioms(table: &mut Table) {
                 l.compose(x, composed.apply)
             });
         }
+        table.empty(format!("{} [0,3]", composed.name), |l| {
+            let x = l.float(&shape([0, 3]), -2.0, 2.0);
+            l.compose(x, composed.apply)
+        });
     }
     table.case("top-1 routing with a capacity", |l| {
         let x = l.float(&shape([9, 4]), -2.0, 2.0);
@@ -172,6 +176,20 @@ pub(super) fn idioms(table: &mut Table) {
         let picked = l.graph.select(hit, shifted, zero)?;
         let picked = l.graph.reduce(ReduceOp::Sum, picked, 1)?;
         l.graph.sub(total, picked)
+    });
+}
+
+/// Rows so long that a GPU reads each in parts, one launch for each reduction, and those of the gradient again.
+pub(super) fn long_rows(table: &mut Table) {
+    const LENGTH: usize = 70_000;
+    table.case("softmax of long rows", |l| {
+        let x = l.float(&shape([2, LENGTH]), -4.0, 4.0);
+        l.compose(x, Tensor::softmax)
+    });
+    table.case("cross entropy of long rows", |l| {
+        let x = l.float(&shape([2, LENGTH]), -4.0, 4.0);
+        // One target within a row, one at its end.
+        l.compose(x, |x| x.cross_entropy(&(Tensor::iota([2], 0, DType::F32) * 40_000.0 + 29_999.0).to_u32()))
     });
 }
 

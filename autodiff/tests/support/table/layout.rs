@@ -2,12 +2,17 @@
 
 use primer_tensor::{Graph, NodeId, ReduceOp, Result, Shape, UnaryOp};
 
+use super::super::leaves::Leaves;
 use super::{Table, shape};
 
 pub(super) fn layout(table: &mut Table) {
     type Build = fn(&mut Graph, NodeId) -> Result<NodeId>;
-    let cases: [(&str, Shape, Build); 20] = [
+    let cases: [(&str, Shape, Build); 32] = [
         ("reshape", shape([6, 10]), |g, x| g.reshape(x, [4, 15])),
+        ("reshape of a scalar", shape([]), |g, x| g.reshape(x, [1, 1])),
+        ("reshape to a scalar", shape([1, 1]), |g, x| g.reshape(x, Shape::scalar())),
+        ("reshape of a vector", shape([12]), |g, x| g.reshape(x, [3, 4])),
+        ("reshape of 4 axes", shape([2, 3, 4, 5]), |g, x| g.reshape(x, [8, 15])),
         ("permute [1,0]", shape([5, 33]), |g, x| g.permute(x, &[1, 0])),
         ("permute [0,2,1,3]", shape([2, 3, 4, 5]), |g, x| g.permute(x, &[0, 2, 1, 3])),
         ("permute [2,0,1]", shape([3, 4, 5]), |g, x| g.permute(x, &[2, 0, 1])),
@@ -15,11 +20,19 @@ pub(super) fn layout(table: &mut Table) {
         ("broadcast a scalar", shape([]), |g, x| g.broadcast_to(x, [3, 70])),
         ("slice 0", shape([7, 5]), |g, x| g.slice(x, 0, 2, 6)),
         ("slice 1", shape([7, 5]), |g, x| g.slice(x, 1, 1, 2)),
+        ("slice of a vector", shape([9]), |g, x| g.slice(x, 0, 2, 7)),
+        ("slice to one element", shape([1, 5]), |g, x| g.slice(x, 1, 2, 3)),
+        ("slice of 3 axes", shape([3, 5, 4]), |g, x| g.slice(x, 1, 1, 4)),
         ("pad 0", shape([3, 5]), |g, x| g.pad(x, 0, 2, 1)),
         ("pad 1", shape([3, 5]), |g, x| g.pad(x, 1, 0, 4)),
+        ("pad of one element", shape([1]), |g, x| g.pad(x, 0, 1, 2)),
+        ("pad of a vector", shape([9]), |g, x| g.pad(x, 0, 0, 3)),
+        ("pad of 3 axes", shape([2, 3, 4]), |g, x| g.pad(x, 1, 1, 2)),
         ("reverse 0", shape([7, 5]), |g, x| g.reverse(x, 0)),
         ("reverse 1", shape([2, 7, 5]), |g, x| g.reverse(x, 1)),
         ("reverse of one element", shape([3, 1]), |g, x| g.reverse(x, 1)),
+        ("reverse of a vector", shape([9]), |g, x| g.reverse(x, 0)),
+        ("reverse of 4 axes", shape([2, 3, 4, 5]), |g, x| g.reverse(x, 2)),
         ("permute 6 axes", shape([2, 1, 3, 2, 2, 3]), |g, x| g.permute(x, &[5, 3, 0, 1, 4, 2])),
         ("broadcast 5 axes", shape([2, 1, 2, 1, 3]), |g, x| g.broadcast_to(x, [2, 3, 2, 2, 3])),
         ("slice of 4 axes", shape([2, 4, 3, 5]), |g, x| g.slice(x, 2, 1, 3)),
@@ -101,23 +114,23 @@ pub(super) fn layout(table: &mut Table) {
             build(&mut l.graph, x)
         });
     }
-    table.case("concat of 5 axes", |l| {
-        let (a, b) = (l.float(&shape([2, 1, 2, 3, 2]), -1.0, 1.0), l.float(&shape([2, 1, 2, 1, 2]), -1.0, 1.0));
-        l.graph.concat(&[a, b], 3)
-    });
-    for name in ["barrier", "barrier, inside"] {
-        table.case(name, |l| {
-            let mut x = l.float(&shape([5, 33]), -1.0, 1.0);
-            let after = l.float(&shape([3]), -1.0, 1.0);
-            let after = l.graph.unary(UnaryOp::Tanh, after)?;
-            if name.ends_with("inside") {
-                x = l.graph.unary(UnaryOp::Tanh, x)?;
-            }
-            let y = l.graph.barrier(x, after)?;
-            let y = l.graph.permute(y, &[1, 0])?;
-            if name.ends_with("inside") { l.graph.mul(y, y) } else { Ok(y) }
+    for (a, b, axis) in [
+        (shape([1]), shape([1]), 0),
+        (shape([3]), shape([4]), 0),
+        (shape([2, 3, 4]), shape([2, 1, 4]), 1),
+        (shape([2, 1, 3, 5]), shape([2, 4, 3, 5]), 1),
+        (shape([2, 1, 2, 3, 2]), shape([2, 1, 2, 1, 2]), 3),
+    ] {
+        table.case(format!("concat of {a} and {b}"), |l| {
+            let (a, b) = (l.float(&a, -1.0, 1.0), l.float(&b, -1.0, 1.0));
+            l.graph.concat(&[a, b], axis)
         });
     }
+    for dims in [shape([5, 33]), shape([1, 1])] {
+        table.case(format!("barrier {dims}"), |l| barrier(l, &dims, false));
+        table.case(format!("barrier {dims}, inside"), |l| barrier(l, &dims, true));
+    }
+    table.empty("barrier", |l| barrier(l, &shape([3, 0]), true));
     for axis in 0..2 {
         table.case(format!("concat over {axis}"), |l| {
             let a = l.float(&shape([3, 4]), -1.0, 1.0);
@@ -127,4 +140,18 @@ pub(super) fn layout(table: &mut Table) {
             l.graph.concat(&[a, b, a], axis)
         });
     }
+}
+
+/// A matrix, transposed once another value is there; with `inside`, of something computed and read by something that
+/// computes.
+fn barrier(l: &mut Leaves, dims: &Shape, inside: bool) -> Result<NodeId> {
+    let mut x = l.float(dims, -1.0, 1.0);
+    let after = l.float(&shape([3]), -1.0, 1.0);
+    let after = l.graph.unary(UnaryOp::Tanh, after)?;
+    if inside {
+        x = l.graph.unary(UnaryOp::Tanh, x)?;
+    }
+    let y = l.graph.barrier(x, after)?;
+    let y = l.graph.permute(y, &[1, 0])?;
+    if inside { l.graph.mul(y, y) } else { Ok(y) }
 }

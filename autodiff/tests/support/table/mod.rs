@@ -54,3 +54,10 @@ pub fn cases() -> Vec<OpCase> {
     idioms::idioms(&mut table);
     table.0
 }
+
+/// The cases of rows so long that they are kept out of the table, which runs many times.
+pub fn long_rows() -> Vec<OpCase> {
+    let mut table = Table(Vec::new());
+    idioms::long_rows(&mut table);
+    table.0
+}
