@@ -53,6 +53,17 @@ fn a_step_on_a_gpu_holds_no_squares_of_long_sequences() {
     }
 }
 
+/// Four heads are fewer tiles than threads may share, but their scores would take a gibibyte.
+#[test]
+fn a_step_on_a_cpu_holds_no_squares_of_one_long_sequence() {
+    let [short, long] = [2048, 8192].map(|seq| {
+        let mut config = RunConfig::new(Arch::PrimerEz, Size::Nano);
+        (config.model.seq, config.train.batch) = (seq, 1);
+        Device::cpu_with_threads(2).cost(&step_program(&config).unwrap()).unwrap().peak_bytes()
+    });
+    assert!(long <= 4 * short, "{short} bytes for 2,048 tokens, {long} for 8,192");
+}
+
 #[test]
 fn an_adapters_buffers_are_those_planned() {
     for name in STEPS {

@@ -14,19 +14,19 @@ use primer_tensor::{Device, Program};
 /// finish: how many depends on the adapter, so they aren't counted).
 const COSTS: &str = "\
 step                 on  launches    bytes moved     bytes held
-vanilla             cpu       157     1157806968      201152036
+vanilla             cpu       157     1157806968      200906276
 vanilla             gpu       186     1456129012      268451872
-primer_ez           cpu       182     1309210708      226429488
+primer_ez           cpu       182     1309210708      226183728
 primer_ez           gpu       209     1607530684      293730332
 dna:discovered      cpu       280     2621942236      594424876
 dna:discovered      gpu       318     2836081284      592099348
 dna:softmax         cpu       231     1532479640      343283752
 dna:softmax         gpu       266     1834536220      377359392
-dna:depthwise       cpu       303     1633361048      268493380
+dna:depthwise       cpu       303     1633361048      268247620
 dna:depthwise       gpu       355     2019822952      334979104
-dna:squared_relu    cpu       200     1262602088      211623460
+dna:squared_relu    cpu       200     1262602088      211377700
 dna:squared_relu    gpu       228     1581933532      276806680
-dna:rows            cpu       251     1845934148      395308572
+dna:rows            cpu       251     1845934148      395062812
 dna:rows            gpu       296     2215565552      462313496
 ";
 

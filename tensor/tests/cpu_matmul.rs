@@ -5,7 +5,7 @@ use primer_tensor::plan::{Kernel, MatMul, View};
 use crate::cpu_support::{assert_close, dense, numbers, plan, positions, run};
 
 fn check(a: View, b: View, out: View, what: &str) {
-    let product = MatMul { a, b, out, epilogue: None };
+    let product = MatMul { a, b, out, adds: false, epilogue: None };
     let (batch, m, n, k) = product.dims();
     let span = |view: &View| positions(view).into_iter().max().map_or(1, |p| p + 1);
     let lengths = [span(&product.a), span(&product.b), span(&product.out)];

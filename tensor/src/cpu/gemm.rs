@@ -17,7 +17,7 @@ impl<P> Matrix<P> {
     }
 }
 
-/// Writes a `[m, k]` · b `[k, n]` to `out`.
+/// Writes a `[m, k]` · b `[k, n]` to `out`, or with `adds` adds it to what is there.
 ///
 /// # Safety
 /// All elements of the three matrices lie in allocations that may be read, and in `out` be written; nobody else touches
@@ -27,14 +27,15 @@ pub(super) unsafe fn product(
     out: Matrix<*mut f32>,
     a: Matrix<*const f32>,
     b: Matrix<*const f32>,
+    adds: bool,
 ) {
     // The kernels want columns of neighbours: of rows of neighbours, the transpose is computed, bᵀ·aᵀ.
     if out.col.abs() < out.row.abs() {
         // SAFETY: the same elements.
-        unsafe { columns([n, m, k], out.transposed(), b.transposed(), a.transposed()) }
+        unsafe { columns([n, m, k], out.transposed(), b.transposed(), a.transposed(), adds) }
     } else {
         // SAFETY: by the caller.
-        unsafe { columns([m, n, k], out, a, b) }
+        unsafe { columns([m, n, k], out, a, b, adds) }
     }
 }
 
@@ -44,6 +45,7 @@ unsafe fn columns(
     mut out: Matrix<*mut f32>,
     mut a: Matrix<*const f32>,
     mut b: Matrix<*const f32>,
+    adds: bool,
 ) {
     let last = |count: usize, stride: isize| (count.max(1) - 1) as isize * stride;
     if out.row < 0 {
@@ -58,12 +60,12 @@ unsafe fn columns(
         (a.start, b.start) = (a.start.wrapping_offset(last(k, a.col)), b.start.wrapping_offset(last(k, b.row)));
         (a.col, b.row) = (-a.col, -b.row);
     }
-    let alone = Parallelism::None;
+    let (alone, alpha) = (Parallelism::None, if adds { 1.0 } else { 0.0 });
     // SAFETY: by the caller; the places are the same seen from another corner.
     unsafe {
         get_gemm_fn()(
-            m, n, k, out.start, out.col, out.row, false, a.start, a.col, a.row, b.start, b.col, b.row, 0.0, 1.0, false,
-            false, false, alone,
+            m, n, k, out.start, out.col, out.row, adds, a.start, a.col, a.row, b.start, b.col, b.row, alpha, 1.0,
+            false, false, false, alone,
         );
     }
 }
@@ -95,20 +97,24 @@ mod tests {
             };
             let values = |count: usize, step: usize| (0..count).map(|i| (i * step % 11) as f32 - 5.0).collect();
             let (x, y): (Vec<f32>, Vec<f32>) = (values(m * k, 3), values(k * n, 7));
-            let mut z = vec![0f32; m * n];
-            // SAFETY: each place covers its vector.
-            unsafe {
-                product(
-                    [m, n, k],
-                    Matrix { start: z.as_mut_ptr().add(out.0), row: out.1, col: out.2 },
-                    Matrix { start: x.as_ptr().add(a.0), row: a.1, col: a.2 },
-                    Matrix { start: y.as_ptr().add(b.0), row: b.1, col: b.2 },
-                );
-            }
-            for i in 0..m {
-                for j in 0..n {
-                    let expected: f32 = (0..k).map(|p| x[at(a, i, p)] * y[at(b, p, j)]).sum();
-                    assert_eq!(z[at(out, i, j)], expected, "form {form}, element {i} {j}");
+            for adds in [false, true] {
+                let mut z = vec![7f32; m * n];
+                // SAFETY: each place covers its vector.
+                unsafe {
+                    product(
+                        [m, n, k],
+                        Matrix { start: z.as_mut_ptr().add(out.0), row: out.1, col: out.2 },
+                        Matrix { start: x.as_ptr().add(a.0), row: a.1, col: a.2 },
+                        Matrix { start: y.as_ptr().add(b.0), row: b.1, col: b.2 },
+                        adds,
+                    );
+                }
+                for i in 0..m {
+                    for j in 0..n {
+                        let product: f32 = (0..k).map(|p| x[at(a, i, p)] * y[at(b, p, j)]).sum();
+                        let expected = if adds { product + 7.0 } else { product };
+                        assert_eq!(z[at(out, i, j)], expected, "form {form}, adds {adds}, element {i} {j}");
+                    }
                 }
             }
         }

@@ -21,6 +21,7 @@ pub(super) struct MatMulKernel {
     m: usize,
     n: usize,
     k: usize,
+    adds: bool,
     cut: Cut,
 }
 
@@ -107,6 +108,7 @@ impl MatMulKernel {
             m,
             n,
             k,
+            adds: product.adds,
             cut: Cut::of(batch, m, n, k, product.a.strides[rank - 1] != 1, isa),
         }
     }
@@ -117,7 +119,7 @@ impl MatMulKernel {
     /// `bases` points to the buffers of the plan, which the views lie within; no one else uses `out`.
     pub(super) unsafe fn run(&self, bases: &Bases, team: &Team) {
         let Self { m, n, k, cut, .. } = *self;
-        if self.batch == 0 || m == 0 || n == 0 {
+        if self.batch == 0 || m == 0 || n == 0 || (k == 0 && self.adds) {
             return;
         }
         let (row_slabs, col_slabs) = (m.div_ceil(cut.rows), n.div_ceil(cut.cols));
@@ -149,6 +151,7 @@ impl MatMulKernel {
                         Matrix { start: out, row: self.out.row, col: self.out.col },
                         Matrix { start: at(&self.a, row, 0).cast_const(), row: self.a.row, col: self.a.col },
                         Matrix { start: at(&self.b, 0, col).cast_const(), row: self.b.row, col: self.b.col },
+                        self.adds,
                     );
                 }
             }

@@ -89,7 +89,7 @@ impl CpuDevice {
         let shape = Shape::from([N, N]);
         let spec = |slot| BufferSpec::new(shape.clone(), DType::F32, Place::Slot(slot));
         let view = |buffer| View::contiguous(BufferId(buffer), &shape);
-        let product = Kernel::MatMul(MatMul { a: view(0), b: view(1), out: view(2), epilogue: None });
+        let product = Kernel::MatMul(MatMul { a: view(0), b: view(1), out: view(2), adds: false, epilogue: None });
         let plan = Plan { buffers: (0..3).map(spec).collect(), kernels: vec![product], ..Plan::default() };
         // SAFETY: one product of N × N into a third buffer.
         let mut runner = unsafe { self.runner(&plan)? };

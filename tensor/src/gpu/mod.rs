@@ -69,8 +69,8 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 const STAGED: u64 = 128 << 20;
 
 /// Smaller tensors are stored whole, so that launches are few and nothing is computed twice. A chunk is work enough for
-/// a large GPU, which blocks of causal squares would not be.
-const TILES: TileLimits = TileLimits { bytes: 64 << 20, rows: usize::MAX, fewest: 2, chunk: Some(256 << 20) };
+/// a large GPU, as are that many rows of several heads.
+const TILES: TileLimits = TileLimits { bytes: 64 << 20, rows: 1024, fewest: 2, chunk: Some(256 << 20) };
 
 /// A software adapter is busy with less.
 const SOFTWARE_TILES: TileLimits = TileLimits { bytes: 32 << 20, rows: 128, fewest: 2, chunk: Some(32 << 20) };

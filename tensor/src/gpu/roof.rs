@@ -27,7 +27,7 @@ impl GpuDevice {
         let buffers = shapes.iter().zip(places);
         let buffers = buffers.map(|(s, place)| BufferSpec::new(s.clone(), DType::F32, place)).collect();
         let view = |i: usize| View::contiguous(BufferId(i as u32), &shapes[i]);
-        let product = Kernel::MatMul(MatMul { a: view(0), b: view(1), out: view(2), epilogue: None });
+        let product = Kernel::MatMul(MatMul { a: view(0), b: view(1), out: view(2), adds: false, epilogue: None });
         let flops = product.flops() as f64;
         let mut state = State::new(&crate::Device::Gpu(self.clone()));
         let mut graph = Graph::default();

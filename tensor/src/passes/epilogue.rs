@@ -38,7 +38,7 @@ fn candidates(plan: &Plan, position: usize) -> Vec<usize> {
         _ => Vec::new(),
     };
     let is_read = |at: &usize| match &plan.kernels[*at] {
-        Kernel::MatMul(product) => product.epilogue.is_none() && reads.contains(&product.out.buffer),
+        Kernel::MatMul(product) => !product.adds && product.epilogue.is_none() && reads.contains(&product.out.buffer),
         _ => false,
     };
     (0..position).rev().filter(is_read).collect()
@@ -70,7 +70,8 @@ fn fused(plan: &Plan, at: usize, position: usize) -> Option<Kernel> {
     };
     let between = &plan.kernels[at + 1..position];
     let late = between.iter().any(|kernel| {
-        kernel.reads().iter().any(|view| view.buffer == out.buffer) || kernel.writes().iter().any(is_operand)
+        let is_product = |view: &&View| view.buffer == out.buffer;
+        kernel.reads().iter().any(is_product) || kernel.writes().iter().any(|view| is_product(view) || is_operand(view))
     });
     // One element a row is stored by another invocation than those that read it along the row.
     let replaces_row_values = program.stores.iter().any(|store| {

@@ -40,7 +40,7 @@ fn count(kernel: &Kernel, reads: &mut [Reads]) {
         _ => kernel.reads().into_iter().for_each(|view| reads[view.buffer.index()] = Reads::Others),
     }
     let in_launches = match kernel {
-        Kernel::MatMul(product) => product.dims().3 > LONGEST,
+        Kernel::MatMul(product) => product.adds || product.dims().3 > LONGEST,
         Kernel::LinRec { .. } | Kernel::ScatterAdd { .. } => true,
         _ => false,
     };

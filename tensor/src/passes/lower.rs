@@ -159,7 +159,7 @@ impl Lowering<'_> {
                     view.permute(&perm)
                 };
                 let (a, b) = (transposed(&operands[0], *transpose_a), transposed(&operands[1], *transpose_b));
-                Kernel::MatMul(MatMul { a, b, out, epilogue: None })
+                Kernel::MatMul(MatMul { a, b, out, adds: false, epilogue: None })
             }
             Op::DepthwiseConv | Op::DepthwiseConvInputGrad => Kernel::DepthwiseConv(DepthwiseConv {
                 x: self.contiguous(&operands[0], DType::F32),

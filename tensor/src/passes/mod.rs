@@ -60,9 +60,10 @@ impl Default for PlanLimits {
 pub struct TileLimits {
     /// Bytes of the smallest tensor.
     pub bytes: usize,
-    /// Rows of a block of a causal square, which is computed up to its diagonal.
+    /// Fewest rows of a block of a square: so many are held at a time, and where later positions are masked, they are
+    /// computed up to the diagonal.
     pub rows: usize,
-    /// Fewest tiles: threads share tiles, never what is inside one.
+    /// Fewest tiles, but for squares of 64 MiB and more: threads share tiles, never what is inside one.
     pub fewest: usize,
     /// Bytes of what is held, for as many tiles at a time as fit, at least one: the plan has their kernels chunk by
     /// chunk, and none that is [`Tiled`](crate::plan::Tiled). None where the device runs tiled kernels.

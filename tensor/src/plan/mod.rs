@@ -2,8 +2,8 @@
 //!
 //! A plan is made once per program by [`passes`](crate::passes) and is the same for every device. Invariants:
 //! a kernel reads only inputs, state and what earlier kernels wrote; a kernel writes no buffer that it reads, except
-//! that a row program, also one that is an epilogue, may replace a state entry element by element (equal views); all
-//! loads of a row precede its stores. Inside a [`Tiled`] kernel this holds for each of its kernels.
+//! that a row program, also one that is an epilogue, may replace a state entry element by element (equal views), and a
+//! product may be added to what its output holds; all loads of a row precede its stores. Inside a [`Tiled`] kernel this holds for each of its kernels.
 
 mod extent;
 mod report;
@@ -153,6 +153,8 @@ pub struct MatMul {
     pub b: View,
     /// `[batch.., m, n]`
     pub out: View,
+    /// Whether the product is added to what `out` holds. Such a product has no epilogue.
+    pub adds: bool,
     /// What becomes of the product before it leaves the kernel: a row program over `batch·m` rows of length n, without
     /// reductions and column sums. It reads the product as `out`'s buffer, which is written only where a store of the
     /// program does so.
@@ -292,7 +294,8 @@ impl Kernel {
         }
     }
 
-    /// Bytes that one launch must move between these buffers of its plan: each distinct element of each view once.
+    /// Bytes that one launch must move between these buffers of its plan: each distinct element of each view once, also
+    /// where a product is added to it.
     pub fn bytes(&self, buffers: &[BufferSpec]) -> u64 {
         let bytes = |view: &View| buffers[view.buffer.index()].bytes(view.distinct());
         self.reads().into_iter().chain(self.writes()).map(bytes).sum()

@@ -140,6 +140,9 @@ impl Memory<'_> {
                         }
                     }
                 }
+                if k.adds {
+                    out.iter_mut().zip(self.read(&k.out)).for_each(|(sum, before)| *sum += before);
+                }
                 match &k.epilogue {
                     None => self.write(&k.out, &out),
                     Some(program) => self.rows(program, |view| (view.buffer == k.out.buffer).then(|| out.clone())),

@@ -61,7 +61,8 @@ pub(super) fn matmul(matmul: &MatMul, context: &Context<'_>) -> Vec<Shader> {
     if at_once > 1 {
         return split(matmul, at_once, context);
     }
-    let whole = part(matmul, Sums::Whole, context);
+    let first = if matmul.adds { Sums::Added } else { Sums::Whole };
+    let whole = part(matmul, first, context);
     // A product with an epilogue is in no memory that another launch could add to; plans give none to a very long one.
     if whole.rounds <= context.rounds() || matmul.epilogue.is_some() {
         return vec![whole];
@@ -73,7 +74,7 @@ pub(super) fn matmul(matmul: &MatMul, context: &Context<'_>) -> Vec<Shader> {
     let cut = |start: usize| {
         let end = (start + length).min(k);
         let (a, b) = (matmul.a.slice(r - 1, start, end), matmul.b.slice(r - 2, start, end));
-        part(&MatMul { a, b, ..matmul.clone() }, if start > 0 { Sums::Added } else { Sums::Whole }, context)
+        part(&MatMul { a, b, ..matmul.clone() }, if start > 0 { Sums::Added } else { first }, context)
     };
     (0..k).step_by(length).map(cut).collect()
 }
@@ -87,8 +88,8 @@ const PARTIAL_WORDS: usize = 1 << 24;
 /// Into how many parts k is cut so that a product with few outputs, such as a gradient of weights, keeps a GPU busy.
 fn parts_at_once(matmul: &MatMul, context: &Context<'_>) -> usize {
     let (_, m, n, k) = matmul.dims();
-    // What follows in an epilogue needs the whole sum.
-    if !context.variants.matmul.is_tiled() || matmul.epilogue.is_some() || !matmul.out.is_contiguous() {
+    // What follows in an epilogue needs the whole sum, and parts are added up in its place.
+    if !context.variants.matmul.is_tiled() || matmul.epilogue.is_some() || matmul.adds || !matmul.out.is_contiguous() {
         return 1;
     }
     let invocations = if m.min(n) < 8 { count(matmul, 2, 2) } else { 256 * count(matmul, 64, 64) };

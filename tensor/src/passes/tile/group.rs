@@ -67,6 +67,14 @@ fn columns(view: &View, width: usize) -> Option<(usize, usize)> {
     (end <= width).then_some((first, end))
 }
 
+/// Whether n × n values are too many to be stored, however few tiles and so threads then share them.
+fn is_huge_square(dims: &[usize]) -> bool {
+    const HUGE: usize = (64 << 20) / 4;
+    matches!(dims, [_, .., rows, columns] if rows == columns)
+        && dims.len() > 2
+        && dims.iter().product::<usize>() >= HUGE
+}
+
 /// For each kernel those that must come later since they read or write what it writes, or write what it reads.
 fn successors(plan: &Plan, uses: &Uses) -> Vec<Vec<usize>> {
     let mut after: Vec<Vec<usize>> = vec![Vec::new(); plan.kernels.len()];
@@ -129,7 +137,7 @@ pub(super) struct Tiling<'a> {
     uses: Uses,
     /// The one kernel that writes each large scratch tensor.
     writer: Vec<Option<usize>>,
-    /// Fewest tiles of a group.
+    /// Fewest tiles of a group, unless its squares are huge.
     fewest: usize,
     group_of: Vec<Option<usize>>,
     groups: Vec<Group>,
@@ -165,7 +173,8 @@ impl<'a> Tiling<'a> {
             let Kernel::MatMul(product) = &self.plan.kernels[seed] else { continue };
             let dims = &product.out.dims[..product.out.dims.len() - 2];
             let is_large = self.writer[product.out.buffer.index()] == Some(seed);
-            if self.group_of[seed].is_none() && is_large && dims.iter().product::<usize>() >= self.fewest {
+            let enough = dims.iter().product::<usize>() >= self.fewest || is_huge_square(&product.out.dims);
+            if self.group_of[seed].is_none() && is_large && enough {
                 let mut group = Group::new(dims);
                 group.insert(seed, self.plan.kernels[seed].clone());
                 self.groups.push(group);

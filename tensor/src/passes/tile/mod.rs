@@ -9,7 +9,7 @@
 mod again;
 mod chunk;
 mod group;
-mod triangle;
+mod square;
 
 #[cfg(test)]
 mod tests;
@@ -28,7 +28,7 @@ pub(super) fn tile(plan: &mut Plan, limits: PlanLimits) {
     again::recompute(plan);
     again::drop_unread(plan);
     settle_locals(plan);
-    triangle::cut(plan, limits.rows);
+    square::cut(plan, limits.rows);
     if let Some(bytes) = limits.chunk {
         chunk::cut(plan, bytes);
     }

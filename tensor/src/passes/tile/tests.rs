@@ -181,6 +181,26 @@ fn what_is_not_masked_or_not_zero_is_computed_whole() {
 }
 
 #[test]
+fn large_squares_are_held_by_rows_though_nothing_is_masked() {
+    const LONG: usize = 520;
+    let [q, k, v] = ["q", "k", "v"].map(|name| Tensor::data(name, [2, LONG, D], DType::F32));
+    let p = q.matmul_t(false, &k, true).softmax();
+    let o = p.matmul(&v);
+    let d_o = o.sum_axis(0) * Tensor::data("back", [2, LONG, D], DType::F32);
+    let inner = &p * &d_o.matmul_t(false, &v, true);
+    let ds = &inner - &p * inner.sum_axis(2);
+    let outputs = [o, ds.matmul(&k), ds.matmul_t(true, &q, false), p.matmul_t(true, &d_o, false)];
+    let program = Program::trace(&outputs, &[]).expect("traces");
+    for chunk in [None, Some(1)] {
+        let tiles = Some(TileLimits { bytes: 1 << 20, rows: 32, fewest: 2, chunk });
+        let plan = check_plan(&program, PlanLimits { tiles, ..PlanLimits::default() });
+        let largest = plan.buffers.iter().map(|buffer| buffer.shape.numel()).max();
+        assert!(largest <= Some(2 * LONG * 65), "{largest:?} of {} elements", 2 * LONG * LONG);
+        assert_eq!(plan.report.matmul_flops, 7 * 2 * (2 * LONG * LONG * D) as u64, "scores are computed twice");
+    }
+}
+
+#[test]
 fn gradients_that_share_a_buffer_are_in_the_same_tiles() {
     let x = input();
     let all = x.matmul(&Tensor::state("qkv", [H * D, 3 * H * D]));
@@ -193,9 +213,12 @@ fn gradients_that_share_a_buffer_are_in_the_same_tiles() {
     let parts = [ds.matmul(&k), ds.matmul_t(true, &q, false), p.matmul_t(true, &d_o, false)];
     let parts = parts.map(|part| part.permute(&[0, 2, 1, 3]).reshape([B * N, H * D]));
     let d_all = Tensor::concat(&parts, 1);
-    let plan = planned(&[o, x.matmul_t(true, &d_all, false)], &[]);
+    let outputs = [o, x.matmul_t(true, &d_all, false)];
+    let plan = planned(&outputs, &[]);
     assert_eq!(tiled(&plan)[1].kernels.len(), 7, "{plan:#?}");
     assert_eq!(is_square(&plan, |place| *place != Place::Tile), 0);
+    // In three blocks of rows each.
+    assert_eq!(tiled(&cut(&outputs, &[], 2))[1].kernels.len(), 21);
 }
 
 #[test]
