@@ -1,7 +1,7 @@
 //! Tiling: kernels with large values between them run on one tile of their common leading dimensions before the next.
 //!
 //! Attention is the case in point, as written by hand or as evolved: scores, weights and their gradients are held for
-//! one head of one sequence at a time. A group grows around a batched product by kernels that share a large value with
+//! one head of one sequence at a time, and of these for some rows (`square`). A group grows around a batched product by kernels that share a large value with
 //! it, as long as groups and the other kernels can still be put in an order. A large value of one group that another
 //! one reads (the gradient needs the weights) is computed there again: reading it would mean to store it whole. A
 //! device whose launches need many tiles to be worth their while gets these kernels for a chunk of tiles at a time.

@@ -152,15 +152,17 @@ impl Square {
         // What blocks have written outside of squares, and how it is read where a block needs no other block's part:
         // not what is added up, or written part by part.
         let mut written: HashMap<BufferId, Option<&View>> = HashMap::new();
-        // What they have read, and what kernels after them touch.
-        let (mut read, mut late): (BTreeSet<BufferId>, BTreeSet<BufferId>) = Default::default();
+        // What they have read, and what kernels after them write and read.
+        let (mut read, mut written_late, mut read_late) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for kernel in &tiled.kernels {
             if !self.touches(kernel) {
-                let follows = |buffer: &BufferId| written.contains_key(buffer) || late.contains(buffer);
+                let follows = |buffer: &BufferId| written.contains_key(buffer) || written_late.contains(buffer);
+                let is_read = |buffer: &BufferId| read.contains(buffer) || read_late.contains(buffer);
                 let is_after = kernel.reads().iter().any(|view| follows(&view.buffer))
-                    || kernel.writes().iter().any(|view| follows(&view.buffer) || read.contains(&view.buffer));
+                    || kernel.writes().iter().any(|view| follows(&view.buffer) || is_read(&view.buffer));
                 if is_after {
-                    late.extend(kernel.buffers());
+                    written_late.extend(kernel.writes().iter().map(|view| view.buffer));
+                    read_late.extend(kernel.reads().iter().map(|view| view.buffer));
                     after.push(kernel);
                 } else {
                     before.push(kernel);
@@ -178,13 +180,13 @@ impl Square {
                     None => true,
                     Some(own) => own.is_some_and(|own| self.is_row_by_row(own, view)) && alone != Some(view),
                 };
-                if !in_step || late.contains(&view.buffer) {
+                if !in_step || written_late.contains(&view.buffer) {
                     return None;
                 }
                 read.insert(view.buffer);
             }
             for view in kernel.writes().into_iter().filter(|view| !is_square(view)) {
-                if late.contains(&view.buffer) || read.contains(&view.buffer) {
+                if [&read, &written_late, &read_late].into_iter().any(|set| set.contains(&view.buffer)) {
                     return None;
                 }
                 let adds = matches!(kernel, Kernel::MatMul(product) if self.is_turned(&product.a));
@@ -203,12 +205,11 @@ impl Square {
             let dim = written.dims[axis];
             read.dims[axis] == dim && (dim == 1 || read.strides[axis] == written.strides[axis])
         };
-        let along = read.dims[column] == 1 || read.strides[column] == 0 || alike(column);
         written.dims.len() == column + 1
             && read.dims.len() == column + 1
             && written.offset == read.offset
             && (0..column).all(alike)
-            && along
+            && (read.dims[column] == 1 || read.strides[column] == 0 || alike(column))
     }
 
     /// The view of a block of a square, which lies in its buffer as its rows, one after the other.
