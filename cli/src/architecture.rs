@@ -58,7 +58,9 @@ impl Architecture {
                     .hint("Leave out --arch and give --set arch= with d_ff= and whatever else it shall have.")
                 });
             }
-            Self::BuiltIn(name) => block::built_in(name, model).transpose()?,
+            Self::BuiltIn(name) => block::built_in(name, model).transpose().map_err(|e| {
+                Failure::usage(format!("{self} can't have heads = {} and d_ff = {}: {e}", model.heads, model.d_ff))
+            })?,
             Self::File { dna, .. } => Some((**dna).clone()),
         };
         let dna = dna.ok_or_else(|| Failure::usage(format!("there is no program {self}")))?;

@@ -49,7 +49,7 @@ fn names_and_values_that_do_not_exist_name_the_nearest() {
     bad(path, &[&["compare", "--archs", "vanilla,primer"], &half[..]].concat(), 2, &["no f16", "shader-f16"]);
     assert!(!path.join("half").exists());
     std::fs::write(path.join("heads.toml"), "[model]\nheads = 0\n").unwrap();
-    bad(path, &["train", "--config", "heads.toml", "--arch", "dna:transformer"], 2, &["branching"]);
+    bad(path, &["train", "--config", "heads.toml", "--arch", "dna:transformer"], 2, &["heads = 0", "branching"]);
     bad(path, &["compare", "--archs", "vanilla,primer", "--seeds", "1000000000000"], 2, &["--seeds", "1000"]);
     bad(path, &["bench", "--precision", "f8"], 2, &["f32 and f16"]);
     bad(path, &["bench", "--precision", "f16", "--device", "cpu"], 2, &["no f16", "shader-f16"]);
