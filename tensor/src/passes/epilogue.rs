@@ -1,6 +1,6 @@
 //! Epilogues: what follows a matrix product element by element is done before the product leaves the kernel.
 
-use crate::plan::{Extent, Kernel, MatMul, Place, Plan, RowOp, RowProgram, Store, StoreKind, View};
+use crate::plan::{BufferId, Extent, Kernel, MatMul, Place, Plan, RowOp, RowProgram, Store, StoreKind, View};
 
 /// Longest inner dimension of a product with an epilogue: a longer one may take several launches, which add up in
 /// memory.
@@ -20,6 +20,7 @@ pub(super) fn fuse(plan: &mut Plan, buffers: usize) {
             Some((product, fused)) => {
                 if let Kernel::MatMul(MatMul { out, .. }) = &fused
                     && !fused.writes().iter().any(|view| view.buffer == out.buffer)
+                    && is_written_once(plan, out.buffer)
                 {
                     plan.buffers[out.buffer.index()].place = Place::Tile;
                 }
@@ -29,6 +30,11 @@ pub(super) fn fuse(plan: &mut Plan, buffers: usize) {
             None => position += 1,
         }
     }
+}
+
+/// Whether one kernel alone writes a buffer: blocks of a square take turns in theirs.
+fn is_written_once(plan: &Plan, buffer: BufferId) -> bool {
+    plan.kernels.iter().flat_map(Kernel::writes).filter(|view| view.buffer == buffer).count() == 1
 }
 
 /// The products that the row program at `position` reads and may take over, the latest first.

@@ -60,7 +60,7 @@ impl Default for PlanLimits {
 pub struct TileLimits {
     /// Bytes of the smallest tensor.
     pub bytes: usize,
-    /// Fewest rows of a block of a square: so many are held at a time, and where later positions are masked, they are
+    /// Fewest rows of a block of a square: a block is held at a time, and where later positions are masked, they are
     /// computed up to the diagonal.
     pub rows: usize,
     /// Fewest tiles, but for squares of 64 MiB and more: threads share tiles, never what is inside one.

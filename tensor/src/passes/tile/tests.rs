@@ -200,6 +200,18 @@ fn large_squares_are_held_by_rows_though_nothing_is_masked() {
     }
 }
 
+/// What follows the scores element by element is an epilogue of each block's product, and the blocks share a buffer.
+#[test]
+fn blocks_with_epilogues_keep_their_buffer() {
+    const LONG: usize = 520;
+    let [q, k, v] = ["q", "k", "v"].map(|name| Tensor::data(name, [2, LONG, D], DType::F32));
+    let program = Program::trace(&[q.matmul_t(false, &k, true).sigmoid().matmul(&v)], &[]).expect("traces");
+    for rows in [32, 130] {
+        let tiles = Some(TileLimits { bytes: 1 << 20, rows, fewest: 2, chunk: Some(1) });
+        check_plan(&program, PlanLimits { tiles, epilogues: true, ..PlanLimits::default() });
+    }
+}
+
 #[test]
 fn gradients_that_share_a_buffer_are_in_the_same_tiles() {
     let x = input();
