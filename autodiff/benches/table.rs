@@ -6,22 +6,21 @@
 
 #![allow(clippy::print_stderr)] // the device is named, as for tests
 
+#[path = "../../tensor/benches/kernels/device.rs"]
+mod device;
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code)] // what the tests need beside the table
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::Criterion;
-use primer_tensor::Device;
 
 use support::compare::prepare;
 use support::table::cases;
 
 fn main() {
-    let name = std::env::var("PRIMER_DEVICE").unwrap_or_else(|_| "cpu".into());
-    let device = Device::parse(&name, None).unwrap_or_else(|error| panic!("PRIMER_DEVICE={name}: {error}"));
-    eprintln!("device: {}", device.signature());
+    let device = device::chosen();
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(20))
@@ -34,16 +33,7 @@ fn main() {
             let (executable, state, data) = ready.get_or_insert_with(|| {
                 prepare(&device, &case.built.program(), &case.built.inputs).expect("a program that the device takes")
             });
-            bencher.iter_custom(|runs| {
-                let start = Instant::now();
-                for _ in 0..runs {
-                    executable.run(state, data).expect("a run");
-                }
-                if let Device::Gpu(gpu) = &device {
-                    gpu.finish().expect("the end of the last run");
-                }
-                start.elapsed()
-            });
+            bencher.iter_custom(|runs| device::time(&device, executable, state, data, runs));
         });
     }
     criterion.final_summary();

@@ -142,11 +142,7 @@ fn killed_comparisons_go_on_to_the_same_losses() {
     let (whole, broken) = (report(&path.join("whole")), report(&path.join("broken")));
     assert_eq!(losses(&whole), losses(&broken), "after {kills} kills");
     assert!(kills > 0 && list(&whole["runs"]).len() >= 4);
-    // As if somebody had edited it.
-    let plan = path.join("broken/experiment.json");
-    let mut edited: Value = serde_json::from_str(&std::fs::read_to_string(&plan).unwrap()).unwrap();
-    edited["arms"] = serde_json::json!([]);
-    std::fs::write(&plan, edited.to_string()).unwrap();
+    kit::edit(&path.join("broken/experiment.json"), "arms", serde_json::json!([]));
     bad(path, &resume, 1, &["experiment.json", "no model"]);
 }
 

@@ -106,6 +106,13 @@ pub fn bad(folder: &Path, args: &[&str], code: i32, words: &[&str]) {
     assert_eq!(run.stdout, "", "{args:?} wrote to stdout");
 }
 
+/// Changes one field of a JSON file, as if somebody had edited it.
+pub fn edit(file: &Path, key: &str, value: Value) {
+    let mut edited: Value = serde_json::from_str(&std::fs::read_to_string(file).expect("read")).expect("JSON");
+    edited[key] = value;
+    std::fs::write(file, edited.to_string()).expect("written");
+}
+
 /// A folder with `text.txt`.
 pub fn folder_with_text() -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");

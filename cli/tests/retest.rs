@@ -1,6 +1,6 @@
 //! Retests: the best of a tiny search and of its control, trained again and tested on another text.
 
-use crate::kit::{STUDY, bad, command, good, json};
+use crate::kit::{self, STUDY, bad, command, good, json};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Stdio;
@@ -176,9 +176,8 @@ fn a_search_is_tested_on_another_text_and_goes_on_where_it_was_killed() {
     let plan = path.join("broken/retest.json");
     let kept = std::fs::read_to_string(&plan).unwrap();
     for (key, value) in [("stores", serde_json::json!([])), ("shortlist", serde_json::json!([[9, 1]]))] {
-        let mut edited: Value = serde_json::from_str(&kept).unwrap();
-        edited[key] = value;
-        std::fs::write(&plan, edited.to_string()).unwrap();
+        std::fs::write(&plan, &kept).unwrap();
+        kit::edit(&plan, key, value);
         bad(path, &resume, 1, &["retest.json", "study"]);
     }
     let report = std::fs::read_to_string(path.join("broken/report.json")).unwrap();

@@ -289,9 +289,8 @@ fn a_file_of_tokens_is_made_once_and_again_if_it_is_not_what_it_should_be() {
 
 #[cfg(target_os = "linux")]
 mod gibibyte {
-    use std::process::Command;
-
     use super::*;
+    use crate::alone::{alone, status};
 
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
@@ -310,10 +309,9 @@ mod gibibyte {
 
     /// The most memory that this process held since the last call, in bytes; pages of mapped files count.
     fn peak() -> u64 {
-        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status("VmHWM");
         fs::write("/proc/self/clear_refs", "5").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        1024 * line.trim_end_matches("kB").trim().parse::<u64>().unwrap()
+        peak
     }
 
     /// In a process with no other test, since the system counts whole processes.
@@ -336,12 +334,7 @@ mod gibibyte {
 
     #[test]
     fn a_line_of_a_gibibyte_is_read_in_little_memory() {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["layouts::gibibyte::in_a_process_of_its_own", "--exact", "--ignored", "--nocapture"])
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);
-        assert!(child.status.success() && said.contains("1 passed"), "{said}");
+        alone("layouts::gibibyte::in_a_process_of_its_own", &[]);
     }
 
     /// Alone in its process: `cargo test -p primer-models --test main -- --ignored gibibyte::by_byte_pairs`.

@@ -1,5 +1,7 @@
 //! The crate's integration tests, one binary.
 
+#[cfg(target_os = "linux")]
+mod alone;
 mod checkpoints;
 mod corpora;
 mod decoding;

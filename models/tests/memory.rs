@@ -78,17 +78,11 @@ fn an_adapters_buffers_are_those_planned() {
 #[cfg(target_os = "linux")]
 mod resident {
     use super::*;
+    use crate::alone::{alone, status};
     use primer_models::text::Corpus;
     use primer_models::{Error, Trainer};
     use primer_tensor::graph::InputKind;
     use primer_tensor::{DType, Data};
-
-    /// A line of what the system tells of this process, in bytes.
-    fn status(name: &str) -> u64 {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        1024 * line.trim_matches([':', ' ', '\t', 'k', 'B']).parse::<u64>().unwrap()
-    }
 
     /// One run on zeros.
     fn run(executable: &mut Executable, state: &mut State) {
@@ -119,21 +113,10 @@ mod resident {
         within_a_tenth(&name, executable.report().unwrap().peak_bytes(), status("VmHWM") - before);
     }
 
-    /// A test of this module, alone in a process.
-    fn alone(test: &str, step: &str) {
-        let child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args([&format!("memory::resident::{test}"), "--exact", "--ignored", "--nocapture"])
-            .env("PRIMER_TEST_STEP", step)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);
-        assert!(child.status.success() && said.contains("1 passed"), "{said}");
-    }
-
     #[test]
     fn the_cpu_holds_what_is_planned() {
         for name in STEPS {
-            alone("in_a_process_of_its_own", name);
+            alone("memory::resident::in_a_process_of_its_own", &[("PRIMER_TEST_STEP", name)]);
         }
     }
 
@@ -153,6 +136,6 @@ mod resident {
 
     #[test]
     fn what_does_not_fit_is_refused_before_its_weights_are_there() {
-        alone("refused_in_a_process_of_its_own", "");
+        alone("memory::resident::refused_in_a_process_of_its_own", &[]);
     }
 }

@@ -123,3 +123,13 @@ fn memory_grows_with_the_length_and_not_with_its_square() {
         }
     }
 }
+
+#[test]
+fn scores_are_held_for_the_heads_in_hand_alone() {
+    let [short, long] = [96, 192].map(|n| on_cpu(n, 1).1);
+    assert!(long.scratch_bytes <= 2 * short.scratch_bytes, "{} {}", short.scratch_bytes, long.scratch_bytes);
+    // One head's scores, weights and their gradients, where all heads' would be sixteen times that.
+    let one_head = 4 * 192 * 192;
+    assert!(long.tile_bytes <= 5 * one_head, "{}", long.tile_bytes);
+    assert!(long.scratch_bytes < 4 * one_head, "no scores of all heads: {}", long.scratch_bytes);
+}

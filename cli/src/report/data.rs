@@ -176,6 +176,11 @@ impl Best {
     pub fn is_seed_program(&self) -> bool {
         self.program == self.seed_program
     }
+
+    /// Whether it is the seed program, trained with another seed.
+    pub fn is_lucky_seed(&self) -> bool {
+        self.is_seed_program() && self.id > 0
+    }
 }
 
 /// One step of a lineage.

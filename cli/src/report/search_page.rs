@@ -44,11 +44,10 @@ pub fn section(search: &Search, derived: &Derived) -> Result<String, String> {
 /// The best program: how it came about, and what it changes in the seed.
 fn program(best: &Best, seed_loss: Option<f64>) -> String {
     let mut html = format!("<h3>The best program: candidate {}</h3>\n", best.id);
-    if best.is_seed_program() {
-        html += match best.id {
-            0 => "<p>It is the seed itself: no candidate was better.</p>\n",
-            _ => "<p>It is the seed itself, trained with another seed: how far luck alone gets.</p>\n",
-        };
+    if best.is_lucky_seed() {
+        html += "<p>It is the seed itself, trained with another seed: how far luck alone gets.</p>\n";
+    } else if best.is_seed_program() {
+        html += "<p>It is the seed itself: no candidate was better.</p>\n";
     } else if let Some(seed) = seed_loss {
         html += &format!(
             "<p>Loss {:.3} against the seed's {seed:.3}, with one seed: the best of many is partly the luckiest, and \

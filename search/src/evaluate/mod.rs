@@ -135,8 +135,8 @@ impl Evaluator {
     }
 
     /// Trains the candidate as far as the study's budget and its hurdles let it, and measures it. A loss that is not
-    /// finite ends it, when it is next read, with the worst fitness; a program that leaks or exceeds a limit is rejected. Where the
-    /// device fails, the seed program tells whether for this program alone.
+    /// finite ends it, when it is next read, with the worst fitness; a program that leaks or exceeds a limit is
+    /// rejected. Where the device fails, the seed program tells whether for this program alone.
     pub fn evaluate(&self, candidate: &Candidate, report: &mut dyn FnMut(Progress) -> Control) -> Outcome {
         let began = Instant::now();
         let mut cost = Cost::default();

@@ -9,6 +9,7 @@
 
 mod attention;
 mod convolution;
+mod device;
 mod launches;
 mod matmul;
 mod movement;
@@ -94,18 +95,11 @@ impl Ready {
         Self { executable, state, data }
     }
 
-    /// How long that many runs take, from the first one's start to the last one's end.
+    /// [`device::time`].
     fn time(&mut self, device: &Device, runs: u64) -> Duration {
         let data: Vec<(&str, Data<'_>)> =
             self.data.iter().map(|(name, values)| (name.as_str(), Data::U32(values))).collect();
-        let start = Instant::now();
-        for _ in 0..runs {
-            self.executable.run(&mut self.state, &data).expect("a run");
-        }
-        if let Device::Gpu(gpu) = device {
-            gpu.finish().expect("the end of the last run");
-        }
-        start.elapsed()
+        device::time(device, &mut self.executable, &mut self.state, &data, runs)
     }
 
     /// How long the calls that start that many runs take, each once the run before has ended.
@@ -148,9 +142,7 @@ fn adjoint(op: Op, operands: &[Tensor]) -> Tensor {
 }
 
 fn main() {
-    let name = std::env::var("PRIMER_DEVICE").unwrap_or_else(|_| "cpu".into());
-    let device = Device::parse(&name, None).unwrap_or_else(|error| panic!("PRIMER_DEVICE={name}: {error}"));
-    eprintln!("device: {}", device.signature());
+    let device = device::chosen();
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(200))

@@ -56,8 +56,8 @@ impl CpuBuffer {
         Ok(buffer)
     }
 
-    /// What is allocated, and how the elements are aligned in it; none where no address space holds it. An allocation that is itself aligned would be cleared
-    /// by hand, one of the plainest alignment comes from the system as zeros.
+    /// What is allocated, and how the elements are aligned in it; none where no address space holds it. An allocation
+    /// that is itself aligned would be cleared by hand, one of the plainest alignment comes from the system as zeros.
     fn layout(len: usize) -> Option<(Layout, usize)> {
         // The size is rounded up to whole cache lines, so that no two buffers share one.
         let bytes = len.checked_mul(4)?.checked_next_multiple_of(ALIGN)?;

@@ -173,7 +173,7 @@ impl GpuDevice {
     pub fn destroy(&self) {
         self.0.device.destroy();
         // The callback comes from a poll, once the queue is empty.
-        let _ = poll(&self.0.device, wgpu::PollType::wait_indefinitely());
+        let _ = self.poll(wgpu::PollType::wait_indefinitely());
     }
 
     /// What the driver has reported since the device was opened, if anything.

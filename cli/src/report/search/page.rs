@@ -35,7 +35,7 @@ fn cards(study: &Study) -> String {
     let best = search.best.as_ref();
     let mut html = String::from("<div class=\"cards\">\n");
     let note = match (best, search.seed_loss) {
-        (Some(best), _) if best.is_seed_program() && best.id > 0 => "the seed program with another seed".into(),
+        (Some(best), _) if best.is_lucky_seed() => "the seed program with another seed".into(),
         (Some(best), Some(seed)) if !best.is_seed_program() => {
             format!("{:.3} below the seed program", seed - best.loss)
         }

@@ -170,15 +170,15 @@ impl Square {
                 continue;
             }
             let is_square = |view: &&View| self.zero_beyond(view.buffer).is_some();
-            let alone: Option<&View> = match kernel {
-                // Of what it mixes or adds up, a block needs all rows that it has columns.
+            // What a block needs of all rows, as many as it has columns.
+            let all_rows: Option<&View> = match kernel {
                 Kernel::MatMul(product) if !self.is_turned(&product.a) => Some(&product.b),
                 _ => None,
             };
             for view in kernel.reads().into_iter().filter(|view| !is_square(view)) {
                 let in_step = match written.get(&view.buffer) {
                     None => true,
-                    Some(own) => own.is_some_and(|own| self.is_row_by_row(own, view)) && alone != Some(view),
+                    Some(own) => own.is_some_and(|own| self.is_row_by_row(own, view)) && all_rows != Some(view),
                 };
                 if !in_step || written_late.contains(&view.buffer) {
                     return None;
@@ -263,7 +263,7 @@ impl Square {
     /// A row program's part over the rows of one block.
     fn rows(&mut self, program: &RowProgram, block: Block, tiles: usize) -> Option<RowProgram> {
         let Block { start, end, columns, .. } = block;
-        if program.length != self.n || program.rows != tiles * self.n || !self.counts_positions(program) {
+        if program.length != self.n || program.rows != tiles * self.n {
             return None;
         }
         let known = if self.masked { Some(self.beyond(program)?) } else { None };
@@ -287,10 +287,11 @@ impl Square {
         let mut body = Vec::new();
         let mut value_of = Vec::new();
         for instruction in &program.body {
+            let counter = self.counter(instruction);
             let mut instruction = instruction.clone();
             instruction.operands.iter_mut().for_each(|operand| *operand = value_of[*operand]);
             if let RowOp::Iota { divisor, modulus } = &mut instruction.op {
-                let is_query = instruction.extent == Extent::Row || *divisor != 1;
+                let is_query = counter? == Beyond::Query;
                 *modulus = if is_query { end - start } else { columns };
                 if *divisor != 1 {
                     *divisor = columns;
@@ -312,15 +313,15 @@ impl Square {
         Some(RowProgram { rows: tiles * (end - start), length: columns, loads, body, stores })
     }
 
-    /// Whether every counter of a row program counts rows or columns of the square.
-    fn counts_positions(&self, program: &RowProgram) -> bool {
-        program.body.iter().all(|instruction| match instruction.op {
-            RowOp::Iota { divisor, modulus } => {
-                let counts = divisor == 1 || divisor == self.n && instruction.extent == Extent::Full;
-                counts && modulus == self.n
-            }
-            _ => true,
-        })
+    /// Whether a counter counts rows of the square or columns; none where it counts something else, or is none.
+    fn counter(&self, instruction: &Instruction) -> Option<Beyond> {
+        let RowOp::Iota { divisor, modulus } = instruction.op else { return None };
+        match (instruction.extent, divisor, modulus) {
+            (Extent::Full, 1, n) if n == self.n => Some(Beyond::Key),
+            (Extent::Full, d, n) if d == self.n && n == self.n => Some(Beyond::Query),
+            (Extent::Row, 1, n) if n == self.n => Some(Beyond::Query),
+            _ => None,
+        }
     }
 
     /// What is known of each value beyond the diagonal, if all reductions may end there.
@@ -338,12 +339,7 @@ impl Square {
                 },
                 RowOp::Constant(value) => Beyond::Constant(f64::from(value)),
                 RowOp::Index(_) => Beyond::Row,
-                RowOp::Iota { divisor, modulus } => match (instruction.extent, divisor, modulus) {
-                    (Extent::Full, 1, n) if n == self.n => Beyond::Key,
-                    (Extent::Full, d, n) if d == self.n && n == self.n => Beyond::Query,
-                    (Extent::Row, 1, n) if n == self.n => Beyond::Query,
-                    _ => return None,
-                },
+                RowOp::Iota { .. } => self.counter(instruction)?,
                 RowOp::Cast => of(0),
                 RowOp::IsFinite => Beyond::Unknown,
                 RowOp::Compare(op) => match (op, of(0), of(1)) {
