@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::{Course, Evaluator, Trained};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::leak::Causal;
 use crate::store::{Cost, Mark};
 use crate::worker::{Control, Progress};
@@ -55,8 +55,13 @@ impl Evaluator {
                 let work = &work;
                 thread::Builder::new().spawn_scoped(scope, move || work(&sender))
             };
-            // As many as the system grants; with none, nothing can be measured.
-            let threads: Vec<_> = (0..self.seed_threads.min(runs)).map_while(|i| spawn(i).ok()).collect();
+            let first = spawn(0).map_err(|error| {
+                let message = format!("the system refuses a thread: {error}");
+                Error::Tensor(primer_tensor::Error::Device { message })
+            })?;
+            // And as many more as the system grants.
+            let more = (1..self.seed_threads.min(runs)).map_while(|i| spawn(i).ok());
+            let threads: Vec<_> = std::iter::once(first).chain(more).collect();
             drop(sender);
             let mut spent = vec![Cost::default(); runs as usize];
             for (number, Progress { cost, loss }) in receiver {
@@ -66,8 +71,8 @@ impl Evaluator {
                 }
             }
             let joined = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            joined.flatten().collect::<Vec<Run>>()
-        });
+            Ok::<_, Error>(joined.flatten().collect::<Vec<Run>>())
+        })?;
         done.sort_by_key(|run| run.number);
         *cost = done.iter().map(|run| run.cost).sum();
         let (mut sum, complete) = (0.0, done.len() == runs as usize);
